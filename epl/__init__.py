@@ -1,0 +1,57 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""EPL: three added lines make a single-device TensorFlow 1.x script parallel.
+
+    import epl
+    epl.init(epl.Config({"communication.max_splits": 4}))
+    epl.set_default_strategy(epl.replicate(device_count=1))
+
+This module is the public surface and nothing else. Names are loaded on first use, so that
+`epl-launch`, which needs no TensorFlow, does not wait for it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any, List
+
+from epl.version import __version__
+
+if TYPE_CHECKING:
+    from epl.cluster import Cluster
+    from epl.config import Config
+    from epl.env import Env, explain, init
+    from epl.errors import ConfigError, WorkerLostError
+    from epl.ir.collections import add_to_collection, get_collection
+    from epl.ir.graph_keys import GraphKeys
+    from epl.strategies import replicate, set_default_strategy, split
+
+VERSION = __version__
+
+_HOME = {
+    "Cluster": "epl.cluster",
+    "Config": "epl.config",
+    "ConfigError": "epl.errors",
+    "WorkerLostError": "epl.errors",
+    "Env": "epl.env",
+    "GraphKeys": "epl.ir.graph_keys",
+    "add_to_collection": "epl.ir.collections",
+    "get_collection": "epl.ir.collections",
+    "explain": "epl.env",
+    "init": "epl.env",
+    "replicate": "epl.strategies",
+    "set_default_strategy": "epl.strategies",
+    "split": "epl.strategies",
+}
+
+__all__ = ["__version__", "VERSION"] + sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError("module 'epl' has no attribute '{}'".format(name))
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> List[str]:
+    return sorted(set(globals()) | set(_HOME))

@@ -1,0 +1,209 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Who takes part: the workers, this one's place among them, and their devices.
+
+The information comes from the launcher's environment (`EPL_*`, or Horovod's own variables when
+another runner started the workers), else from `TF_CONFIG`, else there is one worker.
+"""
+
+import json
+import os
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+from epl.errors import ConfigError
+
+_DEVICE_TYPES = ("cpu", "gpu")
+
+
+class ClusterSpec(NamedTuple):
+    """What every source of cluster information is brought to.
+
+    Attributes:
+      hosts: one entry per worker, `host` or `host:port`, in the order of worker indices.
+      worker_index: this worker's place in `hosts`.
+      devices_per_worker: accelerators (or virtual CPU devices) of each worker.
+      device_type: "gpu", "cpu", or "" when the launcher did not say.
+    """
+
+    hosts: Sequence[str]
+    worker_index: int
+    devices_per_worker: int
+    device_type: str
+
+
+class Cluster:
+    """The workers of a job and their devices.
+
+    Args:
+      worker_hosts: one address per worker; None: read the environment.
+      ps_hosts: parameter servers; EPL has none, so anything but empty is refused.
+      job_name: "worker" (the only kind).
+      worker_index: this worker's index into `worker_hosts`.
+      layout: None, "all" or "auto"; other layouts of the original are not available.
+
+    Raises:
+      ConfigError: contradicting or impossible information, naming it.
+    """
+
+    def __init__(self, worker_hosts: Optional[Sequence[str]] = None,
+                 ps_hosts: Optional[Sequence[str]] = None, job_name: str = "worker",
+                 worker_index: Optional[int] = None, layout: Optional[str] = None):
+        if ps_hosts:
+            raise ConfigError("ps_hosts = {}: EPL uses no parameter servers; list these hosts as "
+                              "workers or leave them out".format(list(ps_hosts)))
+        if job_name not in ("worker", ""):
+            raise ConfigError("job_name = {!r}: EPL has workers only".format(job_name))
+        if layout not in (None, "all", "auto"):
+            raise NotImplementedError("layout = {!r} is not available in this version of EPL; "
+                                      "use None".format(layout))
+        if worker_hosts is None:
+            spec = read_environment(os.environ)
+        else:
+            hosts = [worker_hosts] if isinstance(worker_hosts, str) else list(worker_hosts)
+            spec = ClusterSpec(hosts, worker_index or 0, 1, "")
+        self._spec = _validated(spec)
+
+    @property
+    def worker_num(self) -> int:
+        """Number of workers (processes)."""
+        return len(self._spec.hosts)
+
+    @property
+    def worker_index(self) -> int:
+        """Rank of this worker, 0-based."""
+        return self._spec.worker_index
+
+    @property
+    def is_chief(self) -> bool:
+        """True on worker 0, the only one that writes checkpoints and summaries."""
+        return self.worker_index == 0
+
+    @property
+    def hosts(self) -> List[str]:
+        """Address of every worker, in the order of their indices."""
+        return list(self._spec.hosts)
+
+    @property
+    def local_worker_num(self) -> int:
+        """Workers on this worker's host, itself included."""
+        names = [_host_name(host) for host in self._spec.hosts]
+        return names.count(names[self.worker_index])
+
+    @property
+    def gpu_num_per_worker(self) -> int:
+        """Devices of each worker: GPUs, or virtual CPU devices where there are none."""
+        return self._spec.devices_per_worker
+
+    @property
+    def total_gpu_num(self) -> int:
+        """Devices of all workers together."""
+        return self.worker_num * self.gpu_num_per_worker
+
+    @property
+    def device_type(self) -> str:
+        """"gpu", "cpu", or "" when nobody said (TensorFlow's own choice then)."""
+        return self._spec.device_type
+
+    @property
+    def available_devices(self) -> List[str]:
+        """TensorFlow names of all devices, worker by worker."""
+        kind = "CPU" if self.device_type == "cpu" else "GPU"
+        return ["/job:worker/replica:0/task:{}/device:{}:{}".format(worker, kind, index)
+                for worker in range(self.worker_num) for index in range(self.gpu_num_per_worker)]
+
+    def __repr__(self) -> str:
+        return "Cluster(worker {} of {}, {} device(s) each)".format(
+            self.worker_index, self.worker_num, self.gpu_num_per_worker)
+
+
+def read_environment(environ: Mapping[str, str]) -> ClusterSpec:
+    """The cluster that `environ` describes. Raises ConfigError for anything inconsistent."""
+    if "EPL_NUM_WORKERS" in environ:
+        return _from_launcher(environ)
+    if "HOROVOD_SIZE" in environ:
+        return _from_horovod(environ)
+    if environ.get("TF_CONFIG", "").strip():
+        return _from_tf_config(environ["TF_CONFIG"])
+    return ClusterSpec(["localhost"], 0, 1, "")
+
+
+def _from_launcher(environ: Mapping[str, str]) -> ClusterSpec:
+    workers = _integer(environ, "EPL_NUM_WORKERS")
+    hosts = [h for h in environ.get("EPL_WORKER_HOSTS", "").split(",") if h]
+    hosts = hosts or ["localhost"] * workers
+    if len(hosts) != workers:
+        raise ConfigError("EPL_WORKER_HOSTS names {} workers, EPL_NUM_WORKERS says {}; start the "
+                          "job with epl-launch, which sets both".format(len(hosts), workers))
+    return ClusterSpec(hosts, _integer(environ, "EPL_WORKER_INDEX"),
+                       _integer(environ, "EPL_GPU_PER_WORKER", 1),
+                       environ.get("EPL_DEVICE_TYPE", ""))
+
+
+def _from_horovod(environ: Mapping[str, str]) -> ClusterSpec:
+    """Workers started by another runner of Horovod jobs; it names no hosts, but how many share one.
+
+    Ranks are dealt host by host, `HOROVOD_LOCAL_SIZE` at a time.
+    """
+    size, local_size = _integer(environ, "HOROVOD_SIZE"), _integer(environ, "HOROVOD_LOCAL_SIZE", 1)
+    hosts = ["host{}".format(rank // max(local_size, 1)) for rank in range(size)]
+    return ClusterSpec(hosts, _integer(environ, "HOROVOD_RANK"), 1, "")
+
+
+def _from_tf_config(text: str) -> ClusterSpec:
+    try:
+        parsed = json.loads(text)
+    except ValueError as error:
+        raise ConfigError("TF_CONFIG is not valid JSON ({}): {}".format(error, text)) from None
+    if not isinstance(parsed, dict):
+        raise ConfigError("TF_CONFIG must be a JSON object, not {!r}".format(parsed))
+    cluster = parsed.get("cluster", {})  # type: Dict[str, Any]
+    task = parsed.get("task", {})
+    unknown = sorted(set(cluster) - {"chief", "worker"})
+    if unknown:
+        raise ConfigError("TF_CONFIG has the job(s) {}: EPL knows 'chief' and 'worker'; make them "
+                          "workers or leave them out".format(unknown))
+    chiefs, workers = list(cluster.get("chief", [])), list(cluster.get("worker", []))
+    if len(chiefs) > 1:
+        raise ConfigError("TF_CONFIG names {} chiefs: {}; there is one".format(len(chiefs), chiefs))
+    if not chiefs and not workers:
+        return ClusterSpec(["localhost"], 0, 1, "")
+    kind, index = task.get("type", "worker"), task.get("index", 0)
+    if kind not in cluster or not isinstance(index, int) or isinstance(index, bool):
+        raise ConfigError("TF_CONFIG task {!r} is not in its cluster {!r}".format(task, cluster))
+    if not 0 <= index < len(cluster[kind]):
+        raise ConfigError("TF_CONFIG task index {} is out of range: there are {} '{}' task(s)"
+                          .format(index, len(cluster[kind]), kind))
+    return ClusterSpec(chiefs + workers, index + (len(chiefs) if kind == "worker" else 0), 1, "")
+
+
+def _validated(spec: ClusterSpec) -> ClusterSpec:
+    if not spec.hosts:
+        raise ConfigError("a cluster needs at least one worker")
+    if not 0 <= spec.worker_index < len(spec.hosts):
+        raise ConfigError("worker index {} is out of range: there are {} worker(s), indices 0 to {}"
+                          .format(spec.worker_index, len(spec.hosts), len(spec.hosts) - 1))
+    addresses = [host for host in spec.hosts if ":" in host]
+    twice = sorted({a for a in addresses if addresses.count(a) > 1})
+    if twice:
+        raise ConfigError("worker address(es) {} appear more than once; give each worker its own "
+                          "port".format(twice))
+    if spec.devices_per_worker < 0:
+        raise ConfigError("devices per worker = {}: use 0 or more".format(spec.devices_per_worker))
+    if spec.device_type and spec.device_type not in _DEVICE_TYPES:
+        raise ConfigError("EPL_DEVICE_TYPE = {!r}: use one of {}".format(
+            spec.device_type, list(_DEVICE_TYPES)))
+    # A worker without GPUs still has the CPU.
+    return spec._replace(devices_per_worker=max(1, spec.devices_per_worker))
+
+
+def _integer(environ: Mapping[str, str], name: str, default: Optional[int] = None) -> int:
+    text = environ.get(name, "" if default is None else str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError("environment variable {} = {!r}: a whole number is needed; start the job "
+                          "with epl-launch, which sets it".format(name, text)) from None
+
+
+def _host_name(address: str) -> str:
+    return address.rsplit(":", 1)[0]

@@ -1,0 +1,118 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Horovod: the connection to the other workers and the collectives EPL uses.
+
+Horovod is imported only when there is more than one worker.
+"""
+
+import os
+import sys
+from typing import Any
+
+from epl.cluster import Cluster
+from epl.errors import ConfigError
+
+# EPL fuses gradients itself, by a fixed plan. Horovod's own fusion depends on timing, and with it
+# the order of summation: with it on, two runs on three or more workers need not agree to the bit.
+_DEFAULTS = {"HOROVOD_FUSION_THRESHOLD": "0", "HOROVOD_CYCLE_TIME": "0.2"}
+
+_rendezvous_server = None  # kept alive as long as the process
+
+
+def _hvd() -> Any:
+    import horovod.tensorflow as hvd
+
+    return hvd
+
+
+def is_connected() -> bool:
+    """True once this process has joined the other workers."""
+    return "horovod.tensorflow" in sys.modules and _hvd().is_initialized()
+
+
+def size() -> int:
+    """Number of connected workers."""
+    return int(_hvd().size())
+
+
+def connect(cluster: Cluster) -> None:
+    """Join the other workers; does nothing if this process has joined them already.
+
+    Raises:
+      ConfigError: Horovod is missing, or connects another number of workers than `cluster` has.
+    """
+    try:
+        hvd = _hvd()
+    except ImportError as error:
+        raise ConfigError("{} workers need Horovod with TensorFlow support, but it cannot be "
+                          "imported ({}); install it with: bash scripts/setup.sh".format(
+                              cluster.worker_num, error)) from error
+    if not hvd.is_initialized():
+        if "HOROVOD_RANK" not in os.environ:
+            _prepare_rendezvous(cluster)
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        hvd.init()
+    if hvd.size() != cluster.worker_num or hvd.rank() != cluster.worker_index:
+        raise ConfigError("Horovod connects worker {} of {}, the cluster information says worker {} "
+                          "of {}; start all workers with one epl-launch".format(
+                              hvd.rank(), hvd.size(), cluster.worker_index, cluster.worker_num))
+
+
+def _prepare_rendezvous(cluster: Cluster) -> None:
+    """Without a launcher (TF_CONFIG only) the chief's own address serves the rendezvous."""
+    global _rendezvous_server
+    from epl.launcher.rendezvous import serve_rendezvous, worker_environment
+
+    if ":" not in cluster.hosts[0]:
+        raise ConfigError("{} workers, but neither a launcher's rendezvous nor the chief's host:port "
+                          "is known; start the job with epl-launch".format(cluster.worker_num))
+    host, port = cluster.hosts[0].rsplit(":", 1)
+    names = [address.rsplit(":", 1)[0] for address in cluster.hosts]
+    if cluster.is_chief:
+        _rendezvous_server, _ = serve_rendezvous(int(port), names)
+    os.environ.update(worker_environment(cluster.worker_index, names, host, int(port)))
+
+
+def disconnect() -> None:
+    """Leave the other workers; whatever they still wait for fails at once."""
+    _hvd().shutdown()
+
+
+def all_reduce(tensor: Any, name: str, average: bool) -> Any:
+    """Sum or average `tensor` over all workers.
+
+    Args:
+      tensor: same shape and dtype on all workers.
+      name: the name under which the workers meet.
+      average: divide by the number of workers.
+    """
+    hvd = _hvd()
+    return hvd.allreduce(tensor, op=hvd.Average if average else hvd.Sum, name=name)
+
+
+def all_reduce_max(tensor: Any, name: str) -> Any:
+    """Element-wise maximum of `tensor` over all workers."""
+    hvd = _hvd()
+    return hvd.allreduce(tensor, op=hvd.Max, name=name)
+
+
+def all_gather(tensor: Any, name: str) -> Any:
+    """Concatenate `tensor` along axis 0 in the order of workers; the first dimension may differ."""
+    return _hvd().allgather(tensor, name=name)
+
+
+def broadcast(tensor: Any, name: str) -> Any:
+    """Worker 0's value of `tensor` on every worker."""
+    return _hvd().broadcast(tensor, root_rank=0, name=name)
+
+
+def collective_op(tensor: Any) -> Any:
+    """The Horovod operation behind the result of one of the functions above.
+
+    Averaging and device handling may add operations behind it.
+    """
+    op = tensor.op
+    while not op.type.startswith("Horovod"):
+        op = op.inputs[0].op
+    return op

@@ -1,0 +1,207 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: one table of keys, and the object that holds their values.
+
+A value comes from the dictionary given to `Config`, else from the environment variable
+`EPL_<CATEGORY>_<KEY>`, else from the table. Keys, types and defaults are those of the original
+EPL; a key whose feature does not exist yet is refused as soon as it is set to anything but its
+default.
+"""
+
+import os
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+
+from epl.errors import ConfigError, nearest
+
+
+class Option(NamedTuple):
+    """One row of the table: what a key accepts.
+
+    Attributes:
+      default: value when nothing is set; its type is the key's type.
+      meaning: one line for people.
+      choices: the allowed values (lower case), for strings.
+      minimum: the smallest allowed value, for integers.
+      available: False while the feature behind the key is not built.
+    """
+
+    default: Any
+    meaning: str
+    choices: Tuple[str, ...] = ()
+    minimum: Optional[int] = None
+    available: bool = True
+
+
+def _later(default: Any, meaning: str, **limits: Any) -> Option:
+    return Option(default, meaning, available=False, **limits)
+
+
+_SCHEDULES = ("preferforward", "preferbackward", "preferbackwardoptimizer")
+
+OPTIONS = {
+    "auto.auto_parallel": _later(False, "annotate the model automatically"),
+    "pipeline.num_stages": _later(-1, "stages for auto.auto_parallel"),
+    "pipeline.num_micro_batch": _later(1, "micro-batches per step", minimum=1),
+    "pipeline.strategy": _later(
+        "preferbackward", "order of forward and backward micro-batches", choices=_SCHEDULES),
+    "gradient_checkpoint.type": _later(
+        "", "recompute activations in the backward pass", choices=("", "collection", "auto")),
+    "gradient_checkpoint.end_taskgraph": _later(-1, "last TaskGraph to checkpoint"),
+    "gradient_checkpoint.check_gradients": _later(False, "compare with plain gradients"),
+    "zero.level": _later("", "partition optimizer state over workers", choices=("", "v0", "v1")),
+    "offload.level": _later("", "keep variables in host memory", choices=("", "v0")),
+    "amp.level": _later("", "automatic mixed precision", choices=("", "o1")),
+    "amp.debug_log": _later(False, "log the precision of every operation"),
+    "amp.loss_scale": _later("dynamic", "'dynamic' or a number"),
+    "cluster.device_place_prefer_intra_node": _later(
+        True, "fill the devices of one worker before those of the next"),
+    "cluster.run_visible_devices": Option("", "GPUs of this process that TensorFlow may see"),
+    "cluster.colocate_split_and_replicate": _later(False, "one device set for all TaskGraphs"),
+    "optimizer.num_apply_group": _later(1, "apply gradients in so many groups", minimum=1),
+    "communication.num_communicators": _later(2, "NCCL communicators of the original", minimum=1),
+    "communication.max_splits": Option(5, "fused gradient groups at most", minimum=1),
+    "communication.sparse_as_dense": Option(False, "send sparse gradients as dense tensors"),
+    "communication.fp16": Option(False, "send gradients as 16-bit floats"),
+    "communication.fp16_scale": Option(
+        128, "factor applied to gradients before the 16-bit cast", minimum=1),
+    "communication.clip_after_allreduce": Option(
+        False, "EPL always reduces before the script clips; both values are the same run"),
+    "communication.gradients_reduce_method": Option(
+        "mean", "reduction over micro-batches and replicas", choices=("mean", "sum")),
+    "io.slicing": _later(False, "divide input files between workers"),
+    "io.unbalanced_io_slicing": _later(False, "allow one file more or less per worker"),
+    "io.drop_last_files": _later(False, "drop files that do not divide evenly"),
+}  # type: Dict[str, Option]
+
+_CATEGORIES = sorted({key.split(".")[0] for key in OPTIONS})
+
+
+def environment_name(key: str) -> str:
+    """`"pipeline.num_micro_batch"` -> `"EPL_PIPELINE_NUM_MICRO_BATCH"`."""
+    return "EPL_" + key.replace(".", "_").upper()
+
+
+def _checked(key: str, value: Any, source: str) -> Any:
+    """`value` as stored for `key`; raises ConfigError naming the key, the value and the cure."""
+    option = OPTIONS[key]
+    value = _typed(key, value, source)
+    if option.choices and value not in option.choices:
+        raise ConfigError("{} '{}' = {!r} is not one of {}; {}".format(
+            source, key, value, list(option.choices), nearest(value, option.choices)))
+    if option.minimum is not None and value < option.minimum:
+        raise ConfigError("{} '{}' = {} is too small: use {} or more".format(
+            source, key, value, option.minimum))
+    if not option.available and value != option.default:
+        raise NotImplementedError(
+            "{} '{}' = {!r}: this feature ({}) is not available yet in this version of EPL; "
+            "leave the key out or at its default {!r}".format(
+                source, key, value, option.meaning, option.default))
+    return value
+
+
+def _typed(key: str, value: Any, source: str) -> Any:
+    default = OPTIONS[key].default
+    wanted = (str, int, float) if key == "amp.loss_scale" else type(default)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        name = "str or a number" if isinstance(wanted, tuple) else wanted.__name__
+        raise ConfigError("{} '{}' = {!r} has type {}, but {} is needed (default {!r})".format(
+            source, key, value, type(value).__name__, name, default))
+    return value.lower() if isinstance(value, str) else value
+
+
+def _from_text(key: str, text: str) -> Any:
+    """The value that an environment variable's text means; raises ConfigError."""
+    default = OPTIONS[key].default
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ConfigError("{}={!r}: use true or false".format(environment_name(key), text))
+        return text.lower() == "true"
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise ConfigError("{}={!r}: use a whole number".format(
+                environment_name(key), text)) from None
+    return text
+
+
+def _environment_values(environ: Mapping[str, str]) -> Dict[str, Any]:
+    names = {environment_name(key): key for key in OPTIONS}
+    prefixes = tuple("EPL_{}_".format(category.upper()) for category in _CATEGORIES)
+    found = {}
+    for name in sorted(environ):
+        if name in names:
+            found[names[name]] = _from_text(names[name], environ[name])
+        elif name.startswith(prefixes):
+            raise ConfigError("environment variable '{}' is not a configuration key; {}".format(
+                name, nearest(name, names)))
+    return found
+
+
+class _Category:
+    """The keys that share a prefix, as attributes: `config.pipeline.num_micro_batch`."""
+
+    def __init__(self, name: str):
+        object.__setattr__(self, "_name", name)
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        key = "{}.{}".format(self._name, attribute)
+        if key not in OPTIONS:
+            raise AttributeError("unknown configuration key '{}'; {}".format(
+                key, nearest(key, OPTIONS)))
+        object.__setattr__(self, attribute, _checked(key, value, "configuration key"))
+
+    def __getattr__(self, attribute: str) -> Any:
+        raise AttributeError("unknown configuration key '{}.{}'; {}".format(
+            self._name, attribute, nearest("{}.{}".format(self._name, attribute), OPTIONS)))
+
+
+class Config:
+    """The configuration of a run.
+
+    Args:
+      param_dict: `{"category.key": value}`; keys and types as in `docs/configuration.md`.
+
+    Raises:
+      ConfigError: an unknown key, a value of the wrong type or out of range, in the dictionary
+        or in an `EPL_<CATEGORY>_<KEY>` environment variable.
+      NotImplementedError: a key whose feature does not exist yet was set.
+    """
+
+    def __init__(self, param_dict: Optional[Mapping[str, Any]] = None):
+        if param_dict is not None and not isinstance(param_dict, Mapping):
+            raise ConfigError("epl.Config takes a dictionary {{'category.key': value}}, not {!r}"
+                              .format(param_dict))
+        given = dict(param_dict or {})
+        for key in given:
+            if key not in OPTIONS:
+                raise ConfigError("unknown configuration key {!r}; {}".format(
+                    key, nearest(str(key), OPTIONS)))
+        from_environment = _environment_values(os.environ)
+        for category in _CATEGORIES:
+            setattr(self, category, _Category(category))
+        for key, option in OPTIONS.items():
+            if key in given:
+                value = _checked(key, given[key], "configuration key")
+            elif key in from_environment:
+                value = _checked(key, from_environment[key],
+                                 "environment variable {} for".format(environment_name(key)))
+            else:
+                value = option.default
+            category, attribute = key.split(".")
+            object.__setattr__(getattr(self, category), attribute, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _CATEGORIES or not isinstance(value, _Category):
+            raise AttributeError("epl.Config has no attribute '{}'; {}".format(
+                name, nearest(name, _CATEGORIES)))
+        object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError("epl.Config has no category '{}'; {}".format(
+            name, nearest(name, _CATEGORIES)))
+
+    def as_dict(self) -> Dict[str, Any]:
+        """All values: `{"category.key": value}`, in the table's order."""
+        return {key: getattr(getattr(self, key.split(".")[0]), key.split(".")[1])
+                for key in OPTIONS}

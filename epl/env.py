@@ -1,0 +1,141 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The process-wide environment: configuration, cluster and strategy in force; and `epl.init`."""
+
+from typing import Any, List, Optional
+
+import tensorflow.compat.v1 as tf
+
+from epl.cluster import Cluster
+from epl.communicators import horovod_backend
+from epl.config import Config
+from epl.errors import ConfigError
+from epl.ir.graph_state import state_of
+from epl.plan.parallel_plan import ParallelPlan, make_plan
+
+
+class Env:
+    """What `epl.init` set up. `Env.get()` is the one instance.
+
+    Attributes:
+      config: the `epl.Config` in force.
+      cluster: the `epl.Cluster` in force, or None before `epl.init`.
+      default_strategy: what `epl.set_default_strategy` was last given.
+      strategy_stack: the strategies whose `with` blocks are open.
+    """
+
+    _instance = None  # type: Optional[Env]
+
+    def __init__(self) -> None:
+        self._config = None  # type: Optional[Config]
+        self._cluster = None  # type: Optional[Cluster]
+        self.default_strategy = None  # type: Any
+        self.strategy_stack = []  # type: List[Any]
+
+    @classmethod
+    def get(cls) -> "Env":
+        if cls._instance is None:
+            cls._instance = cls()
+        return cls._instance
+
+    @property
+    def config(self) -> Config:
+        self.require_init("epl.Env.get().config")
+        assert self._config is not None
+        return self._config
+
+    @property
+    def cluster(self) -> Cluster:
+        self.require_init("epl.Env.get().cluster")
+        assert self._cluster is not None
+        return self._cluster
+
+    @property
+    def initialized(self) -> bool:
+        return self._config is not None
+
+    def require_init(self, caller: str) -> None:
+        """Raises RuntimeError unless `epl.init()` has been called."""
+        if not self.initialized:
+            raise RuntimeError("{} needs epl.init() first: call it once at the start of the script"
+                               .format(caller))
+
+    def reset(self, config: Config, cluster: Cluster) -> None:
+        """Put a new configuration and cluster in force; forget strategies."""
+        self._config, self._cluster = config, cluster
+        self.default_strategy = None
+        self.strategy_stack = []
+
+    def plan_for(self, graph: Any) -> Optional[ParallelPlan]:
+        """The plan for `graph`, or None if nothing in it or around it is annotated."""
+        stages = [(t.name, t.device_count) for t in state_of(graph).annotations.task_graphs]
+        if not stages and self.default_strategy is not None:
+            stages = [(self.default_strategy.name, self.default_strategy.device_count)]
+        if not stages:
+            return None
+        return make_plan(stages, self.cluster.worker_num, self.cluster.gpu_num_per_worker,
+                         self.config.pipeline.num_micro_batch,
+                         self.config.communication.gradients_reduce_method)
+
+
+def init(config: Optional[Config] = None) -> None:
+    """Start EPL: call it once at the start of a script, before the model is built.
+
+    Calling it again puts another configuration in force for what is built afterwards.
+
+    Args:
+      config: an `epl.Config`; None means `epl.Config()`.
+
+    Raises:
+      RuntimeError: eager execution is on.
+      TypeError: something that is no `epl.Config`.
+      ConfigError: a configuration or cluster that cannot work.
+    """
+    if tf.executing_eagerly():
+        raise RuntimeError("EPL rewrites graphs, but eager execution is on; call "
+                           "tf.compat.v1.disable_v2_behavior() (or disable_eager_execution()) "
+                           "right after importing tensorflow")
+    if config is not None and not isinstance(config, Config):
+        raise TypeError("epl.init takes an epl.Config, not {!r}; write epl.init(epl.Config({{...}}))"
+                        .format(config))
+    config, cluster = config or Config(), Cluster()
+    if cluster.worker_num > 1 and cluster.gpu_num_per_worker > 1:
+        make_plan([("", 1)], cluster.worker_num, cluster.gpu_num_per_worker)  # refused early
+    _check_connection(cluster)
+    from epl.runtime import hooks  # the hooks build on this module
+
+    hooks.install()
+    Env.get().reset(config, cluster)
+
+
+def _check_connection(cluster: Cluster) -> None:
+    """Join the other workers; done here so that a job that cannot start ends before it is built."""
+    if cluster.worker_num > 1:
+        horovod_backend.connect(cluster)
+    elif horovod_backend.is_connected():
+        raise ConfigError("this process is one of {} connected workers, but the cluster information "
+                          "now says 1 worker; do not change it between two epl.init() calls".format(
+                              horovod_backend.size()))
+
+
+def explain() -> str:
+    """Print the plan for the default graph, and return what was printed.
+
+    Raises:
+      RuntimeError: before `epl.init()`.
+    """
+    env = Env.get()
+    env.require_init("epl.explain")
+    graph = tf.get_default_graph()
+    plan = env.plan_for(graph)
+    if plan is None:
+        text = ("no strategy is set: the script runs on one device; call "
+                "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built")
+    else:
+        lines = [plan.describe()]
+        for group in state_of(graph).groups:
+            lines.append("{}: {} collective(s)".format(group.name, len(group.collectives)))
+            lines.extend("  " + c.describe() for c in group.collectives)
+        text = "\n".join(lines)
+    print(text)
+    return text

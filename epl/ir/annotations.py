@@ -1,0 +1,64 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""TaskGraphs are intervals of op ids.
+
+TensorFlow numbers the operations of a graph as they are created. Entering a strategy notes the
+number of the last one; the TaskGraph of an operation is found by bisection:
+
+    op ids   1 .. 17 | 18 ........ 93 | 94 .... 120
+                     ^ replicate()     ^ replicate()
+    TaskGraph    0   |       0        |     1          (earlier operations join the first)
+"""
+
+import bisect
+from typing import List, NamedTuple
+
+
+class TaskGraph(NamedTuple):
+    """The operations created under one strategy annotation: one stage of the model.
+
+    Attributes:
+      index: 0-based position among the graph's TaskGraphs.
+      name: what the user called it, or "".
+      device_count: devices that one model replica uses for it.
+    """
+
+    index: int
+    name: str
+    device_count: int
+
+
+class Annotations:
+    """The TaskGraphs of one graph, in the order in which they were annotated."""
+
+    def __init__(self) -> None:
+        self._task_graphs = []  # type: List[TaskGraph]
+        self._starts = []  # type: List[int]  # last op id before each interval
+        self._owners = []  # type: List[int]  # TaskGraph index of each interval
+
+    @property
+    def task_graphs(self) -> List[TaskGraph]:
+        return list(self._task_graphs)
+
+    def begin(self, last_op_id: int, name: str, device_count: int) -> TaskGraph:
+        """Operations created after `last_op_id` belong to a new TaskGraph."""
+        task_graph = TaskGraph(len(self._task_graphs), name, device_count)
+        self._task_graphs.append(task_graph)
+        self._mark(last_op_id, task_graph.index)
+        return task_graph
+
+    def resume(self, last_op_id: int, index: int) -> None:
+        """Operations created after `last_op_id` belong to TaskGraph `index` again."""
+        self._mark(last_op_id, index)
+
+    def task_graph_of(self, op_id: int) -> int:
+        """Index of the TaskGraph that holds the operation with this id; 0 before the first."""
+        position = bisect.bisect_left(self._starts, op_id) - 1
+        return self._owners[position] if position >= 0 else 0
+
+    def _mark(self, last_op_id: int, owner: int) -> None:
+        if self._starts and self._starts[-1] == last_op_id:
+            self._owners[-1] = owner
+            return
+        self._starts.append(last_op_id)
+        self._owners.append(owner)

@@ -1,0 +1,71 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors whose fetched value is merged over micro-batches and replicas.
+
+    epl.add_to_collection(loss, epl.GraphKeys.GLOBAL_MEAN_OBJECTS)
+
+makes `session.run([loss, train_op])` return the mean over the whole global batch.
+"""
+
+from typing import Any, List, Union
+
+import tensorflow.compat.v1 as tf
+
+from epl.env import Env
+from epl.errors import nearest
+from epl.ir.graph_keys import GraphKeys
+from epl.ir.graph_state import state_of
+from epl.rewrite.merge import merge_registered
+
+
+def add_to_collection(tensor_or_list: Union[Any, List[Any]], key: str) -> None:
+    """Register tensors whose fetched value is to be merged.
+
+    Args:
+      tensor_or_list: a `tf.Tensor` or a list of them; the list is not changed.
+      key: one of `epl.GraphKeys`.
+
+    Raises:
+      KeyError: unknown key.
+      ValueError: something that is no `tf.Tensor`, or a tensor registered under another key.
+      RuntimeError: before `epl.init()`.
+    """
+    Env.get().require_init("epl.add_to_collection")
+    _check_key(key)
+    tensors = tensor_or_list if isinstance(tensor_or_list, (list, tuple)) else [tensor_or_list]
+    for tensor in tensors:
+        if not isinstance(tensor, tf.Tensor):
+            raise ValueError("epl.add_to_collection takes tf.Tensor objects, not {!r} of type {}"
+                             .format(tensor, type(tensor).__name__))
+    for tensor in tensors:
+        _register(tensor, key)
+    for graph in {tensor.graph for tensor in tensors}:
+        merge_registered(graph)
+
+
+def get_collection(key: str) -> List[Any]:
+    """The tensors of the default graph registered under `key`, as a new list.
+
+    Raises:
+      KeyError: unknown key.
+    """
+    _check_key(key)
+    return list(state_of(tf.get_default_graph()).registered.get(key, []))
+
+
+def _register(tensor: Any, key: str) -> None:
+    registered = state_of(tensor.graph).registered
+    for other, members in registered.items():
+        if any(member is tensor for member in members):
+            if other == key:
+                return
+            raise ValueError("{} is in collection '{}' already: a fetch of it can be merged in one "
+                             "way only; register tf.identity of it under '{}'".format(
+                                 tensor.name, other, key))
+    registered.setdefault(key, []).append(tensor)
+
+
+def _check_key(key: str) -> None:
+    if key not in GraphKeys.ALL:
+        raise KeyError("unknown collection {!r}; use one of epl.GraphKeys: {}".format(
+            key, nearest(str(key), GraphKeys.ALL)))

@@ -1,0 +1,83 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which gradients travel together.
+
+    gradients in backward order     g7 g6 g5 | g4 g3 | g2 g1 g0      (one dtype)
+    buckets                            0     |   1   |    2
+
+A bucket is a run of neighbours in the order in which the backward pass produces them, so the first
+can leave while the rest is computed. The plan depends on sizes alone: two runs sum in the same
+order and give the same bits.
+"""
+
+from typing import Dict, List, NamedTuple, Sequence, Tuple
+
+
+class TensorSpec(NamedTuple):
+    """What the plan needs to know of one tensor.
+
+    Attributes:
+      dtype: name of the element type.
+      num_elements: number of elements, or -1 if unknown (counted as the mean of the others).
+    """
+
+    dtype: str
+    num_elements: int
+
+
+def plan_buckets(tensors: Sequence[TensorSpec], max_splits: int) -> List[Tuple[int, ...]]:
+    """Group tensors into at most `max_splits` buckets of one dtype each, of even size.
+
+    Every dtype needs a bucket of its own, so there are more than `max_splits` only if there are
+    more dtypes than that.
+
+    Args:
+      tensors: in the order in which the model's variables were created.
+      max_splits: at least 1.
+
+    Returns:
+      Buckets as tuples of indices into `tensors`; last created first, each index once.
+    """
+    if max_splits < 1:
+        raise ValueError("max_splits = {}: use 1 or more".format(max_splits))
+    by_dtype = {}  # type: Dict[str, List[int]]
+    for index in reversed(range(len(tensors))):
+        by_dtype.setdefault(tensors[index].dtype, []).append(index)
+    sizes = _known_sizes(tensors)
+    shares = _share_splits({d: sum(sizes[i] for i in m) for d, m in by_dtype.items()}, max_splits)
+    buckets = []  # type: List[Tuple[int, ...]]
+    for dtype, members in by_dtype.items():
+        buckets.extend(_even_runs(members, sizes, shares[dtype]))
+    return buckets
+
+
+def _known_sizes(tensors: Sequence[TensorSpec]) -> List[int]:
+    known = [t.num_elements for t in tensors if t.num_elements >= 0]
+    mean = max(1, sum(known) // len(known)) if known else 1
+    return [t.num_elements if t.num_elements >= 0 else mean for t in tensors]
+
+
+def _share_splits(totals: Dict[str, int], max_splits: int) -> Dict[str, int]:
+    """One split for every dtype; each further one to the dtype with the largest buckets."""
+    shares = {dtype: 1 for dtype in totals}
+    for _ in range(max_splits - len(totals)):
+        largest = max(totals, key=lambda dtype: totals[dtype] / shares[dtype])
+        shares[largest] += 1
+    return shares
+
+
+def _even_runs(members: Sequence[int], sizes: Sequence[int], count: int) -> List[Tuple[int, ...]]:
+    """Cut `members` into at most `count` runs; a run ends once its share of the total is reached."""
+    total = sum(sizes[index] for index in members)
+    runs = []  # type: List[Tuple[int, ...]]
+    current = []  # type: List[int]
+    done = 0
+    for index in members:
+        current.append(index)
+        done += sizes[index]
+        if done * count >= total * (len(runs) + 1) and len(runs) < count - 1:
+            runs.append(tuple(current))
+            current = []
+    if current:
+        runs.append(tuple(current))
+    return runs

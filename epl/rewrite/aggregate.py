@@ -1,0 +1,127 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `aggregate`: reduce gradients over workers, fused by the bucket plan.
+
+    g0 g1 g2 --flatten, concatenate--> bucket --(fp16)--> all_reduce --> split, reshape --> g0 g1 g2
+
+Sparse gradients travel as their rows and indices, gathered from all workers.
+"""
+
+from typing import Any, List, NamedTuple, Optional, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from epl.communicators import horovod_backend
+from epl.ir.graph_state import Collective
+from epl.plan.buckets import TensorSpec, plan_buckets
+
+# The smallest finite value that overflows a 16-bit float is above this.
+_FP16_MAX = 65504.0
+
+
+class ReduceOptions(NamedTuple):
+    """How to reduce.
+
+    Attributes:
+      num_workers: workers that take part.
+      average: mean over the workers, else sum.
+      max_splits: fused groups at most.
+      fp16_scale: factor before the cast to 16 bits; None: gradients travel as they are.
+    """
+
+    num_workers: int
+    average: bool = True
+    max_splits: int = 5
+    fp16_scale: Optional[int] = None
+
+
+def reduce_gradients(gradients: Sequence[Any], prefix: str, options: ReduceOptions,
+                     collectives: List[Collective]) -> List[Any]:
+    """Aggregate gradients over the workers.
+
+    Args:
+      gradients: dense tensors or `tf.IndexedSlices`.
+      prefix: start of the names under which the workers meet.
+      options: how.
+      collectives: the collectives made are appended here.
+
+    Returns:
+      The aggregated gradients: the same kinds, shapes and dtypes, in the same order.
+    """
+    result = list(gradients)
+    dense = [i for i, g in enumerate(gradients) if not isinstance(g, tf.IndexedSlices)]
+    reduced = reduce_dense([gradients[i] for i in dense], prefix + "dense", options, collectives)
+    for index, tensor in zip(dense, reduced):
+        result[index] = tensor
+    for index, gradient in enumerate(gradients):
+        if isinstance(gradient, tf.IndexedSlices):
+            name = "{}sparse_{}".format(prefix, index)
+            result[index] = _gather_sparse(gradient, name, options, collectives)
+    return result
+
+
+def reduce_dense(tensors: Sequence[Any], prefix: str, options: ReduceOptions,
+                 collectives: List[Collective]) -> List[Any]:
+    """Reduce dense tensors in fused buckets. Arguments and result as `reduce_gradients`."""
+    specs = [TensorSpec(t.dtype.base_dtype.name, t.shape.num_elements()
+                        if t.shape.is_fully_defined() else -1) for t in tensors]
+    result = list(tensors)
+    for number, bucket in enumerate(plan_buckets(specs, options.max_splits)):
+        members = [tensors[index] for index in bucket]
+        flat = tf.concat([tf.reshape(t, [-1]) for t in members], axis=0) \
+            if len(members) > 1 else members[0]
+        name = "{}_{}".format(prefix, number)
+        reduced = _reduce_one(flat, name, options, collectives)
+        for index, tensor in zip(bucket, _unfused(reduced, members)):
+            result[index] = tensor
+    return result
+
+
+def _unfused(flat: Any, members: Sequence[Any]) -> List[Any]:
+    if len(members) == 1:
+        return [flat]
+    shapes = [t.shape.as_list() if t.shape.is_fully_defined() else tf.shape(t) for t in members]
+    sizes = [t.shape.num_elements() if t.shape.is_fully_defined() else tf.size(t) for t in members]
+    parts = tf.split(flat, sizes if all(isinstance(s, int) for s in sizes) else tf.stack(sizes))
+    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes)]
+
+
+def _reduce_one(tensor: Any, name: str, options: ReduceOptions,
+                collectives: List[Collective]) -> Any:
+    if options.fp16_scale is None or tensor.dtype.size <= 2:
+        reduced = horovod_backend.all_reduce(tensor, name, options.average)
+        record(reduced, "all_reduce", name, tensor, collectives)
+        return reduced
+    # Divided by the number of workers before the cast, so that the sum cannot overflow either.
+    scale = options.fp16_scale / float(options.num_workers)
+    scaled = tensor * tf.cast(scale, tensor.dtype)
+    fits = tf.reduce_all(tf.logical_or(tf.abs(scaled) <= _FP16_MAX,
+                                       tf.logical_not(tf.is_finite(scaled))))
+    check = tf.Assert(fits, [
+        "communication.fp16: a gradient times communication.fp16_scale = {} exceeds the largest "
+        "16-bit float; lower the scale, or turn communication.fp16 off. Largest value:".format(
+            options.fp16_scale), tf.reduce_max(tf.abs(scaled))])
+    with tf.control_dependencies([check]):
+        half = tf.cast(scaled, tf.float16)
+    reduced = horovod_backend.all_reduce(half, name, average=False)
+    record(reduced, "all_reduce", name, half, collectives)
+    back = (1.0 if options.average else options.num_workers) / float(options.fp16_scale)
+    return tf.cast(reduced, tensor.dtype) * tf.cast(back, tensor.dtype)
+
+
+def _gather_sparse(slices: Any, name: str, options: ReduceOptions,
+                   collectives: List[Collective]) -> Any:
+    values = horovod_backend.all_gather(slices.values, name + "_values")
+    record(values, "all_gather", name + "_values", slices.values, collectives)
+    indices = horovod_backend.all_gather(slices.indices, name + "_indices")
+    record(indices, "all_gather", name + "_indices", slices.indices, collectives)
+    if options.average:
+        values = values / tf.cast(options.num_workers, values.dtype)
+    return tf.IndexedSlices(values, indices, slices.dense_shape)
+
+
+def record(result: Any, kind: str, name: str, source: Any, collectives: List[Collective]) -> None:
+    """Append the collective behind `result`, which exchanges `source`, to `collectives`."""
+    shape = str(source.shape.as_list()) if source.shape.ndims is not None else "[unknown]"
+    collectives.append(Collective(horovod_backend.collective_op(result), kind, name,
+                                  source.dtype.base_dtype.name, shape))

@@ -1,0 +1,145 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Where the workers meet: before a step, when a session is made, after a failure, at the end.
+
+    worker 0   meet(step) | step | meet(step) | step | meet(end)
+    worker 1   meet(step) | step | meet(step) | step | meet(end)
+
+Every worker says what it is about to do; all learn whether all do the same. If one has just
+initialized or restored its variables, all take the chief's; if one is about to do something else,
+all end with an error that says who wanted what. Nobody waits inside a collective that another
+worker never enters.
+"""
+
+import hashlib
+from typing import Any, NamedTuple
+
+from epl.communicators import horovod_backend
+from epl.env import Env
+from epl.errors import WorkerLostError
+from epl.ir.graph_state import state_of
+from epl.runtime import broadcast, fingerprint
+from epl.runtime.control_plane import ControlPlane
+
+# How long a worker whose step failed waits for the others to fail in the same step (the end of the
+# data reaches all workers in one step). All started that step at the same time.
+FAILURE_SECONDS = 15.0
+
+_SYNCHRONIZED = "_epl_synchronized"
+
+
+class Outcome(NamedTuple):
+    """What a meeting found.
+
+    Attributes:
+      same: all workers came for the same thing.
+      stale: a worker's variables are not the chief's.
+      unverified: a worker has not compared its graph with the others' yet.
+      leaving: a worker came to end or to report a failure.
+    """
+
+    same: bool
+    stale: bool
+    unverified: bool
+    leaving: bool
+
+
+def mark_stale(session: Any) -> None:
+    """Variables were written outside a step: the next meeting brings the chief's to all workers."""
+    setattr(session, _SYNCHRONIZED, False)
+
+
+def before_step(session: Any, what: str) -> None:
+    """Meet before a training step; afterwards all workers are about to run it, on equal variables.
+
+    Args:
+      session: the session that is to run it.
+      what: names the step; the same on all workers for the same step.
+
+    Raises:
+      WorkerLostError: another worker is not about to run this step.
+      ConfigError: the workers' graphs or configurations differ.
+    """
+    while True:
+        outcome = _meet(what, session)
+        _level(session, outcome)
+        if outcome.same:
+            return
+        if outcome.leaving or not outcome.stale:
+            raise _different(what)
+
+
+def session_created(session: Any) -> None:
+    """Meet after a training session was made: its hooks then see the chief's variables."""
+    what = "create a training session"
+    outcome = _meet(what, session)
+    if outcome.leaving:
+        raise _different(what)
+    _level(session, outcome)
+
+
+def training_ended() -> None:
+    """Meet at the end of a training session: the chief's last checkpoint is written afterwards."""
+    what = "end a training session"
+    outcome = _meet(what, None)
+    if not outcome.same:
+        raise _different(what)
+
+
+def after_failure(error: BaseException) -> None:
+    """Meet after a step failed on this worker.
+
+    If all workers failed in it (the usual end of the data) they go on as TensorFlow would. If the
+    others do not come they are waiting inside the step: the connection is closed, which ends their
+    wait.
+
+    Raises:
+      WorkerLostError: the step failed because another worker left.
+    """
+    what = "report that a step failed"
+    plane = ControlPlane.get()
+    found = plane.maximum_within(_vector(what, False, False, True), FAILURE_SECONDS)
+    if found is None:
+        message = ("a step failed on worker {}, and not on all workers: the job cannot go on. "
+                   "The step's error: {}".format(Env.get().cluster.worker_index, error))
+        horovod_backend.disconnect()
+        raise WorkerLostError(message) from error
+    if not _outcome(found).same:
+        raise _different("{} ({})".format(what, type(error).__name__)) from error
+
+
+def _meet(what: str, session: Any) -> Outcome:
+    """Meet for `what`; without a session the worker is leaving."""
+    stale = session is not None and not getattr(session, _SYNCHRONIZED, False)
+    unverified = session is not None and not fingerprint.is_verified(state_of(session.graph))
+    return _outcome(ControlPlane.get().maximum(_vector(what, stale, unverified, session is None)))
+
+
+def _vector(what: str, stale: bool, unverified: bool, leaving: bool) -> Any:
+    number = int(hashlib.sha256(what.encode()).hexdigest()[:15], 16)
+    return [number, -number, int(stale), int(unverified), int(leaving)]
+
+
+def _outcome(maxima: Any) -> Outcome:
+    return Outcome(maxima[0] == -maxima[1], bool(maxima[2]), bool(maxima[3]), bool(maxima[4]))
+
+
+def _level(session: Any, outcome: Outcome) -> None:
+    """Bring this worker to the others' level; all workers of the meeting do the same."""
+    if outcome.leaving:
+        return
+    if outcome.unverified:
+        fingerprint.compare(session.graph)
+    if outcome.stale:
+        broadcast.broadcast_variables(session)
+        setattr(session, _SYNCHRONIZED, True)
+
+
+def _different(what: str) -> WorkerLostError:
+    """The error for workers that came for different things; every worker of the meeting calls it."""
+    lines = ["worker {}: {}".format(index, text)
+             for index, text in enumerate(ControlPlane.get().gather(what))]
+    return WorkerLostError(
+        "the workers are about to do different things:\n  {}\nEvery worker has to run the same steps "
+        "in the same order: give all the same number of batches, and do not train under "
+        "'if worker_index == 0'".format("\n  ".join(lines)))

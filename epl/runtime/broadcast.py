@@ -1,0 +1,97 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Bring the chief's variables to all workers.
+
+Values are read and assigned through what every variable brings along, its read and its initializer,
+so that no operation is added: it works on finalized graphs and for variables made at any time.
+"""
+
+from typing import Any, Dict, Iterator, List
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.env import Env
+from epl.runtime.control_plane import ControlPlane
+
+_CHUNK_BYTES = 64 << 20
+_ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
+
+
+def broadcast_variables(session: Any) -> None:
+    """Give all global variables of `session`'s graph the chief's values.
+
+    Variables that the chief has not initialized are left alone. Every worker has to call this.
+    """
+    variables = compat.global_variables(session.graph)
+    plane = ControlPlane.get()
+    if Env.get().cluster.is_chief:
+        for chunk in _chunks(session, variables):
+            plane.from_chief(chunk)
+        plane.from_chief(None)
+        return
+    by_name = {v.name: v for v in variables}
+    while True:
+        values = plane.from_chief(None)
+        if values is None:
+            return
+        _assign(session, {by_name[name]: value for name, value in values})
+
+
+def _chunks(session: Any, variables: List[Any]) -> Iterator[List[Any]]:
+    """Lists of (name, value) of the initialized variables, about `_CHUNK_BYTES` each."""
+    chunk, size = [], 0  # type: ignore[var-annotated]
+    for variable in variables:
+        chunk.append(variable)
+        size += (variable.shape.num_elements() or 1) * variable.dtype.size
+        if size >= _CHUNK_BYTES:
+            yield _values(session, chunk)
+            chunk, size = [], 0
+    yield _values(session, chunk)
+
+
+def _values(session: Any, variables: List[Any]) -> List[Any]:
+    try:
+        return list(zip([v.name for v in variables], session.run(variables)))
+    except tf.errors.FailedPreconditionError:  # some are not initialized
+        return [pair for v in variables for pair in _value(session, v)]
+
+
+def _value(session: Any, variable: Any) -> List[Any]:
+    try:
+        return [(variable.name, session.run(variable))]
+    except tf.errors.FailedPreconditionError:
+        return []
+
+
+def _assign(session: Any, values: Dict[Any, Any]) -> None:
+    """Assign by running initializers with the value fed.
+
+    Two variables may share one initial value; they are assigned in different runs.
+    """
+    pending = [(_assignment(variable), value) for variable, value in values.items()]
+    while pending:
+        feeds, now, later = {}, [], []  # type: ignore[var-annotated]
+        for op, value in pending:
+            if op.inputs[1].name in feeds:
+                later.append((op, value))
+            else:
+                feeds[op.inputs[1].name] = value
+                now.append(op)
+        session.run(now, feed_dict=feeds)
+        pending = later
+
+
+def _assignment(variable: Any) -> Any:
+    """An operation that assigns its second input to `variable`."""
+    initializer = variable.initializer
+    op = initializer if isinstance(initializer, tf.Operation) else initializer.op
+    if op.type in _ASSIGNMENTS:
+        return op
+    for tensor in compat.variable_key(variable).outputs:
+        for consumer in tensor.consumers():
+            if consumer.type in _ASSIGNMENTS and consumer.inputs[0] is tensor:
+                return consumer
+    raise NotImplementedError("variable '{}' has no operation that assigns it a value, so the chief's "
+                              "cannot be brought to the other workers; create it with tf.get_variable"
+                              .format(variable.name))

@@ -1,0 +1,120 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Only the chief writes, and restoring on the chief is enough.
+
+Each function stands in for one of TensorFlow's; the function itself comes as `original`.
+"""
+
+from typing import Any, Callable
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.env import Env
+from epl.ir.graph_state import state_of
+from epl.runtime import agreement
+from epl.runtime.control_plane import ControlPlane
+
+
+def writes_here() -> bool:
+    """True on the chief, and everywhere before `epl.init`."""
+    env = Env.get()
+    return not env.initialized or env.cluster.is_chief
+
+
+def save(original: Callable[..., str], saver: Any, sess: Any, save_path: str,
+         global_step: Any = None, *args: Any, **kwargs: Any) -> str:
+    """`Saver.save`: other workers write nothing and return the path that the chief writes."""
+    if writes_here():
+        return original(saver, sess, save_path, global_step, *args, **kwargs)
+    if global_step is None:
+        return save_path
+    if not isinstance(global_step, int):
+        global_step = tf.train.global_step(sess, global_step)
+    return "{}-{}".format(save_path, global_step)
+
+
+def write_graph(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """The `graph.pbtxt` of TensorFlow's checkpoint hook."""
+    return original(*args, **kwargs) if writes_here() else None
+
+
+class SilentEventWriter:
+    """Stands in for an event file writer on workers that write no summaries."""
+
+    def __init__(self, logdir: str):
+        self._logdir = logdir
+
+    def get_logdir(self) -> str:
+        return self._logdir
+
+    def add_event(self, event: Any) -> None:
+        del event
+
+    def flush(self) -> None:
+        """Nothing to write."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def reopen(self) -> None:
+        """Nothing to open."""
+
+
+def event_file_writer(original: Callable[..., Any], logdir: str, *args: Any, **kwargs: Any) -> Any:
+    """`EventFileWriter`, as `tf.summary.FileWriter` makes it."""
+    return original(logdir, *args, **kwargs) if writes_here() else SilentEventWriter(logdir)
+
+
+def create_chief_session(original: Callable[[Any], Any], creator: Any) -> Any:
+    """`ChiefSessionCreator.create_session`: all workers start a training session alike.
+
+    Other workers than the chief leave checkpoints alone (theirs may be missing, or be written at
+    this moment) and get the chief's variables before any hook looks at them.
+    """
+    if not state_of(tf.get_default_graph()).trains_with_others:
+        return original(creator)
+    sources = creator._checkpoint_dir, creator._checkpoint_filename_with_path
+    if not writes_here():
+        creator._checkpoint_dir = creator._checkpoint_filename_with_path = None
+    try:
+        session = original(creator)
+    finally:
+        creator._checkpoint_dir, creator._checkpoint_filename_with_path = sources
+    agreement.session_created(session)
+    return session
+
+
+def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
+    """`WorkerSessionCreator.create_session`: with `is_chief=False` TensorFlow would wait for a chief
+    to initialize variables that no other process can reach; here each worker has its own."""
+    if not state_of(tf.get_default_graph()).trains_with_others:
+        return original(creator)
+    return compat.monitored_session_module.ChiefSessionCreator(
+        scaffold=creator._scaffold, master=creator._master, config=creator._config).create_session()
+
+
+def close_monitored_session(original: Callable[..., None], session: Any,
+                            exception_type: Any = None) -> None:
+    """`_MonitoredSession._close_internal`: workers end a training session together."""
+    training = state_of(session.graph).trains_with_others
+    original(session, exception_type)
+    if training and not exception_type:
+        agreement.training_ended()
+
+
+def evaluate_checkpoint(original: Callable[..., Any], listener: Any, global_step: int) -> Any:
+    """The evaluation inside `tf.estimator.train_and_evaluate`: the chief's task."""
+    if writes_here():
+        return original(listener, global_step)
+    listener._timer.update_last_triggered_step(global_step)
+    return None
+
+
+def train_and_evaluate_locally(original: Callable[..., Any], executor: Any) -> Any:
+    """The body of `tf.estimator.train_and_evaluate`: all workers return the chief's metrics."""
+    result = original(executor)
+    env = Env.get()
+    if env.initialized and env.cluster.worker_num > 1:
+        return ControlPlane.get().from_chief(result)
+    return result

@@ -1,0 +1,98 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Small exchanges between the workers' Python code, outside the user's graph.
+
+They run in a graph and a session of their own, so they work whatever state the user's are in
+(finalized, closed, not yet built).
+"""
+
+import pickle
+import struct
+import threading
+from typing import Any, List, Optional, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from epl.communicators import horovod_backend
+from epl.errors import WorkerLostError
+
+_LENGTH = struct.Struct("<q")
+
+
+class ControlPlane:
+    """Exchanges that every worker has to enter; `ControlPlane.get()` is the one instance."""
+
+    _instance = None  # type: Optional[ControlPlane]
+
+    @classmethod
+    def get(cls) -> "ControlPlane":
+        if cls._instance is None:
+            cls._instance = cls()
+        return cls._instance
+
+    def __init__(self) -> None:
+        with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
+            self._numbers = tf.placeholder(tf.int64, [None])
+            self._maximum = horovod_backend.all_reduce_max(self._numbers, "epl/control/maximum")
+            self._bytes = tf.placeholder(tf.uint8, [None])
+            self._gathered = horovod_backend.all_gather(self._bytes, "epl/control/gather")
+            self._broadcast = horovod_backend.broadcast(self._bytes, "epl/control/broadcast")
+        config = tf.ConfigProto(device_count={"GPU": 0}, intra_op_parallelism_threads=1,
+                                inter_op_parallelism_threads=1, use_per_session_threads=True)
+        self._session = tf.Session(graph=graph, config=config)
+
+    def maximum(self, numbers: Sequence[int]) -> List[int]:
+        """Element-wise maximum of `numbers` (64-bit integers) over all workers."""
+        return [int(n) for n in self._run(self._maximum, self._numbers, np.array(numbers, np.int64))]
+
+    def gather(self, value: Any) -> List[Any]:
+        """The picklable `value` of every worker, in the order of workers."""
+        payload = pickle.dumps(value, protocol=4)
+        data = self._run(self._gathered, self._bytes, _as_array(_LENGTH.pack(len(payload)) + payload))
+        return _split_values(data.tobytes())
+
+    def from_chief(self, value: Any) -> Any:
+        """The chief's picklable `value`; what other workers pass is ignored."""
+        payload = pickle.dumps(value, protocol=4)
+        length = self._run(self._broadcast, self._bytes, _as_array(_LENGTH.pack(len(payload))))
+        size = _LENGTH.unpack(length.tobytes())[0]
+        own = _as_array(payload) if size == len(payload) else np.zeros(size, np.uint8)
+        return pickle.loads(self._run(self._broadcast, self._bytes, own).tobytes())
+
+    def maximum_within(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
+        """As `maximum`, or None if the other workers do not come within `seconds`."""
+        found = []  # type: List[List[int]]
+
+        def exchange() -> None:
+            try:
+                found.append(self.maximum(numbers))
+            except WorkerLostError:
+                pass
+
+        thread = threading.Thread(target=exchange, name="epl-exchange", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        return found[0] if found else None
+
+    def _run(self, fetch: Any, placeholder: Any, value: Any) -> Any:
+        try:
+            return self._session.run(fetch, {placeholder: value})
+        except tf.errors.OpError as error:
+            # TensorFlow's recovery loops would retry some of these for ever; the connection is gone.
+            raise WorkerLostError("the connection to the other workers is lost: another worker has "
+                                  "ended ({})".format(error.message.splitlines()[0])) from None
+
+
+def _as_array(data: bytes) -> Any:
+    return np.frombuffer(data, np.uint8)
+
+
+def _split_values(data: bytes) -> List[Any]:
+    values, position = [], 0
+    while position < len(data):
+        length = _LENGTH.unpack_from(data, position)[0]
+        position += _LENGTH.size
+        values.append(pickle.loads(data[position:position + length]))
+        position += length
+    return values

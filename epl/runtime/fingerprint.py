@@ -1,0 +1,77 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Before the first collective: do all workers run the same program?
+
+What has to be equal is written down line by line and compared; a difference ends the job with the
+first differing line and the workers on each side, instead of a hang or a wrong sum.
+"""
+
+import hashlib
+from typing import Any, Dict, List
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.env import Env
+from epl.errors import ConfigError
+from epl.ir.graph_state import GraphState, state_of
+from epl.runtime.control_plane import ControlPlane
+from epl.version import __version__
+
+
+def is_verified(state: GraphState) -> bool:
+    """True if the graph's collectives, as they are now, were compared already."""
+    return state.verified_collectives == len(state.collectives) + len(state.merged)
+
+
+def compare(graph: Any) -> None:
+    """Compare this worker's program with the others'; every worker has to call this.
+
+    Raises:
+      ConfigError: they differ; the same error on every worker.
+    """
+    state = state_of(graph)
+    lines = _lines(graph, state)
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    plane = ControlPlane.get()
+    if len(set(plane.gather(digest))) > 1:
+        raise ConfigError(first_difference(plane.gather(lines)))
+    state.verified_collectives = len(state.collectives) + len(state.merged)
+
+
+def first_difference(programs: List[List[str]]) -> str:
+    """The error text for programs that differ.
+
+    Args:
+      programs: one list of lines per worker.
+
+    Returns:
+      The first line that differs, and which workers have which version of it.
+    """
+    length = max(len(lines) for lines in programs)
+    for number in range(length):
+        sides = {}  # type: Dict[str, List[int]]
+        for worker, lines in enumerate(programs):
+            text = lines[number] if number < len(lines) else "(nothing)"
+            sides.setdefault(text, []).append(worker)
+        if len(sides) > 1:
+            rows = ["worker(s) {}: {}".format(", ".join(map(str, workers)), text)
+                    for text, workers in sides.items()]
+            return ("the workers do not run the same program; the first difference:\n  {}\nStart all "
+                    "with the same script, arguments and environment".format("\n  ".join(rows)))
+    raise ValueError("the programs do not differ")
+
+
+def _lines(graph: Any, state: GraphState) -> List[str]:
+    env = Env.get()
+    plan = env.plan_for(graph)
+    lines = ["epl {}".format(__version__), "tensorflow {}".format(tf.__version__)]
+    lines += ["config {} = {!r}".format(key, value)
+              for key, value in env.config.as_dict().items()]
+    lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]
+    lines += ["variable {} {} {}".format(v.name, v.dtype.base_dtype.name, v.shape)
+              for v in compat.global_variables(graph)]
+    lines += ["collective {}".format(c.describe()) for c in state.collectives]
+    lines += ["collective {}".format(c.describe())
+              for name in sorted(state.merged) for c in state.merged[name].collectives]
+    return lines

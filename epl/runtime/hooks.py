@@ -1,0 +1,67 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Every place where TensorFlow is patched, in one table.
+
+A patch puts a function of EPL before one of TensorFlow, which it gets as its first argument.
+"""
+
+import functools
+import os
+from typing import Any, Callable
+
+from epl import compat
+from epl.env import Env
+from epl.rewrite.gradients import aggregated_gradients
+from epl.runtime import chief, session
+
+_MARK = "_epl_patched"
+
+
+def _run_config_init(original: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    """`RunConfig.__init__` must not see TF_CONFIG: it would start parameter-server training."""
+    hidden = os.environ.pop("TF_CONFIG", None) if Env.get().initialized else None
+    try:
+        original(*args, **kwargs)
+    finally:
+        if hidden is not None:
+            os.environ["TF_CONFIG"] = hidden
+
+
+_BASE_SESSION = compat.session_module.BaseSession
+_MONITORED = compat.monitored_session_module
+_TRAINING = compat.estimator_training_module
+
+# (owner, attribute, what stands before it)
+PATCHES = (
+    (compat.gradients_util, "_GradientsHelper", aggregated_gradients),
+    (_BASE_SESSION, "__init__", session.init),
+    (_BASE_SESSION, "_do_run", session.do_run),
+    (_BASE_SESSION, "make_callable", session.make_callable),
+    (_BASE_SESSION, "_make_callable_from_options", session.make_callable_from_options),
+    (compat.saver_module.Saver, "save", chief.save),
+    (compat.summary_writer_module, "EventFileWriter", chief.event_file_writer),
+    (compat.training_util, "write_graph", chief.write_graph),
+    (_MONITORED.ChiefSessionCreator, "create_session", chief.create_chief_session),
+    (_MONITORED.WorkerSessionCreator, "create_session", chief.create_worker_session),
+    (_MONITORED._MonitoredSession, "_close_internal", chief.close_monitored_session),
+    (_TRAINING._NewCheckpointListenerForEvaluate, "_evaluate", chief.evaluate_checkpoint),
+    (_TRAINING._TrainingExecutor, "run_local", chief.train_and_evaluate_locally),
+    (compat.run_config_module.RunConfig, "__init__", _run_config_init),
+)
+
+
+def install() -> None:
+    """Patch TensorFlow; once per process, however often it is called."""
+    for owner, attribute, replacement in PATCHES:
+        original = getattr(owner, attribute)
+        if not hasattr(original, _MARK):
+            setattr(owner, attribute, _before(replacement, original))
+
+
+def _before(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original, updated=())
+    def patched(*args: Any, **kwargs: Any) -> Any:
+        return replacement(original, *args, **kwargs)
+
+    setattr(patched, _MARK, True)
+    return patched

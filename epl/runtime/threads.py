@@ -1,0 +1,45 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Every worker's share of the machine's cores and devices, as a session configuration."""
+
+import os
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from epl.env import Env
+
+_USER_SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+
+
+def core_share(local_workers: int) -> int:
+    """Cores for each of `local_workers` workers on this machine, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) // local_workers)
+
+
+def session_config(config: Any, env: Env) -> Any:
+    """The user's session configuration completed with what the cluster asks for.
+
+    Args:
+      config: a `tf.ConfigProto` or None; it is not changed.
+      env: the environment in force.
+
+    Returns:
+      `config` itself if there is nothing to add, else a copy. What the user has set stays.
+    """
+    if not env.initialized:
+        return config
+    result = tf.ConfigProto()
+    if config is not None:
+        result.CopyFrom(config)
+    visible = env.config.cluster.run_visible_devices
+    if visible and not result.gpu_options.visible_device_list:
+        result.gpu_options.visible_device_list = visible
+    if env.cluster.local_worker_num > 1 and not any(n in os.environ for n in _USER_SETTINGS):
+        share = core_share(env.cluster.local_worker_num)
+        if not result.intra_op_parallelism_threads:
+            result.intra_op_parallelism_threads = share
+        if not result.inter_op_parallelism_threads:
+            # Never fewer than two: an operation that blocks must not hold up the one it waits for.
+            result.inter_op_parallelism_threads = max(2, share)
+    return config if result == (config or tf.ConfigProto()) else result

@@ -1,0 +1,95 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""`epl.replicate`: the operations created under it form one TaskGraph that is replicated."""
+
+from typing import Any, List, Optional
+
+import tensorflow.compat.v1 as tf
+
+from epl.env import Env
+from epl.ir.graph_state import state_of
+
+
+class Replicate:
+    """A strategy: a context manager, or an argument of `epl.set_default_strategy`.
+
+    Attributes:
+      device_count: devices that one model replica uses for this TaskGraph.
+      name: shown by `epl.explain()`.
+    """
+
+    def __init__(self, device_count: Optional[int] = None, name: Optional[str] = None):
+        if device_count is not None and (
+                not isinstance(device_count, int) or isinstance(device_count, bool)):
+            raise TypeError("device_count = {!r}: a whole number of devices is needed".format(
+                device_count))
+        if device_count is not None and device_count < 1:
+            raise ValueError("device_count = {}: use 1 or more".format(device_count))
+        if name is not None and not isinstance(name, str):
+            raise TypeError("name = {!r}: text is needed".format(name))
+        self.device_count = 1 if device_count is None else device_count
+        self.name = name or ""
+        self._entered = []  # type: List[Any]
+
+    def __enter__(self) -> "Replicate":
+        env = Env.get()
+        env.require_init("epl.replicate")
+        if env.strategy_stack:
+            raise RuntimeError("epl.replicate inside epl.replicate ('{}' inside '{}') is not "
+                               "allowed: close the outer one first".format(
+                                   self.name, env.strategy_stack[-1].name))
+        graph = tf.get_default_graph()
+        state_of(graph).annotations.begin(graph.version, self.name, self.device_count)
+        env.strategy_stack.append(self)
+        self._entered.append(graph)
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        graph = self._entered.pop()
+        Env.get().strategy_stack.remove(self)
+        annotations = state_of(graph).annotations
+        annotations.resume(graph.version, len(annotations.task_graphs) - 1)
+
+    def __repr__(self) -> str:
+        return "replicate(device_count={}, name={!r})".format(self.device_count, self.name)
+
+
+def replicate(device_count: Optional[int] = None, name: Optional[str] = None) -> Replicate:
+    """Replicate what is built under this strategy over the devices.
+
+    Args:
+      device_count: devices that one replica of this part uses; None means 1.
+      name: a name for `epl.explain()`.
+
+    Returns:
+      A strategy: use it in a `with` statement or give it to `epl.set_default_strategy`.
+
+    Raises:
+      TypeError, ValueError: a device count that is no whole number of at least 1.
+    """
+    return Replicate(device_count, name)
+
+
+def set_default_strategy(strategy: Replicate) -> None:
+    """Start a new TaskGraph for everything built from here on, in this graph and in new ones.
+
+    Called once before a model is built it makes the model data parallel.
+
+    Args:
+      strategy: an `epl.replicate(...)`.
+
+    Raises:
+      TypeError: anything else.
+      RuntimeError: before `epl.init()`, or inside a `with epl.replicate(...)` block.
+    """
+    if not isinstance(strategy, Replicate):
+        raise TypeError("epl.set_default_strategy takes epl.replicate(...), not {!r}".format(
+            strategy))
+    env = Env.get()
+    env.require_init("epl.set_default_strategy")
+    if env.strategy_stack:
+        raise RuntimeError("epl.set_default_strategy inside 'with {!r}': close the block first"
+                           .format(env.strategy_stack[-1]))
+    env.default_strategy = strategy
+    graph = tf.get_default_graph()
+    state_of(graph).annotations.begin(graph.version, strategy.name, strategy.device_count)
