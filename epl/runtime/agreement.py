@@ -14,6 +14,8 @@ worker never enters.
 import hashlib
 from typing import Any, NamedTuple
 
+import tensorflow.compat.v1 as tf
+
 from epl.communicators import horovod_backend
 from epl.env import Env
 from epl.errors import WorkerLostError
@@ -21,9 +23,10 @@ from epl.ir.graph_state import state_of
 from epl.runtime import broadcast, fingerprint
 from epl.runtime.control_plane import ControlPlane
 
-# How long a worker whose step failed waits for the others to fail in the same step (the end of the
-# data reaches all workers in one step). All started that step at the same time.
-FAILURE_SECONDS = 15.0
+# How long a worker whose step failed waits for the others to fail in the same step. All started it
+# at the same time; the end of the data reaches them together, give or take a slow input pipeline.
+END_OF_DATA_SECONDS = 15.0
+OTHER_ERROR_SECONDS = 3.0
 
 _SYNCHRONIZED = "_epl_synchronized"
 
@@ -97,8 +100,10 @@ def after_failure(error: BaseException) -> None:
       WorkerLostError: the step failed because another worker left.
     """
     what = "report that a step failed"
-    plane = ControlPlane.get()
-    found = plane.maximum_within(_vector(what, False, False, True), FAILURE_SECONDS)
+    end_of_data = isinstance(error, tf.errors.OutOfRangeError)
+    found = ControlPlane.get().maximum_within(
+        _vector(what, False, False, True),
+        END_OF_DATA_SECONDS if end_of_data else OTHER_ERROR_SECONDS)
     if found is None:
         message = ("a step failed on worker {}, and not on all workers: the job cannot go on. "
                    "The step's error: {}".format(Env.get().cluster.worker_index, error))

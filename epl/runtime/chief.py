@@ -7,6 +7,7 @@ Each function stands in for one of TensorFlow's; the function itself comes as `o
 
 from typing import Any, Callable
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
@@ -29,7 +30,7 @@ def save(original: Callable[..., str], saver: Any, sess: Any, save_path: str,
         return original(saver, sess, save_path, global_step, *args, **kwargs)
     if global_step is None:
         return save_path
-    if not isinstance(global_step, int):
+    if not isinstance(global_step, (int, np.integer)):
         global_step = tf.train.global_step(sess, global_step)
     return "{}-{}".format(save_path, global_step)
 

@@ -9,6 +9,7 @@ They run in a graph and a session of their own, so they work whatever state the 
 import pickle
 import struct
 import threading
+import time
 from typing import Any, List, Optional, Sequence
 
 import numpy as np
@@ -16,6 +17,9 @@ import tensorflow.compat.v1 as tf
 
 from epl.communicators import horovod_backend
 from epl.errors import WorkerLostError
+
+# How long a worker that lost the connection lets the one that caused it end before it ends itself.
+PRECEDENCE_SECONDS = 3.0
 
 _LENGTH = struct.Struct("<q")
 
@@ -79,7 +83,9 @@ class ControlPlane:
         try:
             return self._session.run(fetch, {placeholder: value})
         except tf.errors.OpError as error:
-            # TensorFlow's recovery loops would retry some of these for ever; the connection is gone.
+            # Another type than TensorFlow's, whose recovery loops would retry for ever. The worker
+            # that went first knows the cause: it gets the time to end first, and be reported.
+            time.sleep(PRECEDENCE_SECONDS)
             raise WorkerLostError("the connection to the other workers is lost: another worker has "
                                   "ended ({})".format(error.message.splitlines()[0])) from None
 

@@ -1,0 +1,57 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Two workers give the results of one device with the whole global batch."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from tests.dist.cases import CASES
+from tests.support import jobs
+
+# Both sides add the same 32-bit floats in another order. One addition errs by at most 6e-8 relative
+# to the larger operand; ten steps of a few hundred additions stay within 1e-5 of a tensor's largest
+# element. Some variables have a gradient that is zero in exact arithmetic (the bias of BERT's keys):
+# what is left of them is rounding, which an absolute 1e-6 covers; weights here are of order 0.1.
+RELATIVE = 1e-5
+ABSOLUTE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """(plain, worker 0, worker 1): case -> (losses, variables)."""
+    plain = jobs.alone("equivalence.py", tmp_path_factory.mktemp("plain"), "--plain").check()
+    split = jobs.launch("equivalence.py", tmp_path_factory.mktemp("split"), timeout=200).check()
+    paths = [plain.path(0, "results.pkl"), split.path(0, "results.pkl"),
+             split.path(1, "results.pkl")]
+    loaded = []
+    for path in paths:
+        with open(path, "rb") as file:
+            loaded.append(pickle.load(file))
+    return loaded
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_variables_equal_one_device_with_the_whole_batch(results, case):
+    plain, chief, other = [found[case][1] for found in results]
+    assert set(plain) == set(chief) == set(other)
+    for name in plain:
+        np.testing.assert_array_equal(chief[name], other[name], err_msg=name)
+        scale = np.max(np.abs(plain[name]))
+        np.testing.assert_allclose(chief[name], plain[name], rtol=0,
+                                   atol=RELATIVE * scale + ABSOLUTE, err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_mean_of_the_workers_losses_equals_the_loss_of_the_whole_batch(results, case):
+    plain, chief, other = [found[case][0] for found in results]
+    assert not np.array_equal(chief, other)  # each worker had rows of its own
+    np.testing.assert_allclose((chief + other) / 2, plain, rtol=RELATIVE)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_variable_but_constant_ones_was_trained(results, case):
+    losses, variables = results[0][case]
+    assert losses[0] != losses[-1]
+    assert variables["global_step:0"] == 10

@@ -1,0 +1,31 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever happens to one worker, the job ends within seconds, and says why."""
+
+import time
+
+import pytest
+
+from tests.support import jobs
+
+# From the start of the processes to the end of the job; the test itself takes 3-6 s, and up to
+# 15 s more where a worker at the end of its data waits for the others.
+SECONDS = 40
+
+
+@pytest.mark.parametrize("kind, message", [
+    ("other_shapes", "worker(s) 1: variable w:0 float32 (4,)"),
+    ("other_config", "worker(s) 1: config communication.max_splits = 11"),
+    ("extra_step", "worker 1: end a training session"),
+    ("uneven_data", "a step failed on worker 1, and not on all workers"),
+    ("exception", "worker 1 has had enough"),
+    ("failing_step", "the input is not finite"),
+    ("other_fetch", "worker 1: run the step of epl/gradients_1/dense_0"),
+    ("no_strategy", "no strategy is set"),
+])
+def test_job_ends_with_the_cause(tmp_path, kind, message):
+    start = time.time()
+    result = jobs.launch("failures.py", tmp_path, kind, timeout=SECONDS)
+    assert result.code != 0, result.output
+    assert message in result.output
+    assert time.time() - start < SECONDS

@@ -1,0 +1,72 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Start a script through the real `epl-launch`, or alone, and look at what became of it."""
+
+import os
+import re
+import subprocess
+import sys
+from typing import Dict, NamedTuple, Optional
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+JOBS = os.path.join(ROOT, "tests", "dist", "jobs")
+
+
+class Result(NamedTuple):
+    """How a job ended.
+
+    Attributes:
+      code: its exit code.
+      output: what it printed, standard output and error together.
+      directory: its log directory; worker i's output directory is `directory/i`.
+    """
+
+    code: int
+    output: str
+    directory: str
+
+    def path(self, worker: int, name: str) -> str:
+        return os.path.join(self.directory, str(worker), name)
+
+    def of_worker(self, worker: int) -> str:
+        """The lines of one worker, without the launcher's prefix."""
+        prefix = "[worker {}] ".format(worker)
+        return "\n".join(line[len(prefix):] for line in self.output.splitlines()
+                         if line.startswith(prefix))
+
+    def check(self) -> "Result":
+        assert self.code == 0, self.output[-6000:]
+        return self
+
+
+def launch(script, directory, *args, workers=2, timeout=120.0, environment=None) -> Result:
+    """Run `script` (a file in tests/dist/jobs, or a path) under `epl-launch`."""
+    path = script if os.path.isabs(script) else os.path.join(JOBS, script)
+    command = [sys.executable, "-m", "epl.launcher", "--num_workers", str(workers),
+               "--log_dir", str(directory), path] + [str(a) for a in args]
+    return _run(command, str(directory), timeout, environment)
+
+
+def alone(script, directory, *args, timeout=120.0, environment=None) -> Result:
+    """Run `script` without a launcher; its output directory is `directory/0`."""
+    os.makedirs(os.path.join(str(directory), "0"), exist_ok=True)
+    variables = {"EPL_OUTPUT_DIR": os.path.join(str(directory), "0")}
+    variables.update(environment or {})
+    command = [sys.executable, os.path.join(JOBS, script)] + [str(a) for a in args]
+    return _run(command, str(directory), timeout, variables)
+
+
+def environment_for(changes: Optional[Dict[str, str]] = None) -> Dict[str, str]:
+    """This process's environment without anything of a launcher, and with the repository's code."""
+    foreign = re.compile(r"^(EPL_|HOROVOD_|TF_CONFIG$)")
+    variables = {k: v for k, v in os.environ.items() if not foreign.match(k)}
+    variables.update(PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="1", CUDA_VISIBLE_DEVICES="",
+                     PYTHONWARNINGS="ignore")
+    variables.update(changes or {})
+    return variables
+
+
+def _run(command, directory, timeout, environment) -> Result:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=timeout, env=environment_for(environment))
+    return Result(done.returncode, done.stdout.decode("utf-8", "replace"), directory)
