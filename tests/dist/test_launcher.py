@@ -1,0 +1,362 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""`epl-launch` with real processes: exits, signals, arguments, output, and nothing left behind."""
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.jobs import environment_for
+
+LAUNCH = [sys.executable, "-m", "epl.launcher"]
+SHORT_GRACE = [sys.executable, "-c", "import sys; from epl.launcher.cli import main; "
+                                     "sys.exit(main(sys.argv[1:], grace_s=1.0))"]
+# Far above what anything here takes on a busy machine, far below the grace time and the sleeps.
+SOON_S = 12.0
+WAIT_FOR_CHILD = "python -c 'import time; time.sleep(600)' & echo $! > $EPL_OUTPUT_DIR/pid; wait\n"
+
+
+class Launched:
+    """A running `epl-launch` and the log directory of its job."""
+
+    def __init__(self, command, directory, environment):
+        self.directory = str(directory)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env=environment)
+
+    def wait(self, timeout=SOON_S):
+        """Exit code, stdout and stderr, once the launcher and all that holds its pipes is gone."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out.decode("utf-8"), err.decode("utf-8")
+
+    def path(self, worker, name):
+        return os.path.join(self.directory, str(worker), name)
+
+    def pid(self, worker, name="pid"):
+        """The process id that a worker has written to the file `name`."""
+        path = self.path(worker, name)
+        wait_until(lambda: os.path.exists(path) and open(path).read().endswith("\n"))
+        return int(open(path).read())
+
+
+def wait_until(condition, timeout=SOON_S):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited {} s in vain".format(timeout)
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        with open("/proc/{}/stat".format(pid)) as status:
+            return status.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def script(tmp_path):
+    def write(name, text):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+    return write
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts `epl-launch`; at the end of the test kills what a broken launcher left."""
+    started = []
+
+    def launch(path, *args, workers=2, command=LAUNCH, environment=None):
+        flags = ["--num_workers", str(workers), "--log_dir", str(tmp_path / "logs"), path]
+        job = Launched(command + flags + list(args), tmp_path / "logs",
+                       environment_for(environment))
+        started.append(job)
+        return job
+
+    yield launch
+    for job in started:
+        if job.process.poll() is None:
+            job.process.kill()
+            job.process.communicate()
+        for root, _, files in os.walk(job.directory):
+            for name in files:
+                if name.startswith("pid"):
+                    with contextlib.suppress(ProcessLookupError, ValueError):
+                        os.kill(int(open(os.path.join(root, name)).read()), signal.SIGKILL)
+
+
+def test_success(start, script):
+    code, out, err = start(script("ok.sh", "echo out $EPL_WORKER_INDEX\n")).wait()
+    assert code == 0
+    assert sorted(out.splitlines()) == ["[worker 0] out 0", "[worker 1] out 1"]
+    assert "epl-launch: done in" in err and "/logs" in err.splitlines()[-1]
+    assert "no GPU" in err and "virtual CPU device" in err
+
+
+@pytest.mark.parametrize("body, expected, words", [
+    ("exit 7", 7, "worker 1 exited with code 7"),
+    ("kill -KILL $$", 137, "worker 1 died by signal SIGKILL (9)"),
+    ("kill -SEGV $$", 139, "worker 1 died by signal SIGSEGV (11)"),
+    ("bash -c 'kill -ABRT $$'; exit $?", 134, "exited with code 134 (128 + 6: SIGABRT (6))"),
+])
+def test_a_failed_worker_ends_the_job_with_its_code(start, script, body, expected, words):
+    job = start(script("fail.sh", """
+        if [ $EPL_WORKER_INDEX = 0 ]; then echo $$ > $EPL_OUTPUT_DIR/pid; exec sleep 600; fi
+        until [ -s $EPL_OUTPUT_DIR/../0/pid ]; do sleep 0.01; done
+        echo "the reason" >&2
+        """ + body + "\n"))
+    code, _, err = job.wait()
+    assert code == expected
+    box = err[err.index("+--"):]
+    assert words in box and "|       the reason" in box and "/logs/1" in box
+    assert not alive(job.pid(0))
+
+
+def test_a_worker_that_is_done_early_is_waited_for(start, script):
+    code, out, _ = start(script("wait.sh", """
+        if [ $EPL_WORKER_INDEX = 1 ]; then sleep 0.7; echo late; fi\n""")).wait()
+    assert code == 0
+    assert out == "[worker 1] late\n"
+
+
+def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace_time(start, script):
+    job = start(script("stubborn.py", """if True:
+        import os, signal, sys, time
+        index = int(os.environ["EPL_WORKER_INDEX"])
+        directory = os.environ["EPL_OUTPUT_DIR"]
+        if index == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            open(os.path.join(directory, "pid"), "w").write("%d\\n" % os.getpid())
+            time.sleep(600)
+        while not os.path.exists(os.path.join(directory, "..", "0", "pid")):
+            time.sleep(0.01)
+        sys.exit(5)"""), command=SHORT_GRACE)
+    pid = job.pid(0)
+    begin = time.monotonic()
+    assert job.wait()[0] == 5
+    assert time.monotonic() - begin > 0.8
+    assert not alive(pid)
+
+
+def test_a_child_of_the_script_has_the_grace_time_too(start, script):
+    """bash obeys SIGTERM at once; the training that it started may still save a checkpoint."""
+    script("child.py", """if True:
+        import os, signal, sys, time
+        directory = os.environ["EPL_OUTPUT_DIR"]
+        def save(*_):
+            time.sleep(0.5)
+            open(os.path.join(directory, "saved"), "w").close()
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, save)
+        open(os.path.join(directory, "pid"), "w").write("%d\\n" % os.getpid())
+        time.sleep(600)""")
+    job = start(script("parent.sh", """
+        if [ $EPL_WORKER_INDEX = 0 ]; then python $(dirname $0)/child.py; exit; fi
+        until [ -s $EPL_OUTPUT_DIR/../0/pid ]; do sleep 0.01; done
+        exit 3\n"""))
+    assert job.wait()[0] == 3
+    assert os.path.exists(job.path(0, "saved"))
+    assert not alive(job.pid(0))
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_what_a_script_left_in_the_background_is_ended(start, script, code):
+    job = start(script("leave.sh", "sleep 600 & echo $! > $EPL_OUTPUT_DIR/pid\nexit {}\n".format(
+        code)))
+    assert job.wait()[0] == code
+    assert not any(alive(job.pid(worker)) for worker in (0, 1))
+
+
+@pytest.mark.parametrize("signum, expected", [
+    (signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_to_the_launcher_ends_the_job(start, script, signum, expected):
+    job = start(script("wait.sh", WAIT_FOR_CHILD))
+    pids = [job.pid(0), job.pid(1)]
+    job.process.send_signal(signum)
+    code, _, err = job.wait()
+    assert code == expected
+    assert "interrupted by " + signum.name in err
+    assert not any(map(alive, pids))
+
+
+def test_ctrl_c_twice_does_not_wait_for_the_grace_time(start, script):
+    job = start(script("deaf.sh", "trap '' TERM\n" + WAIT_FOR_CHILD))
+    pids = [job.pid(0), job.pid(1)]
+    job.process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert job.process.poll() is None
+    job.process.send_signal(signal.SIGINT)
+    assert job.wait()[0] == 130
+    assert not any(map(alive, pids))
+
+
+def test_no_worker_survives_a_killed_launcher(start, script):
+    job = start(script("wait.sh", "echo $$ > $EPL_OUTPUT_DIR/pid_bash\n" + WAIT_FOR_CHILD))
+    pids = [job.pid(worker, name) for worker in (0, 1) for name in ("pid", "pid_bash")]
+    job.process.kill()
+    wait_until(lambda: not any(map(alive, pids)))
+
+
+def test_no_worker_survives_launcher_and_guard_both_killed(start, script):
+    job = start(script("wait.py", """if True:
+        import os, time
+        open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "pid"), "w").write("%d\\n" % os.getpid())
+        time.sleep(600)"""))
+    pids = [job.pid(0), job.pid(1)]
+    children = subprocess.check_output(["ps", "-o", "pid=,args=", "--ppid", str(job.process.pid)])
+    guards = [int(line.split()[0]) for line in children.decode().splitlines() if "guard.py" in line]
+    assert len(guards) == 1
+    os.kill(guards[0], signal.SIGKILL)
+    job.process.kill()
+    wait_until(lambda: not any(map(alive, pids)))
+
+
+ARGUMENTS = ["a b", "", "--num_workers", "--", "-x", "it's \"quoted\"", "$HOME", "*", "\u00e9\u4e16"]
+
+
+@pytest.mark.parametrize("name, text", [
+    ("args.py", "import sys\nfor a in sys.argv[1:]: print('<' + a + '>')\n"),
+    ("args.sh", "test \"$1\" = \"$EPL_OUTPUT_DIR\" || exit 1; shift\n"
+                "for a in \"$@\"; do printf '<%s>\\n' \"$a\"; done\n")])
+def test_arguments_arrive_untouched(start, script, name, text):
+    job = start(script(name, text), *ARGUMENTS, workers=1,
+                environment={"PYTHONIOENCODING": "utf-8"})
+    code, out, _ = job.wait()
+    assert code == 0
+    assert out.splitlines() == ["[worker 0] <{}>".format(a) for a in ARGUMENTS]
+
+
+def test_environment_of_the_workers(start, script):
+    job = start(script("env.sh", "python -c 'import sys; print(sys.executable)'\nenv\n"),
+                environment={"HOROVOD_CYCLE_TIME": "3", "MINE": "a b"})
+    code, _, _ = job.wait()
+    assert code == 0
+    for worker in (0, 1):
+        lines = open(job.path(worker, "stdout.log")).read().splitlines()
+        assert os.path.dirname(lines[0]) == os.path.dirname(sys.executable)
+        directory = os.path.join(job.directory, str(worker))
+        for line in ("EPL_NUM_WORKERS=2", "EPL_WORKER_INDEX={}".format(worker), "MINE=a b",
+                     "EPL_GPU_PER_WORKER=1", "EPL_WORKER_HOSTS=127.0.0.1,127.0.0.1",
+                     "EPL_OUTPUT_DIR=" + directory, "EPL_DEVICE_TYPE=cpu",
+                     "CUDA_VISIBLE_DEVICES=", "PYTHONUNBUFFERED=1", "HOROVOD_CYCLE_TIME=3",
+                     "HOROVOD_RANK={}".format(worker), "HOROVOD_SIZE=2"):
+            assert line in lines
+
+
+def test_too_few_gpus_starts_nothing(start, script, tmp_path):
+    nvidia_smi = tmp_path / "bin" / "nvidia-smi"
+    nvidia_smi.parent.mkdir()
+    nvidia_smi.write_text("#!/bin/sh\necho 0\necho 1\n")
+    nvidia_smi.chmod(stat.S_IRWXU)
+    job = start(script("never.sh", "touch $EPL_OUTPUT_DIR/started\n"), workers=3,
+                environment={"PATH": "{}:{}".format(nvidia_smi.parent, os.environ["PATH"]),
+                             "CUDA_VISIBLE_DEVICES": "0,1"})
+    code, _, err = job.wait()
+    assert code == 2
+    assert "3 worker(s) x 1 GPU(s) = 3 GPUs" in err and "2 are there" in err
+    assert err.count("\n") == 1
+    assert not os.path.exists(job.directory)
+
+
+def test_a_missing_script_starts_nothing(start, tmp_path):
+    job = start(str(tmp_path / "nowhere.sh"))
+    code, _, err = job.wait()
+    assert code == 2
+    assert err.startswith("epl-launch: error: script '") and err.count("\n") == 1
+    assert "nowhere.sh' does not exist" in err
+    assert not os.path.exists(job.directory)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_log_directory_starts_nothing(start, script, tmp_path):
+    (tmp_path / "logs").mkdir(mode=0o500)
+    code, _, err = start(script("ok.sh", "echo no\n")).wait()
+    assert code == 2 and "--log_dir" in err
+
+
+def test_output_is_whole_lines_and_logs_are_raw(start, script):
+    """Two workers write half lines in turn; a last line has no end; bytes are no UTF-8."""
+    job = start(script("halves.py", """if True:
+        import os, sys, time
+        out = sys.stdout.buffer
+        for i in range(20):
+            for half in (b"left %d \\xc3" % i, b"\\xa9 right\\n"):
+                out.write(half); out.flush(); time.sleep(0.01)
+        sys.stderr.buffer.write(b"bad \\xff\\n"); out.write(b"no end"); out.flush()"""))
+    out, err = job.process.communicate(timeout=SOON_S)
+    assert job.process.returncode == 0
+    lines = out.decode("utf-8").splitlines()
+    expected = ["left {} \u00e9 right".format(i) for i in range(20)] + ["no end"]
+    for worker in (0, 1):
+        prefix = "[worker {}] ".format(worker)
+        assert [l[len(prefix):] for l in lines if l.startswith(prefix)] == expected
+        assert open(job.path(worker, "stdout.log"), "rb").read() == "\n".join(expected).encode()
+        assert open(job.path(worker, "stderr.log"), "rb").read() == b"bad \xff\n"
+    assert len(lines) == 2 * len(expected)
+    assert err.count(b"bad \xff\n") == 2
+
+
+def test_a_hundred_megabytes_without_newline(start, script):
+    """Memory stays bounded, every piece is valid UTF-8, and nothing is lost."""
+    text, times = "\u00e9\u4e16\U0001f600" * 1000, 12000  # 9,000 bytes, 108 MB
+    job = start(script("flood.py", """if True:
+        import sys
+        for _ in range({}):
+            sys.stdout.buffer.write({!r}.encode() * 1000)
+        sys.stdout.buffer.write(b"!\\n")""".format(times, text[:3])), workers=1)
+    length = 0
+    for line in job.process.stdout:
+        assert line.startswith(b"[worker 0] ") and len(line) < 70000
+        length += len(line.decode("utf-8")) - len("[worker 0] \n")
+    _, status, usage = os.wait4(job.process.pid, 0)
+    job.process.returncode = status
+    assert status == 0
+    assert length == len(text) * times + 1
+    assert os.path.getsize(job.path(0, "stdout.log")) == len(text.encode()) * times + 2
+    assert usage.ru_maxrss < 100 * 1024  # KiB; the launcher alone has about 25 MB
+
+
+def test_a_reader_that_goes_away_does_not_end_the_job(start, script):
+    job = start(script("talk.sh", "for i in $(seq 2000); do echo line $i; done; echo end\n"))
+    job.process.stdout.close()
+    assert job.process.wait(timeout=SOON_S) == 0
+    assert open(job.path(0, "stdout.log")).read().endswith("line 2000\nend\n")
+
+
+def test_sixteen_workers(start, script):
+    code, out, _ = start(script("many.sh", "echo $EPL_WORKER_INDEX of $EPL_NUM_WORKERS\n"),
+                         workers=16).wait()
+    assert code == 0
+    assert set(out.splitlines()) == {"[worker {0}] {0} of 16".format(i) for i in range(16)}
+
+
+def test_start_needs_no_tensorflow_and_little_time(script):
+    report = subprocess.run(
+        [sys.executable, "-c", "import sys, epl.launcher.cli as cli, epl.launcher.rendezvous as r;"
+         "s, _ = r.serve_rendezvous(None, ['127.0.0.1'] * 2); s.stop();"
+         "print([m for m in sys.modules if m.split('.')[0] in ('tensorflow', 'numpy')])"],
+        stdout=subprocess.PIPE, env=environment_for(), timeout=SOON_S)
+    assert report.stdout == b"[]\n"
+    begin = resource.getrusage(resource.RUSAGE_CHILDREN)
+    version = subprocess.run(LAUNCH + ["--version"], stdout=subprocess.PIPE, env=environment_for())
+    end = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert re.match(rb"epl-launch \d+\.\d+\.\d+ \(Python 3\.\d+\.\d+\)\n$", version.stdout)
+    assert end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime < 1.0
+
+
+def test_help_explains_the_environment():
+    text = subprocess.run(LAUNCH + ["--help"], stdout=subprocess.PIPE, env=environment_for(),
+                          check=True).stdout.decode()
+    for word in ("--num_workers", "--gpu_per_worker", "--log_dir", "--task_label",
+                 "EPL_OUTPUT_DIR", "Exit code"):
+        assert word in text

@@ -1,0 +1,99 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The cluster is read from the launcher, else TF_CONFIG, else it is one worker."""
+
+import json
+
+import pytest
+
+from epl.cluster import Cluster, read_environment
+from epl.errors import ConfigError
+
+
+def tf_config(cluster, kind="worker", index=0):
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})}
+
+
+def cluster_of(monkeypatch, environment):
+    for name in ("EPL_NUM_WORKERS", "EPL_WORKER_INDEX", "EPL_WORKER_HOSTS", "EPL_GPU_PER_WORKER",
+                 "EPL_DEVICE_TYPE", "HOROVOD_SIZE", "HOROVOD_RANK", "TF_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Cluster()
+
+
+LAUNCHED = {"EPL_NUM_WORKERS": "3", "EPL_WORKER_INDEX": "2", "EPL_GPU_PER_WORKER": "2",
+            "EPL_WORKER_HOSTS": "a,b,b", "EPL_DEVICE_TYPE": "cpu"}
+
+
+def test_nothing_means_one_worker(monkeypatch):
+    cluster = cluster_of(monkeypatch, {})
+    assert (cluster.worker_num, cluster.worker_index, cluster.total_gpu_num) == (1, 0, 1)
+    assert cluster.is_chief and cluster.local_worker_num == 1
+
+
+def test_launcher(monkeypatch):
+    cluster = cluster_of(monkeypatch, LAUNCHED)
+    assert (cluster.worker_num, cluster.worker_index) == (3, 2)
+    assert (cluster.gpu_num_per_worker, cluster.total_gpu_num) == (2, 6)
+    assert cluster.local_worker_num == 2  # two of the three are on host b
+    assert cluster.available_devices[:3] == [
+        "/job:worker/replica:0/task:0/device:CPU:0", "/job:worker/replica:0/task:0/device:CPU:1",
+        "/job:worker/replica:0/task:1/device:CPU:0"]
+    assert not cluster.is_chief
+
+
+def test_launcher_beats_tf_config(monkeypatch):
+    environment = dict(LAUNCHED, **tf_config({"worker": ["x:1", "y:1"]}))
+    assert cluster_of(monkeypatch, environment).worker_num == 3
+
+
+def test_no_gpu_per_worker_still_is_one_device(monkeypatch):
+    environment = dict(LAUNCHED, EPL_GPU_PER_WORKER="0")
+    assert cluster_of(monkeypatch, environment).gpu_num_per_worker == 1
+
+
+def test_another_horovod_runner(monkeypatch):
+    cluster = cluster_of(monkeypatch, {"HOROVOD_SIZE": "4", "HOROVOD_RANK": "3",
+                                       "HOROVOD_LOCAL_SIZE": "2"})
+    assert (cluster.worker_num, cluster.worker_index, cluster.local_worker_num) == (4, 3, 2)
+
+
+@pytest.mark.parametrize("kind, index, expected", [("chief", 0, 0), ("worker", 0, 1),
+                                                   ("worker", 1, 2)])
+def test_tf_config_counts_the_chief_first(kind, index, expected):
+    spec = read_environment(tf_config({"chief": ["c:1"], "worker": ["w:1", "w:2"]}, kind, index))
+    assert spec.worker_index == expected
+    assert spec.hosts == ["c:1", "w:1", "w:2"]
+
+
+@pytest.mark.parametrize("environment, message", [
+    (tf_config({"worker": ["a:1"]}, index=1), "index 1 is out of range"),
+    (tf_config({"worker": ["a:1"]}, index=-1), "index -1 is out of range"),
+    (tf_config({"worker": ["a:1", "a:1"]}), "'a:1'] appear more than once"),
+    (tf_config({"worker": ["a:1"], "ps": ["b:1"]}), "'ps'"),
+    (tf_config({"worker": ["a:1"]}, "evaluator"), "evaluator"),
+    (tf_config({"chief": ["a:1", "b:1"]}, "chief"), "2 chiefs"),
+    ({"TF_CONFIG": "{not json"}, "not valid JSON"),
+    ({"TF_CONFIG": "[]"}, "JSON object"),
+    (dict(LAUNCHED, EPL_WORKER_INDEX="3"), "index 3 is out of range"),
+    (dict(LAUNCHED, EPL_WORKER_INDEX="one"), "EPL_WORKER_INDEX = 'one'"),
+    (dict(LAUNCHED, EPL_WORKER_HOSTS="a,b"), "names 2 workers, EPL_NUM_WORKERS says 3"),
+    (dict(LAUNCHED, EPL_DEVICE_TYPE="tpu"), "'tpu'"),
+])
+def test_contradictions_are_refused(monkeypatch, environment, message):
+    with pytest.raises(ConfigError) as caught:
+        cluster_of(monkeypatch, environment)
+    assert message in str(caught.value)
+
+
+def test_explicit_cluster():
+    cluster = Cluster(worker_hosts=["a:1", "b:1"], worker_index=1)
+    assert (cluster.worker_num, cluster.worker_index) == (2, 1)
+    with pytest.raises(ConfigError, match="parameter servers"):
+        Cluster(worker_hosts=["a:1"], ps_hosts=["b:1"])
+    with pytest.raises(ConfigError, match="at least one"):
+        Cluster(worker_hosts=[])
+    with pytest.raises(NotImplementedError, match="specific"):
+        Cluster(worker_hosts=["a:1"], layout={"specific": []})
