@@ -40,6 +40,8 @@ def plan_buckets(tensors: Sequence[TensorSpec], max_splits: int) -> List[Tuple[i
     """
     if max_splits < 1:
         raise ValueError("max_splits = {}: use 1 or more".format(max_splits))
+    if not tensors:
+        return []
     by_dtype = {}  # type: Dict[str, List[int]]
     for index in reversed(range(len(tensors))):
         by_dtype.setdefault(tensors[index].dtype, []).append(index)

@@ -51,7 +51,7 @@ def test_mean_of_the_workers_losses_equals_the_loss_of_the_whole_batch(results, 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_variable_but_constant_ones_was_trained(results, case):
+def test_the_reference_trains(results, case):
     losses, variables = results[0][case]
     assert losses[0] != losses[-1]
     assert variables["global_step:0"] == 10

@@ -100,22 +100,19 @@ def _dense(inputs, units, name):
 
 
 def bert(batch):
-    """The example's BERT encoder, two small layers without dropout, and a span loss."""
+    """The example's BERT, two small layers without dropout, and a loss over positions."""
     from examples.bert import modeling
+    from examples.bert.bert_config import BertConfig
 
-    config = modeling.BertConfig(
+    config = BertConfig(
         vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         max_position_embeddings=16, type_vocab_size=2)
-    hidden = bert_encoder(modeling, config, batch["ids"])
-    logits = tf.squeeze(tf.layers.dense(hidden, 1), -1)
+    ids = batch["ids"]
+    encoded = modeling.bert(config, ids, tf.ones_like(ids), tf.zeros_like(ids), training=True)
+    logits = tf.squeeze(tf.layers.dense(encoded.sequence_output, 1), -1)
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=batch["starts"], logits=logits))
-
-
-def bert_encoder(modeling, config, ids):
-    """The encoder's last hidden states [rows, 12, 16]."""
-    raise NotImplementedError
 
 
 MODELS = {f.__name__: f for f in (mlp_embedding, while_loop, batch_norm, batch_norm_by_hand, bert)}

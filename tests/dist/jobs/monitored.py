@@ -58,8 +58,8 @@ def part(directory, hook, is_chief):
             while not session.should_stop():
                 losses.append(session.run([loss, train])[0])
                 if not session.should_stop():
-                    values = session.run(found)
-                    raw = session._tf_sess()
+                    raw = session._tf_sess()  # without hooks, which would read another batch
+                    values = raw.run(found)
                     path = saver.save(raw, os.path.join(os.environ["EPL_OUTPUT_DIR"], "mine"),
                                       global_step=step)
         return losses, {name: float(abs(value).sum()) for name, value in values.items()}, path
