@@ -239,7 +239,8 @@ def test_no_worker_survives_launcher_and_guard_both_killed(start, script):
     wait_until(lambda: not any(map(alive, pids)))
 
 
-ARGUMENTS = ["a b", "", "--num_workers", "--", "-x", "it's \"quoted\"", "$HOME", "*", "\u00e9\u4e16"]
+ARGUMENTS = ["a b", "", "--num_workers", "--", "-x", "it's \"quoted\"", "$HOME", "*",
+             "\u00e9\u4e16"]
 
 
 @pytest.mark.parametrize("name, text", [
@@ -298,7 +299,8 @@ def test_a_missing_script_starts_nothing(start, tmp_path):
 def test_a_log_directory_that_cannot_be_made_starts_nothing(script):
     done = subprocess.run(LAUNCH + ["--num_workers", "2", "--log_dir", "/proc/none/logs",
                                     script("never.sh", "echo started\n")],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment_for())
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=environment_for(), check=False)
     assert done.returncode == 2 and done.stdout == b""
     assert b"'/proc/none/logs' cannot be made" in done.stderr and b"--log_dir" in done.stderr
 
@@ -318,7 +320,7 @@ def test_output_is_whole_lines_and_logs_are_raw(start, script):
     expected = ["left {} \u00e9 right".format(i) for i in range(20)] + ["no end"]
     for worker in (0, 1):
         prefix = "[worker {}] ".format(worker)
-        assert [l[len(prefix):] for l in lines if l.startswith(prefix)] == expected
+        assert [x[len(prefix):] for x in lines if x.startswith(prefix)] == expected
         assert read(job.path(worker, "stdout.log")) == "\n".join(expected).encode()
         assert read(job.path(worker, "stderr.log")) == b"bad \xff\n"
     assert len(lines) == 2 * len(expected)

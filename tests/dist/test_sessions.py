@@ -6,8 +6,10 @@ The models of `jobs/session_kinds.py` are one weight w with loss mean((w - x)^2)
 x = r + 1; learning rate 0.25 moves w half the way to the mean 1.5. All numbers below are exact.
 """
 
+import concurrent.futures
 import json
 import os
+import socket
 
 import numpy as np
 import pytest
@@ -38,6 +40,7 @@ def kinds(tmp_path_factory):
     ("different_initial_values", [[0.75, [0, 7]], [0.75, [0, 7]]]),
     # the chief's 4.0 half way to 1.5, then its -1.0 half way to 1.5
     ("written_between_steps", [2.75, 0.25]),
+    ("keras", 1.125),  # two steps from the chief's 0
     ("second_init", 1.5),  # sum instead of mean: twice the step
 ])
 def test_both_workers_end_with_the_variables_of_one_device(kinds, part, expected):
@@ -109,6 +112,31 @@ def test_only_the_chief_writes(monitored):
     assert [n for n in written[1] if not n.endswith((".log", ".json"))] == []
     assert [os.path.basename(p) for p in chief["paths"]] == ["mine-4", "mine-9"]
     assert [os.path.basename(p) for p in other["paths"]] == ["mine-4", "mine-9"]
+
+
+def test_a_worker_whose_session_is_lost_goes_on_with_the_others(tmp_path):
+    result = jobs.launch("recovery.py", tmp_path)
+    chief, other = reports(result)
+    assert chief["sessions"] == 1 and other["sessions"] == 2
+    assert chief["weights"] == other["weights"] == 1.5 * (1 - 0.5 ** 6)
+    assert chief["step"] == other["step"] == 6
+
+
+def test_tf_config_alone_connects_the_workers(tmp_path):
+    """Two processes without a launcher: the chief's address serves the rendezvous."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    addresses = {"chief": ["127.0.0.1:{}".format(port)], "worker": ["127.0.0.1:{}".format(port + 1)]}
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        running = [pool.submit(
+            jobs.alone, "recovery.py", tmp_path / kind, environment={"TF_CONFIG": json.dumps(
+                {"cluster": addresses, "task": {"type": kind, "index": 0}})})
+            for kind in ("chief", "worker")]
+        results = [job.result().check() for job in running]
+    for result in results:
+        with open(result.path(0, "report.json")) as file:
+            assert json.load(file)["weights"] == 1.5 * (1 - 0.5 ** 6)
 
 
 @pytest.fixture(scope="module")

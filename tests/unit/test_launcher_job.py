@@ -6,100 +6,99 @@ import signal
 
 import pytest
 
-from epl.launcher.job import (KILL_WAIT_S, Finish, GraceOver, GroupGone, Interrupted, Job, Phase,
-                              SignalGroup, SignalReceived, StartGrace, Succeeded, WorkerExited,
-                              WorkerFailed)
+from epl.launcher import events
+from epl.launcher.job import KILL_WAIT_S, Job, Phase
 
 GRACE_S = 5.0
 TERM, KILL, INT = int(signal.SIGTERM), int(signal.SIGKILL), int(signal.SIGINT)
-START_GRACE = StartGrace(GRACE_S)
-START_LAST_WAIT = StartGrace(KILL_WAIT_S)
+START_GRACE = events.StartGrace(GRACE_S)
+START_LAST_WAIT = events.StartGrace(KILL_WAIT_S)
 
 
 def terminate(*workers):
-    return [SignalGroup(worker, TERM) for worker in workers] + [START_GRACE]
+    return [events.SignalGroup(worker, TERM) for worker in workers] + [START_GRACE]
 
 
 def kill(*workers):
-    return [SignalGroup(worker, KILL) for worker in workers] + [START_LAST_WAIT]
+    return [events.SignalGroup(worker, KILL) for worker in workers] + [START_LAST_WAIT]
 
 
 TABLES = {
     "one worker succeeds": (1, [
-        (WorkerExited(0, 0), terminate(0)),
-        (GroupGone(0), [Finish()]),
-    ], Succeeded(), 0),
+        (events.WorkerExited(0, 0), terminate(0)),
+        (events.GroupGone(0), [events.Finish()]),
+    ], events.Succeeded(), 0),
     "a worker that is done early is not ended and does not end the others": (2, [
-        (WorkerExited(1, 0), []),
-        (WorkerExited(0, 0), terminate(0, 1)),
-        (GroupGone(1), []),
-        (GroupGone(0), [Finish()]),
-    ], Succeeded(), 0),
+        (events.WorkerExited(1, 0), []),
+        (events.WorkerExited(0, 0), terminate(0, 1)),
+        (events.GroupGone(1), []),
+        (events.GroupGone(0), [events.Finish()]),
+    ], events.Succeeded(), 0),
     "a non-zero exit ends all": (3, [
-        (WorkerExited(1, 7), terminate(0, 1, 2)),
-        (GroupGone(1), []),
-        (WorkerExited(0, -TERM), []),
-        (GroupGone(0), []),
-        (WorkerExited(2, 0), []),
-        (GroupGone(2), [Finish()]),
-    ], WorkerFailed(1, 7), 7),
+        (events.WorkerExited(1, 7), terminate(0, 1, 2)),
+        (events.GroupGone(1), []),
+        (events.WorkerExited(0, -TERM), []),
+        (events.GroupGone(0), []),
+        (events.WorkerExited(2, 0), []),
+        (events.GroupGone(2), [events.Finish()]),
+    ], events.WorkerFailed(1, 7), 7),
     "only the first failure counts": (2, [
-        (WorkerExited(1, -KILL), terminate(0, 1)),
-        (WorkerExited(0, 1), []),
-        (GroupGone(0), []),
-        (GroupGone(1), [Finish()]),
-    ], WorkerFailed(1, -KILL), 137),
+        (events.WorkerExited(1, -KILL), terminate(0, 1)),
+        (events.WorkerExited(0, 1), []),
+        (events.GroupGone(0), []),
+        (events.GroupGone(1), [events.Finish()]),
+    ], events.WorkerFailed(1, -KILL), 137),
     "a failure after another worker's success counts": (2, [
-        (WorkerExited(0, 0), []),
-        (WorkerExited(1, 3), terminate(0, 1)),
-        (GroupGone(0), []),
-        (GroupGone(1), [Finish()]),
-    ], WorkerFailed(1, 3), 3),
+        (events.WorkerExited(0, 0), []),
+        (events.WorkerExited(1, 3), terminate(0, 1)),
+        (events.GroupGone(0), []),
+        (events.GroupGone(1), [events.Finish()]),
+    ], events.WorkerFailed(1, 3), 3),
     "who ignores SIGTERM is killed after the grace time": (2, [
-        (WorkerExited(1, 7), terminate(0, 1)),
-        (GroupGone(1), []),
-        (GraceOver(), kill(0)),
-        (WorkerExited(0, -KILL), []),
-        (GroupGone(0), [Finish()]),
-    ], WorkerFailed(1, 7), 7),
+        (events.WorkerExited(1, 7), terminate(0, 1)),
+        (events.GroupGone(1), []),
+        (events.GraceOver(), kill(0)),
+        (events.WorkerExited(0, -KILL), []),
+        (events.GroupGone(0), [events.Finish()]),
+    ], events.WorkerFailed(1, 7), 7),
     "a process that outlives SIGKILL is not waited for without end": (1, [
-        (WorkerExited(0, 1), terminate(0)),
-        (GraceOver(), kill(0)),
-        (GraceOver(), [Finish()]),
-    ], WorkerFailed(0, 1), 1),
+        (events.WorkerExited(0, 1), terminate(0)),
+        (events.GraceOver(), kill(0)),
+        (events.GraceOver(), [events.Finish()]),
+    ], events.WorkerFailed(0, 1), 1),
     "Ctrl-C ends all": (2, [
-        (SignalReceived(INT), terminate(0, 1)),
-        (WorkerExited(0, -TERM), []),
-        (WorkerExited(1, -TERM), []),
-        (GroupGone(0), []),
-        (GroupGone(1), [Finish()]),
-    ], Interrupted(INT), 130),
+        (events.SignalReceived(INT), terminate(0, 1)),
+        (events.WorkerExited(0, -TERM), []),
+        (events.WorkerExited(1, -TERM), []),
+        (events.GroupGone(0), []),
+        (events.GroupGone(1), [events.Finish()]),
+    ], events.Interrupted(INT), 130),
     "Ctrl-C twice does not wait": (2, [
-        (SignalReceived(INT), terminate(0, 1)),
-        (SignalReceived(INT), kill(0, 1)),
-        (SignalReceived(INT), []),
-        (WorkerExited(0, -KILL), []),
-        (WorkerExited(1, -KILL), []),
-        (GroupGone(0), []),
-        (GroupGone(1), [Finish()]),
-    ], Interrupted(INT), 130),
+        (events.SignalReceived(INT), terminate(0, 1)),
+        (events.SignalReceived(INT), kill(0, 1)),
+        (events.SignalReceived(INT), []),
+        (events.WorkerExited(0, -KILL), []),
+        (events.WorkerExited(1, -KILL), []),
+        (events.GroupGone(0), []),
+        (events.GroupGone(1), [events.Finish()]),
+    ], events.Interrupted(INT), 130),
     "SIGTERM while a failure is being cleaned up keeps the failure": (2, [
-        (WorkerExited(0, 9), terminate(0, 1)),
-        (GroupGone(0), []),
-        (SignalReceived(TERM), kill(1)),
-        (WorkerExited(1, -KILL), []),
-        (GroupGone(1), [Finish()]),
-    ], WorkerFailed(0, 9), 9),
+        (events.WorkerExited(0, 9), terminate(0, 1)),
+        (events.GroupGone(0), []),
+        (events.SignalReceived(TERM), kill(1)),
+        (events.WorkerExited(1, -KILL), []),
+        (events.GroupGone(1), [events.Finish()]),
+    ], events.WorkerFailed(0, 9), 9),
     "SIGTERM": (1, [
-        (SignalReceived(TERM), terminate(0)),
-        (WorkerExited(0, 0), []),
-        (GroupGone(0), [Finish()]),
-    ], Interrupted(TERM), 143),
+        (events.SignalReceived(TERM), terminate(0)),
+        (events.WorkerExited(0, 0), []),
+        (events.GroupGone(0), [events.Finish()]),
+    ], events.Interrupted(TERM), 143),
     "what a script left running after a success is ended": (1, [
-        (WorkerExited(0, 0), terminate(0)),
-        (GraceOver(), kill(0)),
-        (GroupGone(0), [Finish()]),
-    ], Succeeded(), 0),
+        (events.WorkerExited(0, 0), terminate(0)),
+        (events.GraceOver(), kill(0)),
+        (events.GroupGone(0), [events.Finish()]),
+    ], events.Succeeded(), 0),
 }
 
 
@@ -117,16 +116,16 @@ def test_table(name):
 
 def test_nothing_follows_the_end():
     job = Job(1, GRACE_S)
-    job.handle(WorkerExited(0, 0))
-    job.handle(GroupGone(0))
-    for event in (GraceOver(), SignalReceived(INT), GroupGone(0), WorkerExited(0, 1)):
+    job.handle(events.WorkerExited(0, 0))
+    job.handle(events.GroupGone(0))
+    for event in (events.GraceOver(), events.SignalReceived(INT), events.GroupGone(0), events.WorkerExited(0, 1)):
         assert job.handle(event) == []
-    assert job.outcome == Succeeded()
+    assert job.outcome == events.Succeeded()
 
 
 def test_running_names_the_workers_that_are_waited_for():
     job = Job(3, GRACE_S)
-    job.handle(WorkerExited(2, 0))
+    job.handle(events.WorkerExited(2, 0))
     assert job.running == {0, 1}
-    job.handle(WorkerExited(0, 4))
+    job.handle(events.WorkerExited(0, 4))
     assert job.running == {1}

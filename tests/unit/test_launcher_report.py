@@ -5,7 +5,7 @@
 import pytest
 
 from epl.launcher import report
-from epl.launcher.job import Interrupted, Succeeded, WorkerFailed
+from epl.launcher.events import Interrupted, Succeeded, WorkerFailed
 
 
 @pytest.mark.parametrize("returncode, text", [
@@ -25,7 +25,8 @@ def test_sigkill_hints_at_memory():
 
 
 def test_success():
-    assert report.closing(Succeeded(), 1.25, "/logs", []) == "epl-launch: done in 1.2 s; logs in /logs"
+    text = report.closing(Succeeded(), 1.25, "/logs", [])
+    assert text == "epl-launch: done in 1.2 s; logs in /logs"
 
 
 def test_failure_has_worker_code_last_lines_and_logs():

@@ -188,6 +188,23 @@ def dropout_masks():
     return masks[0]
 
 
+def keras():
+    """`Model.fit` in graph mode: resource variables, and a way of running sessions of its own."""
+    with tf.Graph().as_default():
+        with tf.Session() as session:
+            tf.keras.backend.set_session(session)
+            layer = tf.keras.layers.Dense(
+                1, use_bias=False, input_shape=(1,),
+                kernel_initializer=tf.keras.initializers.Constant(5.0 * RANK))
+            model = tf.keras.models.Sequential([layer])
+            model.compile(tf.train.GradientDescentOptimizer(0.25), "mse")
+            # prediction w, target r + 1: loss (w - r - 1)^2
+            model.fit(np.ones([2, 1]), np.full([2, 1], FEED[0]), batch_size=1, epochs=1, verbose=0)
+            value = session.run(layer.kernel)[0, 0]
+        tf.keras.backend.set_session(None)
+        return value
+
+
 def second_init():
     """`epl.init` again puts another configuration in force for what is built afterwards."""
     epl.init(epl.Config({"communication.gradients_reduce_method": "sum"}))
@@ -203,7 +220,7 @@ def second_init():
 
 PARTS = (interactive, callables, two_sessions, two_graphs, two_optimizers,
          different_initial_values, written_between_steps, gradient_penalty, hessian, fetches,
-         dropout_masks, second_init)
+         dropout_masks, keras, second_init)
 
 if __name__ == "__main__":
     report(**{part.__name__: part() for part in PARTS})
