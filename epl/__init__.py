@@ -42,7 +42,11 @@ _HOME = {
     "split": "epl.strategies",
 }
 
-__all__ = ["__version__", "VERSION"] + sorted(_HOME)
+__all__ = [
+    "VERSION", "Cluster", "Config", "ConfigError", "Env", "GraphKeys", "WorkerLostError",
+    "__version__", "add_to_collection", "explain", "get_collection", "init", "replicate",
+    "set_default_strategy", "split",
+]
 
 
 def __getattr__(name: str) -> Any:

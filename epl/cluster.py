@@ -156,7 +156,7 @@ def _from_tf_config(text: str) -> ClusterSpec:
         raise ConfigError("TF_CONFIG is not valid JSON ({}): {}".format(error, text)) from None
     if not isinstance(parsed, dict):
         raise ConfigError("TF_CONFIG must be a JSON object, not {!r}".format(parsed))
-    cluster = parsed.get("cluster", {})  # type: Dict[str, Any]
+    cluster: Dict[str, Any] = parsed.get("cluster", {})
     task = parsed.get("task", {})
     unknown = sorted(set(cluster) - {"chief", "worker"})
     if unknown:

@@ -24,13 +24,13 @@ class Env:
       strategy_stack: the strategies whose `with` blocks are open.
     """
 
-    _instance = None  # type: Optional[Env]
+    _instance: "Optional[Env]" = None
 
     def __init__(self) -> None:
-        self._config = None  # type: Optional[Config]
-        self._cluster = None  # type: Optional[Cluster]
-        self.default_strategy = None  # type: Any
-        self.strategy_stack = []  # type: List[Any]
+        self._config: Optional[Config] = None
+        self._cluster: Optional[Cluster] = None
+        self.default_strategy: Any = None
+        self.strategy_stack: List[Any] = []
 
     @classmethod
     def get(cls) -> "Env":
@@ -96,8 +96,8 @@ def init(config: Optional[Config] = None) -> None:
                            "tf.compat.v1.disable_v2_behavior() (or disable_eager_execution()) "
                            "right after importing tensorflow")
     if config is not None and not isinstance(config, Config):
-        raise TypeError("epl.init takes an epl.Config, not {!r}; write epl.init(epl.Config({{...}}))"
-                        .format(config))
+        raise TypeError("epl.init takes an epl.Config, not {!r}; write "
+                        "epl.init(epl.Config({{...}}))".format(config))
     config, cluster = config or Config(), Cluster()
     if cluster.worker_num > 1 and cluster.gpu_num_per_worker > 1:
         make_plan([("", 1)], cluster.worker_num, cluster.gpu_num_per_worker)  # refused early
@@ -113,9 +113,9 @@ def _check_connection(cluster: Cluster) -> None:
     if cluster.worker_num > 1:
         horovod_backend.connect(cluster)
     elif horovod_backend.is_connected():
-        raise ConfigError("this process is one of {} connected workers, but the cluster information "
-                          "now says 1 worker; do not change it between two epl.init() calls".format(
-                              horovod_backend.size()))
+        raise ConfigError("this process is one of {} connected workers, but the cluster "
+                          "information now says 1 worker; do not change it between two epl.init() "
+                          "calls".format(horovod_backend.size()))
 
 
 def explain() -> str:

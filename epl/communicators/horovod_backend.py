@@ -54,8 +54,8 @@ def connect(cluster: Cluster) -> None:
             os.environ.setdefault(name, value)
         hvd.init()
     if hvd.size() != cluster.worker_num or hvd.rank() != cluster.worker_index:
-        raise ConfigError("Horovod connects worker {} of {}, the cluster information says worker {} "
-                          "of {}; start all workers with one epl-launch".format(
+        raise ConfigError("Horovod connects worker {} of {}, the cluster information says worker "
+                          "{} of {}; start all workers with one epl-launch".format(
                               hvd.rank(), hvd.size(), cluster.worker_index, cluster.worker_num))
 
 
@@ -65,8 +65,9 @@ def _prepare_rendezvous(cluster: Cluster) -> None:
     from epl.launcher.rendezvous import serve_rendezvous, worker_environment
 
     if ":" not in cluster.hosts[0]:
-        raise ConfigError("{} workers, but neither a launcher's rendezvous nor the chief's host:port "
-                          "is known; start the job with epl-launch".format(cluster.worker_num))
+        raise ConfigError("{} workers, but neither a launcher's rendezvous nor the chief's "
+                          "host:port is known; start the job with epl-launch".format(
+                              cluster.worker_num))
     host, port = cluster.hosts[0].rsplit(":", 1)
     names = [address.rsplit(":", 1)[0] for address in cluster.hosts]
     if cluster.is_chief:

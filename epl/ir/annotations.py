@@ -18,12 +18,12 @@ class TaskGraph(NamedTuple):
     """The operations created under one strategy annotation: one stage of the model.
 
     Attributes:
-      index: 0-based position among the graph's TaskGraphs.
+      position: 0-based position among the graph's TaskGraphs.
       name: what the user called it, or "".
       device_count: devices that one model replica uses for it.
     """
 
-    index: int
+    position: int
     name: str
     device_count: int
 
@@ -32,9 +32,9 @@ class Annotations:
     """The TaskGraphs of one graph, in the order in which they were annotated."""
 
     def __init__(self) -> None:
-        self._task_graphs = []  # type: List[TaskGraph]
-        self._starts = []  # type: List[int]  # last op id before each interval
-        self._owners = []  # type: List[int]  # TaskGraph index of each interval
+        self._task_graphs: List[TaskGraph] = []
+        self._starts: List[int] = []  # last op id before each interval
+        self._owners: List[int] = []  # TaskGraph index of each interval
 
     @property
     def task_graphs(self) -> List[TaskGraph]:
@@ -44,7 +44,7 @@ class Annotations:
         """Operations created after `last_op_id` belong to a new TaskGraph."""
         task_graph = TaskGraph(len(self._task_graphs), name, device_count)
         self._task_graphs.append(task_graph)
-        self._mark(last_op_id, task_graph.index)
+        self._mark(last_op_id, task_graph.position)
         return task_graph
 
     def resume(self, last_op_id: int, index: int) -> None:

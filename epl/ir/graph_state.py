@@ -44,8 +44,8 @@ class GradientGroup:
 
     def __init__(self, name: str):
         self.name = name
-        self.collectives = []  # type: List[Collective]
-        self.replaced = []  # type: List[Tuple[Any, Any]]
+        self.collectives: List[Collective] = []
+        self.replaced: List[Tuple[Any, Any]] = []
 
 
 class GraphState:
@@ -66,15 +66,15 @@ class GraphState:
 
     def __init__(self) -> None:
         self.annotations = Annotations()
-        self.registered = {}  # type: Dict[str, List[Any]]
-        self.groups = []  # type: List[GradientGroup]
+        self.registered: Dict[str, List[Any]] = {}
+        self.groups: List[GradientGroup] = []
         self.gradient_calls = 0
-        self.statistics = []  # type: List[Collective]
-        self.averaged_updates = set()  # type: Set[Any]
-        self.varied_seeds = set()  # type: Set[Any]
-        self.merged = {}  # type: Dict[str, Any]
+        self.statistics: List[Collective] = []
+        self.averaged_updates: Set[Any] = set()
+        self.varied_seeds: Set[Any] = set()
+        self.merged: Dict[str, Any] = {}
         self.verified_collectives = 0
-        self.runs = None  # type: Any
+        self.runs: Any = None
 
     @property
     def collectives(self) -> List[Collective]:

@@ -5,8 +5,10 @@
     cli         command line and entry point
     devices     which GPUs each worker gets
     plan        command, environment and directory of every worker: pure data
+    directories where its logs and outputs go
     rendezvous  where Horovod's workers find each other
-    job         the decisions: a state machine, events in, actions out
+    events      what the state machine is told, what it answers, how a job ends
+    job         the state machine: the decisions, without processes, clocks or files
     process     one worker as operating-system process group
     guard       ends the workers when the launcher itself is killed
     output      from the workers' pipes to terminal and log files

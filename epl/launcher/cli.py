@@ -7,25 +7,29 @@ import os
 import sys
 import time
 from datetime import datetime
-from typing import List, NoReturn, Optional, Sequence, Tuple
+from typing import List, NoReturn, Optional, Sequence, Set, Tuple
 
 from epl.errors import ConfigError, nearest
 from epl.launcher import report
 from epl.launcher.devices import find_gpus, plan_devices
-from epl.launcher.job import WorkerFailed
+from epl.launcher.directories import make_log_dir, make_worker_directories
+from epl.launcher.events import WorkerFailed
+from epl.launcher.job import GRACE_S
 from epl.launcher.output import Console
-from epl.launcher.plan import Options, WorkerPlan, check_script, default_log_dir, plan_workers
+from epl.launcher.plan import Options, check_script, plan_workers
 from epl.launcher.rendezvous import LOOPBACK, serve_rendezvous
 from epl.launcher.supervisor import Supervisor
 from epl.version import __version__
 
-_DESCRIPTION = """Start the workers of a parallel training job, show their output, end them together.
+_DESCRIPTION = """\
+Start the workers of a parallel training job, show their output, end them together.
 
   epl-launch --num_workers 2 train.py --learning_rate 0.1
   epl-launch --num_workers 2 --gpu_per_worker 4 --log_dir /data/run1 scripts/train.sh
 """
 
-_EPILOG = """The script: a .py runs with the Python of epl-launch, a .sh with bash; in both, `python` is that
+_EPILOG = """\
+The script: a .py runs with the Python of epl-launch, a .sh with bash; in both, `python` is that
 Python. What follows the script goes to it unchanged. A .sh gets the worker's output directory
 as an additional first argument.
 
@@ -53,10 +57,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, "epl-launch: error: {} (see epl-launch --help)\n".format(message))
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run `epl-launch` with `argv` (None: the process's own); returns the exit code."""
+def main(argv: Optional[Sequence[str]] = None, grace_s: float = GRACE_S) -> int:
+    """Run `epl-launch`.
+
+    Args:
+      argv: the command line behind the program's name; None: this process's own.
+      grace_s: seconds that workers have between SIGTERM and SIGKILL.
+
+    Returns:
+      The exit code.
+    """
     try:
-        return _launch(parse(sys.argv[1:] if argv is None else argv))
+        return _launch(parse(sys.argv[1:] if argv is None else argv), grace_s)
     except ConfigError as error:
         print("epl-launch: error: {}".format(error), file=sys.stderr)
         return 2
@@ -66,51 +78,52 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 def parse(argv: Sequence[str]) -> Options:
     """The checked command line. Exits with 2 and one line on stderr if it is wrong."""
-    parser = _parser()
-    own, script, script_args = _split(parser, argv)
+    parser, value_flags = _parser()
+    own, script, script_args = _split(argv, value_flags)
     known, unknown = parser.parse_known_args(own)
     if unknown:
         flag = unknown[0].split("=")[0]
-        parser.error("unknown flag {}; {}".format(
-            flag, nearest(flag, parser._option_string_actions)))
+        parser.error("unknown flag {}; {}".format(flag, nearest(flag, value_flags)))
     if known.num_workers is None:
         parser.error("--num_workers is missing")
     if script is None:
         parser.error("a script to run is missing")
-    options = Options(known.num_workers, known.gpu_per_worker, known.log_dir, known.task_label,
-                      script, script_args)
-    return options
+    return Options(known.num_workers, known.gpu_per_worker, known.log_dir, known.task_label,
+                   script, script_args)
 
 
-def _parser() -> _Parser:
+def _parser() -> Tuple[_Parser, Set[str]]:
+    """The parser of our flags, and those flags that take a value."""
     parser = _Parser(
         prog="epl-launch", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False,
         usage="epl-launch --num_workers N [options] script.sh|script.py [script arguments]",
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_workers", type=_positive, metavar="N",
-                        help="number of worker processes on this machine (required)")
-    parser.add_argument("--gpu_per_worker", type=_positive, metavar="M", default=1,
-                        help="GPUs of each worker, virtual CPU devices where there are no GPUs "
-                             "(default: 1)")
-    parser.add_argument("--log_dir", metavar="DIR",
-                        help="directory for logs and outputs; existing logs are appended to "
-                             "(default: experiments/<date-time>_<N>w<M>g_<script>[_<label>])")
-    parser.add_argument("--task_label", metavar="LABEL", default="",
-                        help="a name for the run, the end of the default directory's name")
+    flags = [
+        parser.add_argument("--num_workers", type=_positive, metavar="N",
+                            help="number of worker processes on this machine (required)"),
+        parser.add_argument("--gpu_per_worker", type=_positive, metavar="M", default=1,
+                            help="GPUs of each worker, or virtual CPU devices where there are no "
+                                 "GPUs (default: 1)"),
+        parser.add_argument("--log_dir", metavar="DIR", type=_not_empty,
+                            help="directory for logs and outputs; existing logs are appended to "
+                                 "(default: experiments/<date-time>_<N>w<M>g_<script>[_LABEL])"),
+        parser.add_argument("--task_label", metavar="LABEL", default="",
+                            help="a name for the run, the end of the default directory's name"),
+    ]
     parser.add_argument("--version", action="version", version="epl-launch {} (Python {})".format(
         __version__, ".".join(map(str, sys.version_info[:3]))))
-    return parser
+    return parser, {name for flag in flags for name in flag.option_strings}
 
 
-def _split(parser: _Parser, argv: Sequence[str]) -> Tuple[List[str], Optional[str], List[str]]:
+def _split(argv: Sequence[str], value_flags: Set[str]) -> Tuple[List[str], Optional[str],
+                                                                List[str]]:
     """Cut `argv` at the script: our flags, the script, its arguments.
 
     argparse itself would look for our flags behind the script, and drop a `--` there.
     """
     position = 0
     while position < len(argv) and argv[position].startswith("-") and argv[position] != "--":
-        action = parser._option_string_actions.get(argv[position])
-        position += 2 if action is not None and action.nargs is None else 1
+        position += 2 if argv[position] in value_flags else 1
     rest = list(argv[position:])
     if rest and rest[0] == "--":
         rest.pop(0)
@@ -127,7 +140,13 @@ def _positive(text: str) -> int:
     return number
 
 
-def _launch(options: Options) -> int:
+def _not_empty(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name is no directory")
+    return text
+
+
+def _launch(options: Options, grace_s: float) -> int:
     start = time.monotonic()
     check_script(options.script)
     devices = plan_devices(options.num_workers, options.gpu_per_worker, find_gpus(os.environ))
@@ -136,13 +155,13 @@ def _launch(options: Options) -> int:
     if options.num_workers > 1:
         server, port = serve_rendezvous(None, [LOOPBACK] * options.num_workers)
     try:
-        log_dir = _make_log_dir(options)
+        log_dir = make_log_dir(options, datetime.now())
         plans = plan_workers(options, log_dir, devices, (LOOPBACK, port), os.environ,
                              sys.executable)
-        _make_directories(plans)
+        make_worker_directories(plans)
         if devices.note:
             stderr.say("epl-launch: " + devices.note)
-        supervisor = Supervisor(plans, stdout, stderr)
+        supervisor = Supervisor(plans, stdout, stderr, grace_s)
         outcome = supervisor.run()
     finally:
         if server is not None:

@@ -4,7 +4,7 @@
 
 import shutil
 import subprocess
-from typing import List, Mapping, NamedTuple, Optional, Sequence
+from typing import Mapping, NamedTuple, Optional, Sequence
 
 from epl.errors import ConfigError
 
@@ -49,7 +49,8 @@ def find_gpus(environ: Mapping[str, str]) -> Gpus:
     try:
         listing = subprocess.run([program, "--query-gpu=index", "--format=csv,noheader"],
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.STDOUT, timeout=_NVIDIA_SMI_TIMEOUT_S)
+                                 stderr=subprocess.STDOUT, timeout=_NVIDIA_SMI_TIMEOUT_S,
+                                 check=False)
     except subprocess.TimeoutExpired:
         return Gpus([], "nvidia-smi did not answer in {} s".format(_NVIDIA_SMI_TIMEOUT_S))
     text = listing.stdout.decode("utf-8", "replace").strip()

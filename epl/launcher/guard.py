@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ends the workers when the launcher is killed and cannot do it itself.
 
-The launcher starts this file as a process of its own session and writes the process group of every
-worker to its standard input: `+123` when the group starts, `-123` when nothing of it is left.
-When the launcher dies, by whatever signal, the pipe closes, and the groups still noted are
+The launcher starts this file as a process of its own session. Its standard input brings the process
+group of every worker: `+123` when the group starts, `-123` when nothing of it is left.
+When the launcher ends, by whatever signal or error, the pipe closes, and the groups still noted are
 killed. A death signal set by prctl alone is not enough: it reaches the process that the launcher
 started, `bash` for a `.sh` script, but not the Python that this `bash` started.
 
 It runs without site-packages and imports nothing of this package, so that it starts at once.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,9 +26,13 @@ class Guard:
             [sys.executable, "-I", "-S", os.path.abspath(__file__)], stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, start_new_session=True)
 
-    def watch(self, group: int) -> None:
-        """Kill process group `group` should the launcher die."""
-        self._tell("+{}\n".format(group))
+    def watch_me(self) -> None:
+        """Kill the process group of the calling process should the launcher die.
+
+        A worker calls this itself, before its program starts: were it the launcher's task, a
+        launcher killed at the wrong moment would leave a group behind that nobody knows.
+        """
+        self._tell("+{}\n".format(os.getpgrp()))
 
     def forget(self, group: int) -> None:
         """Nothing of process group `group` is left; its number may be used again."""
@@ -41,10 +46,9 @@ class Guard:
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
-        try:
+        # Should somebody have killed the guard, the workers' own death signal is left.
+        with contextlib.suppress(BrokenPipeError):
             os.write(self._process.stdin.fileno(), line.encode("ascii"))
-        except BrokenPipeError:
-            pass  # somebody killed the guard; the workers' own death signal is left
 
 
 def main() -> None:
@@ -57,10 +61,8 @@ def main() -> None:
         else:
             groups.discard(group)
     for group in groups:
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it ended together with the launcher
             os.killpg(group, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it ended together with the launcher
 
 
 if __name__ == "__main__":

@@ -21,95 +21,14 @@ running in the background is ended, not forgotten.
 
 import enum
 import signal
-from typing import List, NamedTuple, Optional, Union
+from typing import List, Optional
+
+from epl.launcher import events
 
 GRACE_S = 30.0
 # A process inside a system call that does not return (a dead network disk, a broken driver)
 # outlives even SIGKILL for a while; the launcher does not wait for it for ever.
 KILL_WAIT_S = 10.0
-
-
-class WorkerExited(NamedTuple):
-    """The process of a worker's script has ended.
-
-    Attributes:
-      worker: index of the worker.
-      returncode: its exit code, or -n if signal n ended it.
-    """
-
-    worker: int
-    returncode: int
-
-
-class GroupGone(NamedTuple):
-    """No process is left in the process group of `worker`."""
-
-    worker: int
-
-
-class SignalReceived(NamedTuple):
-    """The launcher was asked to end by signal `signum`."""
-
-    signum: int
-
-
-class GraceOver(NamedTuple):
-    """The time set by the last `StartGrace` has passed."""
-
-
-Event = Union[WorkerExited, GroupGone, SignalReceived, GraceOver]
-
-
-class SignalGroup(NamedTuple):
-    """Send `signum` to every process in the group of `worker`."""
-
-    worker: int
-    signum: int
-
-
-class StartGrace(NamedTuple):
-    """Send `GraceOver` after `seconds`."""
-
-    seconds: float
-
-
-class Finish(NamedTuple):
-    """Nothing is left to wait for."""
-
-
-Action = Union[SignalGroup, StartGrace, Finish]
-
-
-class Succeeded(NamedTuple):
-    """All workers exited with 0."""
-
-    @property
-    def exit_code(self) -> int:
-        return 0
-
-
-class WorkerFailed(NamedTuple):
-    """The worker that failed first, and how: `returncode` as in `WorkerExited`."""
-
-    worker: int
-    returncode: int
-
-    @property
-    def exit_code(self) -> int:
-        return self.returncode if self.returncode > 0 else 128 - self.returncode
-
-
-class Interrupted(NamedTuple):
-    """The launcher was asked to end by signal `signum`."""
-
-    signum: int
-
-    @property
-    def exit_code(self) -> int:
-        return 128 + self.signum
-
-
-Outcome = Union[Succeeded, WorkerFailed, Interrupted]
 
 
 class Phase(enum.Enum):
@@ -134,57 +53,57 @@ class Job:
 
     def __init__(self, num_workers: int, grace_s: float = GRACE_S):
         self.phase = Phase.RUNNING
-        self.outcome = None  # type: Optional[Outcome]
+        self.outcome: Optional[events.Outcome] = None
         self.running = set(range(num_workers))
         self._groups = set(range(num_workers))
         self._grace_s = grace_s
 
-    def handle(self, event: Event) -> List[Action]:
+    def handle(self, event: events.Event) -> List[events.Action]:
         """Take note of `event`; returns what is to be done now, in this order."""
-        if isinstance(event, WorkerExited):
+        if isinstance(event, events.WorkerExited):
             return self._worker_exited(event)
-        if isinstance(event, GroupGone):
+        if isinstance(event, events.GroupGone):
             return self._group_gone(event)
-        if isinstance(event, SignalReceived):
+        if isinstance(event, events.SignalReceived):
             return self._signal_received(event)
         return self._grace_over()
 
-    def _worker_exited(self, event: WorkerExited) -> List[Action]:
+    def _worker_exited(self, event: events.WorkerExited) -> List[events.Action]:
         self.running.discard(event.worker)
         if self.phase is not Phase.RUNNING:
             return []
         if event.returncode != 0:
-            return self._end(WorkerFailed(event.worker, event.returncode))
-        return [] if self.running else self._end(Succeeded())
+            return self._end(events.WorkerFailed(event.worker, event.returncode))
+        return [] if self.running else self._end(events.Succeeded())
 
-    def _group_gone(self, event: GroupGone) -> List[Action]:
+    def _group_gone(self, event: events.GroupGone) -> List[events.Action]:
         self._groups.discard(event.worker)
         if self._groups or self.phase not in (Phase.ENDING, Phase.KILLING):
             return []
         return self._finish()
 
-    def _signal_received(self, event: SignalReceived) -> List[Action]:
+    def _signal_received(self, event: events.SignalReceived) -> List[events.Action]:
         if self.phase is Phase.RUNNING:
-            return self._end(Interrupted(event.signum))
+            return self._end(events.Interrupted(event.signum))
         # Whoever asks twice does not want to wait for the grace time.
         return self._kill() if self.phase is Phase.ENDING else []
 
-    def _grace_over(self) -> List[Action]:
+    def _grace_over(self) -> List[events.Action]:
         if self.phase is Phase.ENDING:
             return self._kill()
         return self._finish() if self.phase is Phase.KILLING else []
 
-    def _end(self, outcome: Outcome) -> List[Action]:
+    def _end(self, outcome: events.Outcome) -> List[events.Action]:
         self.phase, self.outcome = Phase.ENDING, outcome
-        return self._signal_groups(signal.SIGTERM) + [StartGrace(self._grace_s)]
+        return self._signal_groups(signal.SIGTERM) + [events.StartGrace(self._grace_s)]
 
-    def _kill(self) -> List[Action]:
+    def _kill(self) -> List[events.Action]:
         self.phase = Phase.KILLING
-        return self._signal_groups(signal.SIGKILL) + [StartGrace(KILL_WAIT_S)]
+        return self._signal_groups(signal.SIGKILL) + [events.StartGrace(KILL_WAIT_S)]
 
-    def _finish(self) -> List[Action]:
+    def _finish(self) -> List[events.Action]:
         self.phase = Phase.FINISHED
-        return [Finish()]
+        return [events.Finish()]
 
-    def _signal_groups(self, signum: int) -> List[Action]:
-        return [SignalGroup(worker, int(signum)) for worker in sorted(self._groups)]
+    def _signal_groups(self, signum: int) -> List[events.Action]:
+        return [events.SignalGroup(worker, int(signum)) for worker in sorted(self._groups)]

@@ -30,7 +30,7 @@ class LineSplitter:
         """The lines that `data` completes."""
         whole = (self._rest + data).split(b"\n")
         self._rest = whole.pop()
-        lines = []  # type: List[bytes]
+        lines: List[bytes] = []
         for line in whole:
             pieces = self._cut(line)
             lines.extend(piece + b"\n" for piece in pieces)
@@ -120,7 +120,7 @@ class WorkerStream:
     def __init__(self, pipe: IO[bytes], prefix: str, console: Console, log: LogFile):
         os.set_blocking(pipe.fileno(), False)
         self.pipe = pipe
-        self.tail = collections.deque(maxlen=TAIL_LINES)  # type: Deque[bytes]
+        self.tail: Deque[bytes] = collections.deque(maxlen=TAIL_LINES)
         self._prefix = prefix.encode("utf-8")
         self._console = console
         self._log = log

@@ -3,15 +3,11 @@
 """What will be started: command, environment and directory of every worker, as pure data."""
 
 import os
-import re
-from datetime import datetime
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from epl.errors import ConfigError
 from epl.launcher import rendezvous
 from epl.launcher.devices import DevicePlan
-
-DEFAULT_LOG_ROOT = "experiments"
 
 
 class Options(NamedTuple):
@@ -38,13 +34,13 @@ class WorkerPlan(NamedTuple):
     """One worker to start.
 
     Attributes:
-      index: 0-based.
+      worker: its index, 0-based.
       command: program and arguments.
       environment: all variables of the process.
       directory: absolute path for its logs and outputs.
     """
 
-    index: int
+    worker: int
     command: List[str]
     environment: Dict[str, str]
     directory: str
@@ -61,16 +57,6 @@ def check_script(path: str) -> None:
     if os.path.splitext(path)[1] not in (".sh", ".py"):
         raise ConfigError("script '{}' must end in .sh (run with bash) or .py (run with Python)"
                           .format(path))
-
-
-def default_log_dir(options: Options, now: datetime) -> str:
-    """`experiments/<date-time>_<N>w<M>g_<script>[_label]`."""
-    script = os.path.splitext(os.path.basename(options.script))[0]
-    name = "{:%Y%m%d-%H%M%S}_{}w{}g_{}".format(
-        now, options.num_workers, options.gpu_per_worker, script)
-    if options.task_label:
-        name += "_" + re.sub(r"[^\w.-]", "-", options.task_label)
-    return os.path.join(DEFAULT_LOG_ROOT, name)
 
 
 def plan_workers(options: Options, log_dir: str, devices: DevicePlan, address: Tuple[str, int],

@@ -16,6 +16,7 @@ import sys
 from typing import Callable, Optional
 
 from epl.errors import ConfigError
+from epl.launcher.guard import Guard
 from epl.launcher.output import Console, LogFile, WorkerStream
 from epl.launcher.plan import WorkerPlan
 
@@ -42,14 +43,16 @@ def _prctl(option: int, argument: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl({}, {}) failed".format(option, argument))
 
 
-def _death_signal() -> Callable[[], None]:
-    """What a new worker calls before its program starts: die when the launcher does.
+def _die_with_the_launcher(guard: Guard) -> Callable[[], None]:
+    """What a new worker calls before its program starts.
 
-    The guard does the same for whole groups, but not before it has been told about a group.
+    The guard kills the whole group; the death signal reaches the script's process only, but works
+    even if somebody has killed the guard.
     """
     launcher = os.getpid()
 
     def arrange() -> None:
+        guard.watch_me()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != launcher:  # it died before the line above
             os._exit(1)
@@ -63,6 +66,7 @@ class WorkerProcess:
     Args:
       plan: what to start.
       stdout, stderr: the consoles that show its output.
+      guard: ends it should the launcher be killed.
 
     Attributes:
       plan: as given.
@@ -73,16 +77,18 @@ class WorkerProcess:
       OSError: it cannot be started, or its logs cannot be opened.
     """
 
-    def __init__(self, plan: WorkerPlan, stdout: Console, stderr: Console):
+    def __init__(self, plan: WorkerPlan, stdout: Console, stderr: Console,
+                 guard: Guard):
         self.plan = plan
         logs = [LogFile(os.path.join(plan.directory, name), stderr.say)
                 for name in ("stdout.log", "stderr.log")]
         self._process = subprocess.Popen(
             plan.command, env=plan.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, bufsize=0, start_new_session=True, preexec_fn=_death_signal())
+            stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
+            preexec_fn=_die_with_the_launcher(guard))
         self.group = self._process.pid
         assert self._process.stdout is not None and self._process.stderr is not None
-        prefix = "[worker {}] ".format(plan.index)
+        prefix = "[worker {}] ".format(plan.worker)
         self.stdout = WorkerStream(self._process.stdout, prefix, stdout, logs[0])
         self.stderr = WorkerStream(self._process.stderr, prefix, stderr, logs[1])
 

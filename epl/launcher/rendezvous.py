@@ -108,7 +108,9 @@ def _horovod_runner(module: str) -> Any:
 def _server_class() -> Any:
     http_server = _horovod_runner("http.http_server")
 
-    class RendezvousServer(http_server.RendezvousHTTPServer):
+    base: Any = http_server.RendezvousHTTPServer
+
+    class RendezvousServer(base):
         """Horovod's store on a chosen address; its own starter takes a random port everywhere."""
 
         daemon_threads = True  # a client that hangs must not keep the launcher alive

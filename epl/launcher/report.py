@@ -2,26 +2,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The words of the launcher: at the start, when the job is being ended, and at the end."""
 
+import os
 import signal
 from typing import Iterable, List
 
-from epl.launcher.job import Interrupted, Outcome, Succeeded, WorkerFailed
+from epl.launcher import events
 
 _MAX_TAIL_CHARACTERS = 300
 
 
 def describe_exit(returncode: int) -> str:
     """In words: an exit code, or -n for signal n."""
-    if returncode < 0:
-        hint = ": from outside, often the kernel's when memory runs out" if returncode == -9 else ""
-        return "died by signal {}{}".format(_signal_name(-returncode), hint)
-    if returncode > 128:  # how a shell passes on that its command died by a signal
-        return "exited with code {} (128 + {}: {})".format(
-            returncode, returncode - 128, _signal_name(returncode - 128))
-    return "exited with code {}".format(returncode)
+    signum = events.deadly_signal(returncode)
+    if signum is None:
+        return "exited with code {}".format(returncode)
+    if returncode > 0:
+        return "exited with code {} (128 + {}: {})".format(returncode, signum, _signal_name(signum))
+    text = "died by signal " + _signal_name(signum)
+    if signum == signal.SIGKILL:
+        text += ": from outside, often the kernel's when memory runs out"
+    return text
 
 
-def ending(outcome: Outcome, still_running: Iterable[int], grace_s: float) -> str:
+def ending(outcome: events.Outcome, still_running: Iterable[int], grace_s: float) -> str:
     """One line, when the job is being ended: why, and for whom it waits."""
     waiting = sorted(still_running)
     line = "epl-launch: {}".format(_cause(outcome))
@@ -31,7 +34,7 @@ def ending(outcome: Outcome, still_running: Iterable[int], grace_s: float) -> st
     return line
 
 
-def closing(outcome: Outcome, seconds: float, log_dir: str, tail: Iterable[bytes]) -> str:
+def closing(outcome: events.Outcome, seconds: float, log_dir: str, tail: Iterable[bytes]) -> str:
     """The last lines of a job.
 
     Args:
@@ -40,23 +43,22 @@ def closing(outcome: Outcome, seconds: float, log_dir: str, tail: Iterable[bytes
       log_dir: where its logs are.
       tail: the last lines of the failed worker's stderr.
     """
-    if isinstance(outcome, Succeeded):
-        return "epl-launch: done in {:.1f} s; logs and outputs in {}".format(seconds, log_dir)
+    if isinstance(outcome, events.Succeeded):
+        return "epl-launch: done in {:.1f} s; logs in {}".format(seconds, log_dir)
     lines = ["{} after {:.1f} s".format(_cause(outcome), seconds)]
-    shown = [line.decode("utf-8", "replace").rstrip() for line in tail]
-    if shown:
-        lines.append("last lines of its stderr:")
+    if isinstance(outcome, events.WorkerFailed):
+        shown = [line.decode("utf-8", "replace").rstrip() for line in tail]
+        lines.append("last lines of its stderr:" if shown else "it wrote nothing to stderr")
         lines.extend("    " + _shortened(line) for line in shown)
-    elif isinstance(outcome, WorkerFailed):
-        lines.append("it wrote nothing to stderr")
-    lines.append("logs: " + log_dir)
+        log_dir = os.path.join(log_dir, str(outcome.worker))
+    lines.append("logs in " + log_dir)
     return _box(lines)
 
 
-def _cause(outcome: Outcome) -> str:
-    if isinstance(outcome, WorkerFailed):
+def _cause(outcome: events.Outcome) -> str:
+    if isinstance(outcome, events.WorkerFailed):
         return "worker {} {}".format(outcome.worker, describe_exit(outcome.returncode))
-    if isinstance(outcome, Interrupted):
+    if isinstance(outcome, events.Interrupted):
         return "interrupted by {}".format(_signal_name(outcome.signum))
     return "all workers succeeded"
 

@@ -15,11 +15,9 @@ import time
 from typing import Dict, Iterator, Optional, Sequence
 
 from epl.errors import ConfigError
-from epl.launcher import report
+from epl.launcher import events, report
 from epl.launcher.guard import Guard
-from epl.launcher.job import (GRACE_S, Action, Event, Finish, GraceOver, GroupGone, Job, Outcome,
-                              Phase, SignalGroup, SignalReceived, StartGrace, Succeeded,
-                              WorkerExited)
+from epl.launcher.job import GRACE_S, Job, Phase
 from epl.launcher.output import Console, WorkerStream
 from epl.launcher.plan import WorkerPlan
 from epl.launcher.process import WorkerProcess, become_subreaper
@@ -42,13 +40,13 @@ class Supervisor:
         self._stdout, self._stderr = stdout, stderr
         self._grace_s = grace_s
         self._job = Job(len(plans), grace_s)
-        self._workers = {}  # type: Dict[int, WorkerProcess]
-        self._left = {}  # type: Dict[int, WorkerProcess]
+        self._workers: Dict[int, WorkerProcess] = {}
+        self._left: Dict[int, WorkerProcess] = {}
         self._selector = selectors.DefaultSelector()
-        self._deadline = None  # type: Optional[float]
+        self._deadline: Optional[float] = None
         self._finished = False
 
-    def run(self) -> Outcome:
+    def run(self) -> events.Outcome:
         """Start the workers and wait until nothing of them is left.
 
         Raises:
@@ -76,12 +74,11 @@ class Supervisor:
     def _start(self, guard: Guard) -> None:
         for plan in self._plans:
             try:
-                worker = WorkerProcess(plan, self._stdout, self._stderr)
+                worker = WorkerProcess(plan, self._stdout, self._stderr, guard)
             except OSError as error:
                 raise ConfigError("worker {} cannot be started: {}".format(
-                    plan.index, error)) from error
-            guard.watch(worker.group)
-            self._workers[plan.index] = self._left[plan.index] = worker
+                    plan.worker, error)) from error
+            self._workers[plan.worker] = self._left[plan.worker] = worker
             for stream in (worker.stdout, worker.stderr):
                 self._selector.register(stream.pipe, selectors.EVENT_READ,
                                         functools.partial(self._read, stream))
@@ -91,16 +88,16 @@ class Supervisor:
         polled = ((index, self._workers[index].poll()) for index in sorted(self._job.running))
         exits = [(index, code) for index, code in polled if code is not None]
         # When one worker dies the others fail within milliseconds because it is gone. Of exits seen
-        # together, one by a signal (code over 128: passed on by a shell) is the likelier cause.
-        exits.sort(key=lambda item: 0 <= item[1] <= 128)
+        # together, one by a signal is the likelier cause.
+        exits.sort(key=lambda item: events.deadly_signal(item[1]) is None)
         for index, code in exits:
-            self._feed(WorkerExited(index, code))
+            self._feed(events.WorkerExited(index, code))
         if self._job.phase is Phase.RUNNING:
             return
         for index in sorted(set(self._left) - self._job.running):
             if self._left[index].reap_group():
                 guard.forget(self._left.pop(index).group)
-                self._feed(GroupGone(index))
+                self._feed(events.GroupGone(index))
 
     def _wait_for_news(self) -> None:
         timeout = None
@@ -110,7 +107,7 @@ class Supervisor:
             key.data()
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._deadline = None
-            self._feed(GraceOver())
+            self._feed(events.GraceOver())
 
     def _read(self, stream: WorkerStream) -> None:
         try:
@@ -121,24 +118,26 @@ class Supervisor:
     def _receive_signals(self, news: socket.socket) -> None:
         for signum in news.recv(4096):
             if signum != signal.SIGCHLD:
-                self._feed(SignalReceived(signum))
+                self._feed(events.SignalReceived(signum))
 
-    def _feed(self, event: Event) -> None:
+    def _feed(self, event: events.Event) -> None:
         for action in self._job.handle(event):
             self._carry_out(action)
 
-    def _carry_out(self, action: Action) -> None:
-        if isinstance(action, SignalGroup):
+    def _carry_out(self, action: events.Action) -> None:
+        if isinstance(action, events.SignalGroup):
             self._left[action.worker].signal_group(action.signum)
-        elif isinstance(action, StartGrace):
+        elif isinstance(action, events.StartGrace):
             self._deadline = time.monotonic() + action.seconds
             self._announce_ending()
-        elif isinstance(action, Finish):
+        elif isinstance(action, events.Finish):
             self._finished = True
 
     def _announce_ending(self) -> None:
         outcome = self._job.outcome
-        if self._job.phase is Phase.ENDING and outcome and not isinstance(outcome, Succeeded):
+        if outcome is None or isinstance(outcome, events.Succeeded):
+            return
+        if self._job.phase is Phase.ENDING:
             self._stderr.say(report.ending(outcome, self._job.running, self._grace_s))
 
     def _close(self, stream: WorkerStream) -> None:
@@ -146,9 +145,7 @@ class Supervisor:
         stream.close()
 
     def _clean_up(self) -> None:
-        """Nothing stays behind, also when the loop was left by an error."""
-        for worker in self._left.values():
-            worker.signal_group(signal.SIGKILL)
+        """Pass on the last output. Workers that an error left behind are the guard's task."""
         for worker in self._workers.values():
             for stream in (worker.stdout, worker.stderr):
                 if not stream.pipe.closed:

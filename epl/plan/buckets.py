@@ -42,12 +42,12 @@ def plan_buckets(tensors: Sequence[TensorSpec], max_splits: int) -> List[Tuple[i
         raise ValueError("max_splits = {}: use 1 or more".format(max_splits))
     if not tensors:
         return []
-    by_dtype = {}  # type: Dict[str, List[int]]
+    by_dtype: Dict[str, List[int]] = {}
     for index in reversed(range(len(tensors))):
         by_dtype.setdefault(tensors[index].dtype, []).append(index)
     sizes = _known_sizes(tensors)
     shares = _share_splits({d: sum(sizes[i] for i in m) for d, m in by_dtype.items()}, max_splits)
-    buckets = []  # type: List[Tuple[int, ...]]
+    buckets: List[Tuple[int, ...]] = []
     for dtype, members in by_dtype.items():
         buckets.extend(_even_runs(members, sizes, shares[dtype]))
     return buckets
@@ -61,7 +61,7 @@ def _known_sizes(tensors: Sequence[TensorSpec]) -> List[int]:
 
 def _share_splits(totals: Dict[str, int], max_splits: int) -> Dict[str, int]:
     """One split for every dtype; each further one to the dtype with the largest buckets."""
-    shares = {dtype: 1 for dtype in totals}
+    shares = dict.fromkeys(totals, 1)
     for _ in range(max_splits - len(totals)):
         largest = max(totals, key=lambda dtype: totals[dtype] / shares[dtype])
         shares[largest] += 1
@@ -69,10 +69,10 @@ def _share_splits(totals: Dict[str, int], max_splits: int) -> Dict[str, int]:
 
 
 def _even_runs(members: Sequence[int], sizes: Sequence[int], count: int) -> List[Tuple[int, ...]]:
-    """Cut `members` into at most `count` runs; a run ends once its share of the total is reached."""
+    """At most `count` runs of `members`; a run ends once its share of the total is reached."""
     total = sum(sizes[index] for index in members)
-    runs = []  # type: List[Tuple[int, ...]]
-    current = []  # type: List[int]
+    runs: List[Tuple[int, ...]] = []
+    current: List[int] = []
     done = 0
     for index in members:
         current.append(index)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layout of a job: which replica's stage sits on which device, and who reduces with whom."""
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Sequence, Tuple
 
 
 class Placement(NamedTuple):
@@ -88,7 +88,6 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
             "{} devices per worker: several devices in one worker are not available yet in this "
             "version of EPL; use epl-launch --num_workers {} --gpu_per_worker 1".format(
                 devices_per_worker, num_workers * devices_per_worker))
-    placements = [Placement(worker, 0, worker, 0)
-                  for worker in range(num_workers)]  # type: List[Placement]
-    return ParallelPlan(num_workers, devices_per_worker, (name or "model",), tuple(placements),
+    placements = tuple(Placement(worker, 0, worker, 0) for worker in range(num_workers))
+    return ParallelPlan(num_workers, devices_per_worker, (name or "model",), placements,
                         num_micro_batch, reduce_method)

@@ -82,7 +82,7 @@ def _merged(tensor: Any, how: str) -> Merged:
                          "tf.float32) instead".format(tensor.name, tensor.dtype.name, tensor.name))
     num_workers = Env.get().cluster.worker_num
     name = "epl/merged/{}".format(tensor.name.replace(":", "_"))
-    collectives = []  # type: List[Collective]
+    collectives: List[Collective] = []
     with compat.inserted(tensor.graph, name):
         if how == "concat":
             tensor = tf.expand_dims(tensor, 0) if tensor.shape.ndims == 0 else tensor

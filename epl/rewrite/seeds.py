@@ -67,7 +67,7 @@ def _check_functions(op: Any) -> None:
         return
     library = {f.signature.name: f for f in op.graph.as_graph_def().library.function}
     pending = list(called)
-    seen = set()  # type: Set[str]
+    seen: Set[str] = set()
     while pending:
         name = pending.pop()
         if name in seen or name not in library:

@@ -141,10 +141,10 @@ def _level(session: Any, outcome: Outcome) -> None:
 
 
 def _different(what: str) -> WorkerLostError:
-    """The error for workers that came for different things; every worker of the meeting calls it."""
+    """The error for workers that came for different things; all of the meeting call it."""
     lines = ["worker {}: {}".format(index, text)
              for index, text in enumerate(ControlPlane.get().gather(what))]
     return WorkerLostError(
-        "the workers are about to do different things:\n  {}\nEvery worker has to run the same steps "
-        "in the same order: give all the same number of batches, and do not train under "
+        "the workers are about to do different things:\n  {}\nEvery worker has to run the same "
+        "steps in the same order: give all the same number of batches, and do not train under "
         "'if worker_index == 0'".format("\n  ".join(lines)))

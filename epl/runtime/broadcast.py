@@ -40,7 +40,8 @@ def broadcast_variables(session: Any) -> None:
 
 def _chunks(session: Any, variables: List[Any]) -> Iterator[List[Any]]:
     """Lists of (name, value) of the initialized variables, about `_CHUNK_BYTES` each."""
-    chunk, size = [], 0  # type: ignore[var-annotated]
+    chunk: List[Any] = []
+    size = 0
     for variable in variables:
         chunk.append(variable)
         size += (variable.shape.num_elements() or 1) * variable.dtype.size
@@ -71,7 +72,9 @@ def _assign(session: Any, values: Dict[Any, Any]) -> None:
     """
     pending = [(_assignment(variable), value) for variable, value in values.items()]
     while pending:
-        feeds, now, later = {}, [], []  # type: ignore[var-annotated]
+        feeds: Dict[str, Any] = {}
+        now: List[Any] = []
+        later: List[Any] = []
         for op, value in pending:
             if op.inputs[1].name in feeds:
                 later.append((op, value))
@@ -92,6 +95,6 @@ def _assignment(variable: Any) -> Any:
         for consumer in tensor.consumers():
             if consumer.type in _ASSIGNMENTS and consumer.inputs[0] is tensor:
                 return consumer
-    raise NotImplementedError("variable '{}' has no operation that assigns it a value, so the chief's "
-                              "cannot be brought to the other workers; create it with tf.get_variable"
-                              .format(variable.name))
+    raise NotImplementedError(
+        "variable '{}' has no operation that assigns it a value, so the chief's cannot be brought "
+        "to the other workers; create it with tf.get_variable".format(variable.name))

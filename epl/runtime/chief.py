@@ -87,8 +87,10 @@ def create_chief_session(original: Callable[[Any], Any], creator: Any) -> Any:
 
 
 def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
-    """`WorkerSessionCreator.create_session`: with `is_chief=False` TensorFlow would wait for a chief
-    to initialize variables that no other process can reach; here each worker has its own."""
+    """`WorkerSessionCreator.create_session`: every worker initializes its own variables.
+
+    With `is_chief=False` TensorFlow would wait for a chief to do it, who cannot reach them.
+    """
     if not state_of(tf.get_default_graph()).trains_with_others:
         return original(creator)
     return compat.monitored_session_module.ChiefSessionCreator(

@@ -27,7 +27,7 @@ _LENGTH = struct.Struct("<q")
 class ControlPlane:
     """Exchanges that every worker has to enter; `ControlPlane.get()` is the one instance."""
 
-    _instance = None  # type: Optional[ControlPlane]
+    _instance: "Optional[ControlPlane]" = None
 
     @classmethod
     def get(cls) -> "ControlPlane":
@@ -48,13 +48,14 @@ class ControlPlane:
 
     def maximum(self, numbers: Sequence[int]) -> List[int]:
         """Element-wise maximum of `numbers` (64-bit integers) over all workers."""
-        return [int(n) for n in self._run(self._maximum, self._numbers, np.array(numbers, np.int64))]
+        found = self._run(self._maximum, self._numbers, np.array(numbers, np.int64))
+        return [int(number) for number in found]
 
     def gather(self, value: Any) -> List[Any]:
         """The picklable `value` of every worker, in the order of workers."""
         payload = pickle.dumps(value, protocol=4)
-        data = self._run(self._gathered, self._bytes, _as_array(_LENGTH.pack(len(payload)) + payload))
-        return _split_values(data.tobytes())
+        sized = _as_array(_LENGTH.pack(len(payload)) + payload)
+        return _split_values(self._run(self._gathered, self._bytes, sized).tobytes())
 
     def from_chief(self, value: Any) -> Any:
         """The chief's picklable `value`; what other workers pass is ignored."""
@@ -66,7 +67,7 @@ class ControlPlane:
 
     def maximum_within(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
         """As `maximum`, or None if the other workers do not come within `seconds`."""
-        found = []  # type: List[List[int]]
+        found: List[List[int]] = []
 
         def exchange() -> None:
             try:

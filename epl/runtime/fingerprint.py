@@ -50,15 +50,15 @@ def first_difference(programs: List[List[str]]) -> str:
     """
     length = max(len(lines) for lines in programs)
     for number in range(length):
-        sides = {}  # type: Dict[str, List[int]]
+        sides: Dict[str, List[int]] = {}
         for worker, lines in enumerate(programs):
             text = lines[number] if number < len(lines) else "(nothing)"
             sides.setdefault(text, []).append(worker)
         if len(sides) > 1:
             rows = ["worker(s) {}: {}".format(", ".join(map(str, workers)), text)
                     for text, workers in sides.items()]
-            return ("the workers do not run the same program; the first difference:\n  {}\nStart all "
-                    "with the same script, arguments and environment".format("\n  ".join(rows)))
+            return ("the workers do not run the same program; the first difference:\n  {}\nStart "
+                    "all with the same script, arguments and environment".format("\n  ".join(rows)))
     raise ValueError("the programs do not differ")
 
 

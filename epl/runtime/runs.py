@@ -44,7 +44,7 @@ class _Memory:
 
     def __init__(self, version: int):
         self.version = version
-        self.known = {}  # type: Dict[FrozenSet[str], Run]
+        self.known: Dict[FrozenSet[str], Run] = {}
 
 
 def describe(graph: Any, fetched_ops: Sequence[Any]) -> Run:

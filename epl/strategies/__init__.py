@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the user says: which parts of the model run in which way."""
 
-from epl.strategies.replicate import Replicate, replicate, set_default_strategy
-from epl.strategies.split import split
+from epl.strategies.replication import Replicate, replicate, set_default_strategy
+from epl.strategies.sharding import split
 
 __all__ = ["Replicate", "replicate", "set_default_strategy", "split"]

@@ -207,6 +207,43 @@ def test_ctrl_c_twice_does_not_wait_for_the_grace_time(start, script):
     assert not any(map(alive, pids))
 
 
+def test_a_signal_ignored_from_the_start_stays_ignored(start, script):
+    """As under nohup: closing the terminal does not end the job."""
+    job = start(script("wait.sh", WAIT_FOR_CHILD), command=[
+        "bash", "-c", "trap '' HUP; exec \"$@\"", "nohup"] + LAUNCH)
+    pids = [job.pid(0), job.pid(1)]
+    job.process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert all(map(alive, pids))
+    job.process.send_signal(signal.SIGTERM)
+    assert job.wait()[0] == 143
+
+
+def test_of_two_deaths_seen_at_once_the_one_by_a_signal_is_the_cause(start, script):
+    job = start(script("both.sh", """
+        echo $$ > $EPL_OUTPUT_DIR/pid
+        until [ -e $EPL_OUTPUT_DIR/../go ]; do sleep 0.01; done
+        if [ $EPL_WORKER_INDEX = 0 ]; then exit 1; fi
+        kill -KILL $$\n"""))
+    pids = [job.pid(0), job.pid(1)]
+    job.process.send_signal(signal.SIGSTOP)
+    open(os.path.join(job.directory, "go"), "w").close()
+    wait_until(lambda: not any(map(alive, pids)))
+    job.process.send_signal(signal.SIGCONT)
+    code, _, err = job.wait()
+    assert code == 137 and "worker 1 died by signal SIGKILL" in err
+
+
+def test_when_one_worker_cannot_start_none_runs(start, script, tmp_path):
+    os.makedirs(str(tmp_path / "logs" / "1" / "stdout.log"))
+    job = start(script("wait.sh", "exec >&- 2>&-\n" + WAIT_FOR_CHILD))
+    code, _, err = job.wait()
+    assert code == 2
+    assert "worker 1 cannot be started" in err and "stdout.log" in err
+    time.sleep(0.5)  # time enough to write its pid, had worker 0 been left alone
+    assert not os.path.exists(job.path(0, "pid")) or not alive(job.pid(0))
+
+
 def test_no_worker_survives_a_killed_launcher(start, script):
     job = start(script("wait.sh", "echo $$ > $EPL_OUTPUT_DIR/pid_bash\n" + WAIT_FOR_CHILD))
     pids = [job.pid(worker, name) for worker in (0, 1) for name in ("pid", "pid_bash")]

@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Without a launcher a script trains on one worker, exactly as plain TensorFlow, without Horovod."""
+"""Without a launcher a script trains on one worker, as plain TensorFlow, without Horovod."""
 
 import pickle
 

@@ -47,7 +47,8 @@ def mlp_embedding(batch):
 
 def while_loop(batch):
     """A hand-written recurrence: five steps of one weight matrix, then a linear head."""
-    weights = tf.get_variable("recurrent", [8, 8], initializer=tf.glorot_uniform_initializer(seed=2))
+    weights = tf.get_variable("recurrent", [8, 8],
+                              initializer=tf.glorot_uniform_initializer(seed=2))
 
     def body(step, state):
         return step + 1, tf.tanh(tf.matmul(state, weights) + batch["x"])

@@ -18,8 +18,8 @@ def optimizer(name):
     if name == "adam_weight_decay":
         from examples.bert.optimization import AdamWeightDecayOptimizer
 
-        # A usual rate for BERT. Adam moves every element by about the rate, however small its gradient
-        # and however large the rounding in it: a high rate would test the rounding.
+        # A usual rate for BERT. Adam moves every element by about the rate, however small its
+        # gradient and however large the rounding in it: a high rate would test the rounding.
         return AdamWeightDecayOptimizer(learning_rate=1e-4, weight_decay_rate=0.01)
     raise ValueError(name)
 

@@ -118,7 +118,8 @@ def test_nothing_follows_the_end():
     job = Job(1, GRACE_S)
     job.handle(events.WorkerExited(0, 0))
     job.handle(events.GroupGone(0))
-    for event in (events.GraceOver(), events.SignalReceived(INT), events.GroupGone(0), events.WorkerExited(0, 1)):
+    for event in (events.GraceOver(), events.SignalReceived(INT), events.GroupGone(0),
+                  events.WorkerExited(0, 1)):
         assert job.handle(event) == []
     assert job.outcome == events.Succeeded()
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""`epl.split`: tensor parallelism. Not available yet; it says so instead of doing something else."""
+"""`epl.split`: tensor parallelism. Not available yet, and it says so."""
 
 from typing import Any, Optional
 

@@ -29,7 +29,7 @@ class Replicate:
             raise TypeError("name = {!r}: text is needed".format(name))
         self.device_count = 1 if device_count is None else device_count
         self.name = name or ""
-        self._entered = []  # type: List[Any]
+        self._entered: List[Any] = []
 
     def __enter__(self) -> "Replicate":
         env = Env.get()
