@@ -7,7 +7,7 @@ script's seeds, so that one worker gives the results of plain TensorFlow.
 """
 
 import hashlib
-from typing import Any, Iterable, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
 
 from epl import compat
 from epl.rewrite.walk import ancestors
@@ -33,9 +33,10 @@ def vary_seeds(outputs: Iterable[Any], worker_index: int, varied: Set[Any]) -> L
     if worker_index == 0:
         return []
     changed = []
+    functions = _Functions()
     for op in sorted(ancestors(tensor.op for tensor in outputs), key=lambda op: op._id):
         seeds = _seeds(op.node_def, op.op_def)
-        _check_functions(op)
+        functions.check(op)
         if seeds is None or not any(seeds) or op in varied:
             continue
         compat.set_int_attribute(op, "seed2", _mixed(seeds, worker_index))
@@ -61,24 +62,32 @@ def _mixed(seeds: Tuple[int, int], worker_index: int) -> int:
     return int(hashlib.sha256(text.encode()).hexdigest()[:7], 16) + 1
 
 
-def _check_functions(op: Any) -> None:
-    called = [attr.func.name for attr in op.node_def.attr.values() if attr.HasField("func")]
-    if not called or op.type.endswith("Dataset") or "Iterator" in op.type:
-        return
-    library = {f.signature.name: f for f in op.graph.as_graph_def().library.function}
-    pending = list(called)
-    seen: Set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name in seen or name not in library:
-            continue
-        seen.add(name)
-        for node in library[name].node_def:
-            seeds = _seeds(node, None)
-            if seeds is not None and any(seeds):
-                raise NotImplementedError(
-                    "operation '{}' runs the random operation '{}' ({}) with a fixed seed inside a "
-                    "function: its seed cannot be made different on every worker; build it with v1 "
-                    "control flow (tf.disable_control_flow_v2()) or without a seed".format(
-                        op.name, node.name, node.op))
-            pending.extend(a.func.name for a in node.attr.values() if a.HasField("func"))
+class _Functions:
+    """The functions of a graph, read only if an operation calls one."""
+
+    def __init__(self) -> None:
+        self._library: Optional[Dict[str, Any]] = None
+
+    def check(self, op: Any) -> None:
+        """Raises NotImplementedError if `op` calls, directly or not, a seeded random operation."""
+        called = [attr.func.name for attr in op.node_def.attr.values() if attr.HasField("func")]
+        if not called or op.type.endswith("Dataset") or "Iterator" in op.type:
+            return  # an input pipeline's functions stay as they are
+        if self._library is None:
+            self._library = {f.signature.name: f
+                             for f in op.graph.as_graph_def().library.function}
+        seen: Set[str] = set()
+        while called:
+            name = called.pop()
+            if name in seen or name not in self._library:
+                continue
+            seen.add(name)
+            for node in self._library[name].node_def:
+                seeds = _seeds(node, None)
+                if seeds is not None and any(seeds):
+                    raise NotImplementedError(
+                        "operation '{}' runs the random operation '{}' ({}) with a fixed seed "
+                        "inside a function: its seed cannot be made different on every worker; "
+                        "build it with v1 control flow (tf.disable_control_flow_v2()) or without "
+                        "a seed".format(op.name, node.name, node.op))
+                called.extend(a.func.name for a in node.attr.values() if a.HasField("func"))
