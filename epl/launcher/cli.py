@@ -45,8 +45,7 @@ Output: every line of a worker appears here after [worker 0], and unchanged in
 
 Exit code: 0 if every worker exited with 0. The first worker to fail ends the job: the others get
 SIGTERM, and SIGKILL 30 s later; the exit code is then that worker's, 128 + n if signal n
-killed it. 130 after Ctrl-C (twice: no waiting), 143 after SIGTERM. 2: the command line is wrong,
-nothing was started.
+killed it. 130 after Ctrl-C (twice: no waiting), 143 after SIGTERM. 2: the job cannot be started.
 """
 
 
@@ -110,8 +109,9 @@ def _parser() -> Tuple[_Parser, Set[str]]:
         parser.add_argument("--task_label", metavar="LABEL", default="",
                             help="a name for the run, the end of the default directory's name"),
     ]
-    parser.add_argument("--version", action="version", version="epl-launch {} (Python {})".format(
-        __version__, ".".join(map(str, sys.version_info[:3]))))
+    python = ".".join(map(str, sys.version_info[:3]))
+    parser.add_argument("--version", action="version", help="print the version and exit",
+                        version="epl-launch {} (Python {})".format(__version__, python))
     return parser, {name for flag in flags for name in flag.option_strings}
 
 

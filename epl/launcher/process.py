@@ -47,7 +47,8 @@ def _die_with_the_launcher(guard: Guard) -> Callable[[], None]:
     """What a new worker calls before its program starts.
 
     The guard kills the whole group; the death signal reaches the script's process only, but works
-    even if somebody has killed the guard.
+    even if somebody has killed the guard. It imports nothing and takes no lock: a thread of the
+    launcher that held one does not exist in the new process.
     """
     launcher = os.getpid()
 
@@ -77,8 +78,7 @@ class WorkerProcess:
       OSError: it cannot be started, or its logs cannot be opened.
     """
 
-    def __init__(self, plan: WorkerPlan, stdout: Console, stderr: Console,
-                 guard: Guard):
+    def __init__(self, plan: WorkerPlan, stdout: Console, stderr: Console, guard: Guard):
         self.plan = plan
         logs = [LogFile(os.path.join(plan.directory, name), stderr.say)
                 for name in ("stdout.log", "stderr.log")]
