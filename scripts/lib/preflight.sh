@@ -1,0 +1,33 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+# What must be on the machine before anything is downloaded. Sourced.
+
+# missing_tools: prints what compiling Horovod needs and is not here, with what brings it.
+missing_tools() {
+  command -v g++ >/dev/null || echo "a C++ compiler, g++ (apt-get install g++; dnf install gcc-c++)"
+  command -v cmake >/dev/null || echo "cmake (apt-get install cmake; dnf install cmake)"
+  command -v make >/dev/null || echo "make (apt-get install make; dnf install make)"
+}
+
+missing_python() {  # tf1|tf2
+  local versions example
+  versions=$(python_versions "$1")
+  case $1 in tf1) example=3.7.16 ;; tf2) example=3.11 ;; esac
+  echo "Python ${versions// / or } with venv, pip and ssl, in \$PYTHON, PATH, pyenv or uv" \
+    "(pyenv install $example; uv python install ${example%.16}; for a system's own Python also" \
+    "apt-get install python3-venv)"
+}
+
+# preflight tf1|tf2 <Python found, may be empty> <wheel directory, may be empty>
+# Ends the script if something is missing, all of it in one message.
+preflight() {
+  local missing=""
+  [ -n "$2" ] || missing=$(missing_python "$1")$'\n'
+  if [ -n "$3" ] && cached_wheel "$3" >/dev/null; then
+    missing_tools | sed 's/^/  note: missing, though not needed as Horovod is compiled already: /'
+  else
+    missing+=$(missing_tools)
+  fi
+  missing=$(printf '%s' "$missing" | sed '/^$/d; s/^/  - /')
+  [ -z "$missing" ] || fail "$1 needs, and this machine does not have:"$'\n'"$missing"
+}
