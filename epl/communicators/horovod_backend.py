@@ -14,7 +14,7 @@ from epl.errors import ConfigError
 
 # EPL fuses gradients itself, by a fixed plan. Horovod's own fusion depends on timing, and with it
 # the order of summation: with it on, two runs on three or more workers need not agree to the bit.
-_DEFAULTS = {"HOROVOD_FUSION_THRESHOLD": "0", "HOROVOD_CYCLE_TIME": "0.2"}
+_NO_FUSION = ("HOROVOD_FUSION_THRESHOLD", "0")
 
 _rendezvous_server = None  # kept alive as long as the process
 
@@ -50,8 +50,7 @@ def connect(cluster: Cluster) -> None:
     if not hvd.is_initialized():
         if "HOROVOD_RANK" not in os.environ:
             _prepare_rendezvous(cluster)
-        for name, value in _DEFAULTS.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(*_NO_FUSION)
         hvd.init()
     if hvd.size() != cluster.worker_num or hvd.rank() != cluster.worker_index:
         raise ConfigError("Horovod connects worker {} of {}, the cluster information says worker "
