@@ -15,7 +15,7 @@ fail() {  # <message>: end the script
 
 # step <log directory> <title> <command...>
 # Runs the command and prints its title and seconds on one line. Its output goes to a file in the
-# log directory; if it fails, the end of that is shown and the script ends with 1.
+# log directory; if it fails, what matters of that is shown and the script ends with 1.
 # The command runs in the background and in its own process group: so `set -e` holds in functions,
 # and a signal reaches it and all that it started, at once.
 step() {
@@ -32,10 +32,18 @@ step() {
   STEP_PID=
   if [ "$code" -ne 0 ]; then
     printf ' failed after %d s\n' $((SECONDS - start))
-    { echo "---- the last lines of $log"; tail -n 40 "$log"; echo "----"; } >&2
+    _show_failure "$log" >&2
     fail "'$title' failed (exit code $code). After the cause is removed, run this script again."
   fi
   printf '%5d s\n' $((SECONDS - start))
+}
+
+_show_failure() {  # <log>: a compiler's first error may be thousands of lines before the end
+  echo "---- the first errors in $1"
+  grep -n -m 10 -E 'error:|Error( at|:)|ERROR|No space left|Killed' "$1" || echo "(none found)"
+  echo "---- its last lines"
+  tail -n 30 "$1"
+  echo "----"
 }
 
 _interrupted() {  # <exit code>

@@ -1,0 +1,100 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Score answers against a SQuAD 1.1 data set: exact match and F1, in percent.
+
+    python evaluate-v1.1.py dev-v1.1.json predictions.json
+
+Before answers are compared they lose upper case, punctuation, the articles a, an and the, and
+superfluous white space. With several right answers the best score counts. A question without a
+prediction is reported and scores 0.
+"""
+
+import argparse
+import collections
+import json
+import re
+import string
+import sys
+from typing import Any, Callable, Dict, Iterable, List, Tuple
+
+VERSION = "1.1"
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalized(answer: str) -> str:
+    """`answer` as it is compared."""
+    plain = answer.lower().translate(_WITHOUT_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", plain).split())
+
+
+def exact_match(prediction: str, truth: str) -> float:
+    """1.0 if the normalized answers are equal, else 0.0."""
+    return float(normalized(prediction) == normalized(truth))
+
+
+def f1(prediction: str, truth: str) -> float:
+    """The harmonic mean of precision and recall of the prediction's words."""
+    predicted, expected = normalized(prediction).split(), normalized(truth).split()
+    common = sum((collections.Counter(predicted) & collections.Counter(expected)).values())
+    if not common:
+        return 0.0
+    precision, recall = common / len(predicted), common / len(expected)
+    return 2 * precision * recall / (precision + recall)
+
+
+def best(score: Callable[[str, str], float], prediction: str, truths: List[str]) -> float:
+    """The best score over all right answers."""
+    return max(score(prediction, truth) for truth in truths)
+
+
+def questions(articles: Iterable[Any]) -> Iterable[Tuple[str, List[str]]]:
+    """(id, right answers) of every question."""
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                yield question["id"], [answer["text"] for answer in question["answers"]]
+
+
+def evaluate(articles: Iterable[Any], predictions: Dict[str, str]) -> Dict[str, float]:
+    """{"exact_match", "f1"}: means over all questions, in percent."""
+    total, exact_sum, f1_sum = 0, 0.0, 0.0
+    for identity, truths in questions(articles):
+        total += 1
+        if identity not in predictions:
+            sys.stderr.write("Question {} has no prediction; it scores 0.\n".format(identity))
+            continue
+        exact_sum += best(exact_match, predictions[identity], truths)
+        f1_sum += best(f1, predictions[identity], truths)
+    if not total:
+        raise ValueError("the data set holds no questions")
+    return {"exact_match": 100.0 * exact_sum / total, "f1": 100.0 * f1_sum / total}
+
+
+def _load(path: str) -> Any:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        sys.exit("error: cannot read '{}': {}".format(path, error))
+
+
+def main() -> None:
+    """Print the scores as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset_file", help="questions and right answers, SQuAD 1.1")
+    parser.add_argument("prediction_file", help="a JSON object: question id -> answer")
+    arguments = parser.parse_args()
+    dataset, predictions = _load(arguments.dataset_file), _load(arguments.prediction_file)
+    if dataset.get("version") != VERSION:
+        sys.stderr.write("This evaluates version {}; '{}' is of version {}.\n".format(
+            VERSION, arguments.dataset_file, dataset.get("version")))
+    try:
+        print(json.dumps(evaluate(dataset["data"], predictions)))
+    except (KeyError, TypeError, ValueError) as error:
+        sys.exit("error: '{}' is not a data set in SQuAD 1.1 format: {!r}".format(
+            arguments.dataset_file, error))
+
+
+if __name__ == "__main__":
+    main()

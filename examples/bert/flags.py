@@ -1,0 +1,123 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of the question answering scripts."""
+
+import argparse
+import os
+from typing import Any, Dict, List, Optional
+
+from examples.bert.errors import UserError
+
+
+def parse(description: str, arguments: Optional[List[str]] = None) -> argparse.Namespace:
+    """Parse a command line; wrong usage ends the program with code 2.
+
+    Args:
+      description: what `--help` says about the script.
+      arguments: the arguments; None means those of this process.
+
+    Raises:
+      UserError: values that parse but cannot be used.
+    """
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    _add_files(parser)
+    _add_training(parser)
+    _add_reading(parser)
+    _add_parallel(parser)
+    flags = parser.parse_args(arguments)
+    _check(flags)
+    return flags
+
+
+def epl_settings(flags: argparse.Namespace) -> Dict[str, Any]:
+    """What the command line asks of EPL, as keys and values of `epl.Config`."""
+    settings = {}  # type: Dict[str, Any]
+    if flags.num_micro_batch != 1:
+        settings["pipeline.num_micro_batch"] = flags.num_micro_batch
+    for key, value in (("gradient_checkpoint.type", flags.gc), ("amp.level", flags.amp),
+                       ("zero.level", flags.zero)):
+        if value:
+            settings[key] = value
+    return settings
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("files")
+    group.add_argument("--vocab_file", required=True, help="the model's vocab.txt")
+    group.add_argument("--bert_config_file", required=True, help="the model's bert_config.json")
+    group.add_argument("--init_checkpoint", help="checkpoint to start from, e.g. bert_model.ckpt")
+    group.add_argument("--output_dir", required=True, help="checkpoints, summaries, predictions")
+    group.add_argument("--train_file", help="questions to train on, in SQuAD format")
+    group.add_argument("--predict_file", help="questions to answer, in SQuAD format")
+    group.add_argument("--do_train", type=_truth, nargs="?", const=True, default=False)
+    group.add_argument("--do_predict", type=_truth, nargs="?", const=True, default=False)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument("--train_batch_size", type=_positive, default=32,
+                       help="rows of a step, over all workers (default %(default)s)")
+    group.add_argument("--predict_batch_size", type=_positive, default=8)
+    group.add_argument("--learning_rate", type=float, default=5e-5)
+    group.add_argument("--num_train_epochs", type=float, default=3.0,
+                       help="epochs over the data set (default %(default)s)")
+    group.add_argument("--warmup_proportion", type=float, default=0.1,
+                       help="part of the steps in which the rate rises (default %(default)s)")
+    group.add_argument("--save_checkpoints_steps", type=_positive, default=1000)
+    group.add_argument("--seed", type=int, default=1, help="of weights, dropout and data order")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("texts and answers")
+    group.add_argument("--do_lower_case", type=_truth, nargs="?", const=True, default=True)
+    group.add_argument("--max_seq_length", type=_positive, default=384)
+    group.add_argument("--doc_stride", type=_positive, default=128)
+    group.add_argument("--max_query_length", type=_positive, default=64)
+    group.add_argument("--max_answer_length", type=_positive, default=30)
+    group.add_argument("--n_best_size", type=_positive, default=20)
+    group.add_argument("--version_2_with_negative", type=_truth, nargs="?", const=True,
+                       default=False, help="some questions have no answer (SQuAD 2.0)")
+    group.add_argument("--null_score_diff_threshold", type=float, default=0.0,
+                       help="no answer if that scores better by more than this")
+
+
+def _add_parallel(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("EPL")
+    group.add_argument("--num_pipe_stages", type=_positive, default=1)
+    group.add_argument("--num_micro_batch", type=_positive, default=1)
+    group.add_argument("--gc", default="", metavar="auto", help="gradient checkpointing")
+    group.add_argument("--amp", default="", metavar="o1", help="automatic mixed precision")
+    group.add_argument("--zero", default="", metavar="v0|v1", help="partitioned optimizer state")
+
+
+def _check(flags: argparse.Namespace) -> None:
+    if not flags.do_train and not flags.do_predict:
+        raise UserError("nothing to do: give --do_train, --do_predict or both")
+    if flags.do_train and not flags.train_file:
+        raise UserError("--do_train needs --train_file")
+    if flags.do_predict and not flags.predict_file:
+        raise UserError("--do_predict needs --predict_file")
+    for name in ("learning_rate", "num_train_epochs"):
+        if getattr(flags, name) <= 0:
+            raise UserError("--{} {} must be greater than 0".format(name, getattr(flags, name)))
+    if not 0 <= flags.warmup_proportion < 1:
+        raise UserError("--warmup_proportion {} is not in [0, 1)".format(flags.warmup_proportion))
+    if os.path.exists(flags.output_dir) and not os.path.isdir(flags.output_dir):
+        raise UserError("--output_dir '{}' is a file".format(flags.output_dir))
+
+
+def _truth(text: str) -> bool:
+    values = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError("'{}' is neither true nor false".format(text))
+    return values[text.lower()]
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError("'{}' is not a whole number of at least 1".format(text))
+    return value

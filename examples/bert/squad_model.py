@@ -1,0 +1,136 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""BERT with the question answering head as an Estimator's model, and its input."""
+
+import argparse
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from examples.bert import checkpoints, modeling, optimization
+from examples.bert.batches import Batches
+from examples.bert.features import Window, columns
+from examples.bert.progress import ProgressHook
+
+_READ_AHEAD = 4
+
+
+class SquadModel:
+    """The model; its method `build` is the Estimator's model function."""
+
+    def __init__(self, config: modeling.BertConfig, flags: argparse.Namespace, total_steps: int,
+                 is_chief: bool, on_loss: Optional[Callable[[Any], None]] = None):
+        """Describe a model.
+
+        Args:
+          config: sizes of the encoder.
+          flags: the command line.
+          total_steps: the step at which training ends.
+          is_chief: this worker reports.
+          on_loss: called with the training loss once it is built.
+        """
+        self._config = config
+        self._flags = flags
+        self._total_steps = total_steps
+        self._is_chief = is_chief
+        self._on_loss = on_loss
+
+    def build(self, features: Dict[str, Any], mode: str) -> Any:
+        """The `EstimatorSpec` for training or prediction.
+
+        Args:
+          features: what `features.columns` makes, as tensors.
+          mode: one of `tf.estimator.ModeKeys`.
+        """
+        training = mode == tf.estimator.ModeKeys.TRAIN
+        encoded = modeling.bert(self._config, features["input_ids"], features["input_mask"],
+                                features["segment_ids"], training)
+        starts, ends = modeling.span_logits(self._config, encoded.sequence_output)
+        if self._flags.init_checkpoint:
+            report = checkpoints.initialize_from(self._flags.init_checkpoint,
+                                                 tf.trainable_variables())
+            if self._is_chief:
+                print(report, flush=True)
+        if not training:
+            return tf.estimator.EstimatorSpec(
+                mode, predictions={"start_logits": starts, "end_logits": ends})
+        loss = 0.5 * (_position_loss(starts, features["start_positions"])
+                      + _position_loss(ends, features["end_positions"]))
+        if self._on_loss:
+            self._on_loss(loss)
+        return self._train_spec(loss)
+
+    def _train_spec(self, loss: Any) -> Any:
+        flags, steps = self._flags, self._total_steps
+        rate = optimization.learning_rate_at(
+            tf.train.get_or_create_global_step(), flags.learning_rate, steps,
+            int(steps * flags.warmup_proportion))
+        hooks = []
+        if self._is_chief:
+            hooks.append(ProgressHook(loss, rate, steps, flags.train_batch_size))
+        tf.summary.scalar("learning_rate", rate)
+        return tf.estimator.EstimatorSpec(
+            tf.estimator.ModeKeys.TRAIN, loss=loss, training_hooks=hooks,
+            train_op=optimization.create_train_op(loss, rate))
+
+
+class _Position(tf.train.SessionRunHook):
+    """Finds the step at which training (again) begins.
+
+    It is known on every worker only when the session is there; the data is asked for afterwards.
+    """
+
+    def __init__(self) -> None:
+        self.first_step = 0
+
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        del coord
+        self.first_step = int(session.run(tf.train.get_global_step(session.graph)))
+
+
+class TrainingData:
+    """This worker's rows of every step, from the step at which training begins.
+
+    Attributes:
+      position: a hook that training needs to begin at the right row.
+      input_fn: the Estimator's input function.
+    """
+
+    def __init__(self, windows: Sequence[Window], batches: Batches, length: int):
+        self._windows = windows
+        self._batches = batches
+        self._length = length
+        self.position = _Position()
+
+    def input_fn(self) -> Any:
+        """A dataset of this worker's batches, without end."""
+        return _dataset(self._rows, self._batches.rows_per_worker, self._length)
+
+    def _rows(self) -> Iterator[Dict[str, Any]]:
+        for rows in self._batches.from_step(self.position.first_step):
+            yield columns([self._windows[row] for row in rows], self._length)
+
+
+def predict_input_fn(windows: Sequence[Window], batch_size: int, length: int) -> Callable[[], Any]:
+    """The input function that reads every window once, in order."""
+    def batches() -> Iterator[Dict[str, Any]]:
+        for first in range(0, len(windows), batch_size):
+            yield columns(windows[first:first + batch_size], length)
+
+    return lambda: _dataset(batches, None, length)
+
+
+def _dataset(batches: Callable[[], Iterator[Dict[str, Any]]], rows: Optional[int],
+             length: int) -> Any:
+    """A dataset of the arrays that `features.columns` makes, `rows` rows of `length` each."""
+    matrix, vector = tf.TensorShape([rows, length]), tf.TensorShape([rows])
+    shapes = {"input_ids": matrix, "input_mask": matrix, "segment_ids": matrix,
+              "start_positions": vector, "end_positions": vector}
+    types = {name: tf.int32 for name in shapes}
+    return tf.data.Dataset.from_generator(batches, types, shapes).prefetch(_READ_AHEAD)
+
+
+def _position_loss(logits: Any, positions: Any) -> Any:
+    """The mean over rows of the cross entropy of `positions` [B] under `logits` [B, S]."""
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits))

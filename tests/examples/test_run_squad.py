@@ -1,0 +1,179 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The scripts as a user starts them: a whole small run, and what bad input leads to."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.jobs import ROOT, environment_for, launch
+
+BERT = os.path.join(ROOT, "examples", "bert")
+SAMPLE = os.path.join(BERT, "sample")
+TINY = os.path.join(ROOT, "scripts", "train_bert_tiny_dp.sh")
+BASE = os.path.join(ROOT, "scripts", "train_bert_base_dp.sh")
+SIZES = ["--max_seq_length=48", "--max_query_length=16", "--doc_stride=16"]
+
+
+def sample(name):
+    return os.path.join(SAMPLE, name)
+
+
+def start(script, *arguments, **changes):
+    """Run a script of the example; flags come after the defaults, so that they win."""
+    command = [sys.executable, "-W", "ignore", os.path.join(BERT, script),
+               "--vocab_file=" + sample("vocab.txt"),
+               "--bert_config_file=" + sample("bert_config.json")] + SIZES + list(arguments)
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
+                          universal_newlines=True, env=environment_for(changes))
+
+
+def part_of_dev(tmp_path, count=4):
+    """The first paragraphs of the held-out part as a file of its own."""
+    with open(sample("dev.json")) as file:
+        data = json.load(file)
+    data["data"][0]["paragraphs"] = data["data"][0]["paragraphs"][:count]
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps(data))
+    return str(path), [q["id"] for p in data["data"][0]["paragraphs"] for q in p["qas"]]
+
+
+def test_training_goes_on_where_it_ended_and_every_question_gets_an_answer(tmp_path):
+    path, ids = part_of_dev(tmp_path)
+    flags = ["--do_train", "--train_file=" + path, "--train_batch_size=6",
+             "--output_dir=" + str(tmp_path / "out")]
+    first = start("run_squad.py", "--num_train_epochs=2", *flags)
+    assert first.returncode == 0, first.stderr
+    assert "step 4/4" in first.stdout and "model.ckpt-4" in first.stdout
+    second = start("run_squad.py", "--num_train_epochs=3", "--do_predict",
+                   "--predict_file=" + path, *flags)
+    assert second.returncode == 0, second.stderr
+    assert "step 6/6" in second.stdout and "model.ckpt-6" in second.stdout
+    best = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    several = json.loads((tmp_path / "out" / "nbest_predictions.json").read_text())
+    assert list(best) == list(several) == ids
+    for identity in ids:
+        assert best[identity] == several[identity][0]["text"]
+        assert sum(c["probability"] for c in several[identity]) == pytest.approx(1.0)
+
+
+def test_two_workers_train_and_the_chief_scores(tmp_path):
+    result = launch(TINY, tmp_path / "logs", environment={"EPOCHS": "0.05"}).check()
+    assert '{"exact_match": ' in result.of_worker(0)
+    assert "on 2 worker(s)" in result.of_worker(0)
+    assert "exact_match" not in result.of_worker(1)
+    assert os.path.exists(result.path(0, "predictions.json"))
+    assert not os.path.exists(result.path(1, "predictions.json"))
+    assert not any("ckpt" in name for name in os.listdir(result.path(1, "")))
+
+
+def test_a_batch_that_two_workers_cannot_share(tmp_path):
+    result = launch(TINY, tmp_path / "logs", environment={"BATCH": "7"})
+    assert result.code == 1
+    assert "error: train_batch_size 7" in result.output and "workers, 2" in result.output
+    assert "Traceback" not in result.output
+
+
+BAD_FILES = [
+    ("{", "is not JSON: "),
+    ('{"data": []}', "holds no questions"),
+    ('{"version": "1.1"}', "'data' is missing"),
+    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?"}]}]}]}',
+     "question 'q9': 'answers' is missing"),
+    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?", "answers":'
+     ' [{"text": "b", "answer_start": 0}]}]}]}]}',
+     "question 'q9': the answer is 'b', but at answer_start 0 the paragraph of 3 characters reads 'a'"),
+    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": " ", "answers":'
+     ' []}]}]}]}', "question 'q9': the question is empty"),
+    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?",'
+     ' "is_impossible": true, "answers": []}]}]}]}', "give --version_2_with_negative"),
+    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?", "answers":'
+     ' [{"text": "b", "answer_start": 2}]}, {"id": "q9", "question": "c?", "answers":'
+     ' [{"text": "b", "answer_start": 2}]}]}]}]}', "the question id 'q9' occurs twice"),
+]
+
+
+def read(path, content):
+    """What reading a question file says about it."""
+    from examples.bert.errors import UserError
+    from examples.bert.squad import read_questions
+
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        read_questions(str(path), True, False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("content, message", BAD_FILES, ids=[message for _, message in BAD_FILES])
+def test_a_bad_question_file_is_named_with_the_question(tmp_path, content, message):
+    said = read(tmp_path / "bad.json", content)
+    assert message in said and str(tmp_path / "bad.json") in said
+
+
+def bad_runs(tmp_path):
+    """(script, flags, exit code, what is said) of runs that must end at once."""
+    bad = tmp_path / "bad.json"
+    bad.write_text(BAD_FILES[4][0])
+    small = tmp_path / "small.txt"
+    small.write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\n")
+    train = ["--do_train", "--train_file=" + sample("train.json")]
+    return {
+        "missing file": ("run_squad_dp.py", ["--do_train", "--train_file=none.json"], 1,
+                         "cannot read 'none.json': No such file or directory"),
+        "answer": ("run_squad_dp.py", ["--do_train", "--train_file=" + str(bad)], 1,
+                   "question 'q9': the answer is 'b'"),
+        "vocabulary": ("run_squad_dp.py", train + ["--vocab_file=" + str(small)], 1,
+                       "has 4 word pieces, but"),
+        "length": ("run_squad_dp.py", train + ["--max_seq_length=999"], 1,
+                   "--max_seq_length 999 exceeds the model's max_position_embeddings 128"),
+        "checkpoint": ("run_squad_dp.py", train + ["--init_checkpoint=none"], 1,
+                       "cannot read the checkpoint 'none'"),
+        "unknown flag": ("run_squad_dp.py", train + ["--learning_rat=1"], 2,
+                         "unrecognized arguments: --learning_rat=1"),
+        "wrong type": ("run_squad_dp.py", train + ["--train_batch_size=0"], 2,
+                       "'0' is not a whole number of at least 1"),
+        "nothing to do": ("run_squad_dp.py", [], 1, "give --do_train, --do_predict or both"),
+        "no file": ("run_squad_dp.py", ["--do_predict"], 1, "--do_predict needs --predict_file"),
+        "no model": ("run_squad_dp.py", ["--do_predict", "--predict_file=" + sample("dev.json")], 1,
+                     "no checkpoint in --output_dir"),
+        "no step": ("run_squad_dp.py", train + ["--num_train_epochs=0.001"], 1, "make no step"),
+        "amp": ("run_squad_dp.py", train + ["--amp=o1"], 1, "'amp.level' = 'o1'"),
+        "gc": ("run_squad_dp.py", train + ["--gc=auto"], 1, "'gradient_checkpoint.type' = 'auto'"),
+        "zero": ("run_squad_dp.py", train + ["--zero=v1"], 1, "'zero.level' = 'v1'"),
+        "micro-batches": ("run_squad_dp.py", train + ["--num_micro_batch=4"], 1,
+                          "'pipeline.num_micro_batch' = 4"),
+        "stages": ("run_squad_dp.py", train + ["--num_pipe_stages=2"], 1, "--num_pipe_stages 2"),
+        "pipeline": ("run_squad_pipe.py", train + ["--num_pipe_stages=2"], 1,
+                     "cannot run pipelines yet"),
+        "plain": ("run_squad.py", train + ["--amp=o1"], 1, "needs run_squad_dp.py"),
+    }
+
+
+@pytest.mark.parametrize("name", ["missing file", "amp", "unknown flag", "pipeline"])
+def test_a_run_that_cannot_work_ends_with_one_error(tmp_path, name):
+    check_bad_run(tmp_path, name)
+
+
+def check_bad_run(tmp_path, name):
+    script, flags, code, message = bad_runs(tmp_path)[name]
+    done = start(script, "--output_dir=" + str(tmp_path / "out"), *flags)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    if code == 1:
+        assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
+def test_the_base_script_says_how_to_get_what_is_missing(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-v1.1.json").write_text("{}")
+    done = subprocess.run(["bash", BASE], cwd=str(tmp_path), stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, universal_newlines=True, env=environment_for())
+    assert done.returncode == 2 and done.stdout == ""
+    assert "uncased_L-12_H-768_A-12/vocab.txt" in done.stderr
+    assert "data/dev-v1.1.json" in done.stderr.splitlines()[0]
+    assert "data/train-v1.1.json" not in done.stderr.splitlines()[0]
+    assert "curl" in done.stderr
