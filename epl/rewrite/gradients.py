@@ -57,8 +57,8 @@ def aggregated_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *arg
     if plan is None:
         raise RuntimeError(
             "gradients are asked for on {} workers, but no strategy is set: each worker would "
-            "train a model of its own; call "
-            "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built".format(env.cluster.worker_num))
+            "train a model of its own; call epl.set_default_strategy(epl.replicate("
+            "device_count=1)) before the model is built".format(env.cluster.worker_num))
     vary_seeds(_tensors(ys), env.cluster.worker_index, state.varied_seeds)
     gradients = build(ys, xs, *args, **kwargs)
     return _aggregate(graph, state, variables, gradients)

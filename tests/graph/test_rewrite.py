@@ -83,8 +83,8 @@ def test_runs_that_write_variables_are_told_from_those_that_read(fresh_graph, re
     variable = tf.get_variable("v", [2], use_resource=resource)
     local = tf.Variable(0.0, trainable=False, collections=[tf.GraphKeys.LOCAL_VARIABLES])
     saver = tf.train.Saver()
-    writes = [variable.initializer, tf.assign(variable, [1.0, 2.0]), variable.assign_add([1.0, 1.0]),
-              tf.group(tf.scatter_update(variable, [0], [3.0])),
+    writes = [variable.initializer, tf.assign(variable, [1.0, 2.0]),
+              variable.assign_add([1.0, 1.0]), tf.group(tf.scatter_update(variable, [0], [3.0])),
               fresh_graph.get_operation_by_name(saver.saver_def.restore_op_name)]
     reads = [variable.value(), variable + 1.0, tf.gather(variable, [0]), local.initializer,
              tf.report_uninitialized_variables(), saver.saver_def.save_tensor_name]
