@@ -127,7 +127,8 @@ def test_tf_config_alone_connects_the_workers(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    addresses = {"chief": ["127.0.0.1:{}".format(port)], "worker": ["127.0.0.1:{}".format(port + 1)]}
+    addresses = {"chief": ["127.0.0.1:{}".format(port)],
+                 "worker": ["127.0.0.1:{}".format(port + 1)]}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         running = [pool.submit(
             jobs.alone, "recovery.py", tmp_path / kind, environment={"TF_CONFIG": json.dumps(

@@ -25,8 +25,8 @@ def model_fn(features, labels, mode):
         return tf.estimator.EstimatorSpec(mode, predictions=output)
     loss = tf.reduce_mean(tf.square(output - labels))
     if mode == tf.estimator.ModeKeys.EVAL:
-        return tf.estimator.EstimatorSpec(
-            mode, loss=loss, eval_metric_ops={"mae": tf.metrics.mean_absolute_error(labels, output)})
+        metrics = {"mae": tf.metrics.mean_absolute_error(labels, output)}
+        return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=metrics)
     epl.add_to_collection(loss, epl.GraphKeys.GLOBAL_MEAN_OBJECTS)
     train = tf.train.AdamOptimizer(0.05).minimize(loss, tf.train.get_global_step())
     return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train)
