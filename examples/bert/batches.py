@@ -33,8 +33,8 @@ class Batches:
         """
         if global_batch < 1 or global_batch % worker_num:
             raise UserError(
-                "train_batch_size {} is the global batch and must be a positive multiple of the number "
-                "of workers, {}".format(global_batch, worker_num))
+                "train_batch_size {} is the global batch and must be a positive multiple of the "
+                "number of workers, {}".format(global_batch, worker_num))
         self._rows = rows
         self._global_batch = global_batch
         self._seed = seed

@@ -3,7 +3,7 @@
 """The sizes of a BERT model, as `bert_config.json` gives them."""
 
 import dataclasses
-from typing import Any, Dict
+from typing import Any, Dict, cast
 
 from examples.bert.errors import UserError
 from examples.bert.files import read_json
@@ -47,7 +47,7 @@ class BertConfig:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(field.name, getattr(self, field.name), field.type)
+            _check(field.name, getattr(self, field.name), cast(type, field.type))
         if self.hidden_size % self.num_attention_heads:
             raise UserError("hidden_size {} is not a multiple of num_attention_heads {}".format(
                 self.hidden_size, self.num_attention_heads))
@@ -88,7 +88,7 @@ def _known(values: Any) -> Dict[str, Any]:
 
 
 def _check(name: str, value: Any, wanted: type) -> None:
-    allowed = (int, float) if wanted is float else (wanted,)
+    allowed: Any = (int, float) if wanted is float else wanted
     if not isinstance(value, allowed) or isinstance(value, bool):
         raise UserError("{} = {!r} is not of type {}".format(name, value, wanted.__name__))
     if name in _RATES:

@@ -18,8 +18,8 @@ def checkpoint_shapes(path: str) -> Dict[str, List[int]]:
     try:
         return dict(tf.train.list_variables(path))
     except (tf.errors.OpError, ValueError) as error:
-        raise UserError("cannot read the checkpoint '{}' (give its path without .index or .data, e.g. "
-                        "DIR/bert_model.ckpt): {}".format(
+        raise UserError("cannot read the checkpoint '{}' (give its path without .index or .data, "
+                        "e.g. DIR/bert_model.ckpt): {}".format(
                             path, str(error).splitlines()[0])) from None
 
 

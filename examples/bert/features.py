@@ -44,8 +44,8 @@ class Lengths(NamedTuple):
         room = self.sequence - self.question - _MARKS
         if min(self.question, self.stride) < 1 or room < 1:
             raise UserError(
-                "max_seq_length {} with max_query_length {} leaves {} tokens for the paragraph, and "
-                "doc_stride is {}: all have to be at least 1".format(
+                "max_seq_length {} with max_query_length {} leaves {} tokens for the paragraph, "
+                "and doc_stride is {}: all have to be at least 1".format(
                     self.sequence, self.question, room, self.stride))
 
 
@@ -78,8 +78,9 @@ def make_windows(questions: List[Question], tokenizer: Tokenizer, vocabulary: Vo
       UserError: a question or an answer of which the tokenizer leaves nothing.
     """
     lengths.check()
-    windows = []  # type: List[Window]
-    paragraph, tokens = None, []  # type: Optional[str], List[Token]
+    windows: List[Window] = []
+    paragraph: Optional[str] = None
+    tokens: List[Token] = []
     for index, question in enumerate(questions):
         if question.paragraph is not paragraph:
             paragraph, tokens = question.paragraph, tokenizer.tokenize(question.paragraph)

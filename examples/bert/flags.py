@@ -31,7 +31,7 @@ def parse(description: str, arguments: Optional[List[str]] = None) -> argparse.N
 
 def epl_settings(flags: argparse.Namespace) -> Dict[str, Any]:
     """What the command line asks of EPL, as keys and values of `epl.Config`."""
-    settings = {}  # type: Dict[str, Any]
+    settings: Dict[str, Any] = {}
     if flags.num_micro_batch != 1:
         settings["pipeline.num_micro_batch"] = flags.num_micro_batch
     for key, value in (("gradient_checkpoint.type", flags.gc), ("amp.level", flags.amp),

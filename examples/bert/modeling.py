@@ -52,7 +52,7 @@ def bert(config: BertConfig, input_ids: Any, input_mask: Any, segment_ids: Any,
     Raises:
       ValueError: S is unknown or exceeds `config.max_position_embeddings`.
     """
-    length = input_ids.shape[1].value if hasattr(input_ids.shape[1], "value") else input_ids.shape[1]
+    length = input_ids.shape.as_list()[1]
     if length is None or length > config.max_position_embeddings:
         raise ValueError("sequences of {} positions: the length must be known and at most {} "
                          "(max_position_embeddings)".format(length, config.max_position_embeddings))

@@ -47,7 +47,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         self._beta_2 = beta_2
         self._epsilon = epsilon
         self._exclude = tuple(exclude_from_weight_decay)
-        self._rate = None  # type: Any
+        self._rate: Any = None
 
     def _create_slots(self, var_list: Any) -> None:
         for variable in var_list:
@@ -86,7 +86,7 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
             return [var.assign_sub(self._rate * self._weight_decay_rate * var, read_value=False)]
 
     def _constants(self) -> Any:
-        # TensorFlow's kernel corrects the bias by the powers of beta: with 0 there is no correction.
+        # TensorFlow's kernel corrects the bias by the powers of beta; with 0 it corrects nothing.
         return dict(beta1_power=0.0, beta2_power=0.0, lr=self._rate, beta1=self._beta_1,
                     beta2=self._beta_2, epsilon=self._epsilon)
 

@@ -65,7 +65,7 @@ class Answers(NamedTuple):
 def find_answers(questions: Sequence[Question], scored: Iterable[Scored],
                  search: Search) -> Answers:
     """The answers to `questions`, given the scores of all their windows."""
-    by_question = [[] for _ in questions]  # type: List[List[Scored]]
+    by_question: List[List[Scored]] = [[] for _ in questions]
     for one in scored:
         by_question[one.window.question].append(one)
     answers = Answers({}, {}, {})
@@ -88,7 +88,7 @@ def best_spans(paragraph: str, windows: Iterable[Scored], search: Search) -> Lis
     """The best spans over all windows of a question, best first, each text once."""
     found = [(start_logit + end_logit, start_logit, end_logit, first, last)
              for one in windows for start_logit, end_logit, first, last in _spans(one, search)]
-    best = []  # type: List[Candidate]
+    best: List[Candidate] = []
     texts = set()
     for _, start_logit, end_logit, first, last in sorted(found, key=lambda f: -f[0]):
         text = paragraph[first:last]

@@ -7,32 +7,33 @@ runs it on many.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
-from typing import Any, Callable, List, NamedTuple, Optional
+from typing import Any, Callable, List, Optional
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-import tensorflow.compat.v1 as tf  # noqa: E402
+import tensorflow.compat.v1 as tf
 
-from examples.bert import features, flags as command_line, predictions, squad_model  # noqa: E402
-from examples.bert.batches import Batches  # noqa: E402
-from examples.bert.bert_config import BertConfig  # noqa: E402
-from examples.bert.checkpoints import checkpoint_shapes  # noqa: E402
-from examples.bert.errors import UserError, exit_code  # noqa: E402
-from examples.bert.files import write_json  # noqa: E402
-from examples.bert.progress import duration  # noqa: E402
-from examples.bert.squad import Question, read_questions  # noqa: E402
-from examples.bert.tokenization import Tokenizer, Vocabulary  # noqa: E402
+from examples.bert import features, predictions, squad_model
+from examples.bert import flags as command_line
+from examples.bert.batches import Batches
+from examples.bert.bert_config import BertConfig
+from examples.bert.checkpoints import checkpoint_shapes
+from examples.bert.errors import UserError, exit_code
+from examples.bert.files import write_json
+from examples.bert.progress import duration
+from examples.bert.squad import Question, read_questions
+from examples.bert.tokenization import Tokenizer, Vocabulary
 
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
 
 
-class Worker(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Worker:
     """Where this process stands among those that train together.
 
     Attributes:
@@ -56,12 +57,12 @@ class Texts:
                                          flags.doc_stride)
         self._lengths.check()
         if len(self._vocabulary) != config.vocab_size:
-            raise UserError("'{}' has {} word pieces, but '{}' says vocab_size {}: take both from the "
-                            "same model".format(flags.vocab_file, len(self._vocabulary),
+            raise UserError("'{}' has {} word pieces, but '{}' says vocab_size {}: take both from "
+                            "the same model".format(flags.vocab_file, len(self._vocabulary),
                                                 flags.bert_config_file, config.vocab_size))
         if flags.max_seq_length > config.max_position_embeddings:
-            raise UserError("--max_seq_length {} exceeds the model's max_position_embeddings {}".format(
-                flags.max_seq_length, config.max_position_embeddings))
+            raise UserError("--max_seq_length {} exceeds the model's max_position_embeddings {}"
+                            .format(flags.max_seq_length, config.max_position_embeddings))
         self._tokenizer = Tokenizer(self._vocabulary, flags.do_lower_case)
 
     def read(self, path: str, with_answers: bool) -> List[Question]:

@@ -5,21 +5,20 @@
 import os
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-import epl  # noqa: E402
-from examples.bert import flags as command_line, run_squad  # noqa: E402
-from examples.bert.errors import UserError, exit_code  # noqa: E402
+import epl
+from examples.bert import flags as command_line
+from examples.bert import run_squad
+from examples.bert.errors import UserError, exit_code
 
 
 def main() -> None:
     """Start EPL as the command line says, then run as on one device."""
     flags = command_line.parse(__doc__)
     if flags.num_pipe_stages > 1:
-        raise UserError("--num_pipe_stages {}: this script trains whole models on every worker; leave "
-                        "the flag out".format(flags.num_pipe_stages))
+        raise UserError("--num_pipe_stages {}: this script trains whole models on every worker; "
+                        "leave the flag out".format(flags.num_pipe_stages))
     try:
         epl.init(epl.Config(command_line.epl_settings(flags)))
     except (epl.ConfigError, NotImplementedError) as error:

@@ -5,12 +5,10 @@
 import os
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from examples.bert import flags as command_line  # noqa: E402
-from examples.bert.errors import UserError, exit_code  # noqa: E402
+from examples.bert import flags as command_line
+from examples.bert.errors import UserError, exit_code
 
 
 def main() -> None:

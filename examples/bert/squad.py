@@ -42,8 +42,8 @@ def read_questions(path: str, with_answers: bool, may_be_unanswerable: bool) -> 
     Raises:
       UserError: naming the file, and the question where there is one.
     """
-    questions = []  # type: List[Question]
-    seen = set()  # type: Set[str]
+    questions: List[Question] = []
+    seen: Set[str] = set()
     for article in _field(read_json(path), "data", list, path):
         for paragraph in _field(article, "paragraphs", list, path):
             text = _field(paragraph, "context", str, path)

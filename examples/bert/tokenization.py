@@ -53,7 +53,7 @@ class Vocabulary:
           UserError: a file that cannot be read, a piece that occurs twice, or a special piece that
             is missing.
         """
-        self._ids = {}  # type: Dict[str, int]
+        self._ids: Dict[str, int] = {}
         lines = read_text(path).split("\n")
         for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines):
             piece = line.strip()
@@ -89,7 +89,7 @@ class Tokenizer:
         """
         self._vocabulary = vocabulary
         self._lower_case = lower_case
-        self._cleaned = {}  # type: Dict[str, Tuple[str, str]]
+        self._cleaned: Dict[str, Tuple[str, str]] = {}
 
     def tokenize(self, text: str) -> List[Token]:
         """The tokens of `text`, in order."""
@@ -97,7 +97,7 @@ class Tokenizer:
 
     def _words(self, text: str) -> List[List[_Letter]]:
         """The words of `text`; a punctuation mark or an ideograph is a word of its own."""
-        words = []  # type: List[List[_Letter]]
+        words: List[List[_Letter]] = []
         open_word = False
         for position, character in enumerate(text):
             kind, cleaned = self._clean(character)
@@ -139,7 +139,7 @@ class Tokenizer:
     def _pieces(self, word: List[_Letter]) -> List[Token]:
         """The longest pieces of the vocabulary from left to right; [UNK] if there are none."""
         text = "".join(letter.text for letter in word)
-        tokens = []  # type: List[Token]
+        tokens: List[Token] = []
         start = 0
         while start < len(text):
             end = self._longest_match(text, start) if len(text) <= _LONGEST_WORD else start

@@ -11,6 +11,8 @@ export_horovod_options() {
   [ -n "${HOROVOD_WITH_MPI:-}" ] || export HOROVOD_WITHOUT_MPI=${HOROVOD_WITHOUT_MPI-1}
   [ -n "${HOROVOD_WITH_PYTORCH:-}" ] || export HOROVOD_WITHOUT_PYTORCH=${HOROVOD_WITHOUT_PYTORCH-1}
   [ -n "${HOROVOD_WITH_MXNET:-}" ] || export HOROVOD_WITHOUT_MXNET=${HOROVOD_WITHOUT_MXNET-1}
+  # CMake 4 refuses Horovod's copy of Gloo, written for CMake 2.8, unless told to take it.
+  export CMAKE_POLICY_VERSION_MINIMUM=${CMAKE_POLICY_VERSION_MINIMUM-3.5}
   export MAKEFLAGS=${MAKEFLAGS--j$(_compile_jobs)}
 }
 

@@ -2,11 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 # What must be on the machine before anything is downloaded. Sourced.
 
+readonly CMAKE_LEAST=3.13  # Horovod's demand
+
 # missing_tools: prints what compiling Horovod needs and is not here, with what brings it.
 missing_tools() {
   command -v g++ >/dev/null || echo "a C++ compiler, g++ (apt-get install g++; dnf install gcc-c++)"
-  command -v cmake >/dev/null || echo "cmake (apt-get install cmake; dnf install cmake)"
+  _missing_cmake
   command -v make >/dev/null || echo "make (apt-get install make; dnf install make)"
+}
+
+_missing_cmake() {
+  local version
+  if ! command -v cmake >/dev/null; then
+    echo "cmake (apt-get install cmake; dnf install cmake)"
+    return
+  fi
+  version=$(cmake --version 2>/dev/null | awk 'NR == 1 { print $3 }')
+  printf '%s\n' "$CMAKE_LEAST" "$version" | sort -V -C \
+    || echo "cmake $CMAKE_LEAST or later, this one is ${version:-broken} (pip install cmake)"
 }
 
 missing_python() {  # tf1|tf2

@@ -12,8 +12,9 @@ from tests.support import jobs
 
 # Both sides add the same 32-bit floats in another order. One addition errs by at most 6e-8
 # relative to the larger operand; ten steps of a few hundred additions stay within 1e-5 of a
-# tensor's largest element. Some variables have a gradient that is zero in exact arithmetic (the bias of BERT's keys):
-# what is left of them is rounding, which an absolute 1e-6 covers; weights here are of order 0.1.
+# tensor's largest element. Some variables have a gradient that is zero in exact arithmetic (the
+# bias of BERT's keys): what is left of them is rounding, which an absolute 1e-6 covers; weights
+# here are of order 0.1.
 RELATIVE = 1e-5
 ABSOLUTE = 1e-6
 

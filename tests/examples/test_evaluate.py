@@ -16,8 +16,9 @@ SCRIPT = os.path.join(ROOT, "examples", "bert", "evaluate-v1.1.py")
 
 def score(tmp_path, cases, version="1.1"):
     """Run the script on (right answers, prediction or None) pairs; (scores, standard error)."""
-    qas = [{"id": "q{}".format(i), "question": "?", "answers": [
-        {"text": text, "answer_start": 0} for text in truths]} for i, (truths, _) in enumerate(cases)]
+    qas = [{"id": "q{}".format(i), "question": "?",
+            "answers": [{"text": text, "answer_start": 0} for text in truths]}
+           for i, (truths, _) in enumerate(cases)]
     data = {"version": version, "data": [{"paragraphs": [{"context": "", "qas": qas}]}]}
     predictions = {"q{}".format(i): p for i, (_, p) in enumerate(cases) if p is not None}
     (tmp_path / "data.json").write_text(json.dumps(data))

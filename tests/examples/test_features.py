@@ -11,6 +11,7 @@ from examples.bert.squad import Answer, Question
 from examples.bert.tokenization import Tokenizer, Vocabulary
 
 LETTERS = "abcdefghij"
+LENGTHS = features.Lengths(10, 2, 3)
 
 
 @pytest.fixture(name="vocabulary")
@@ -20,8 +21,8 @@ def make_vocabulary(tmp_path):
     return Vocabulary(str(path))
 
 
-def windows_of(vocabulary, question, lengths=features.Lengths(10, 2, 3)):
-    return features.make_windows([question], Tokenizer(vocabulary), vocabulary, lengths)
+def windows_of(vocabulary, question):
+    return features.make_windows([question], Tokenizer(vocabulary), vocabulary, LENGTHS)
 
 
 def question_about(answer=None):
@@ -81,7 +82,8 @@ def test_a_long_question_is_cut_off(vocabulary):
 @pytest.mark.parametrize("question, message", [
     (Question("q7", "\u0000", "a", None), "question 'q7': no token is left of its text"),
     (Question("q7", "a", " ", None), "question 'q7': no token is left of its paragraph"),
-    (Question("q7", "a", "a \u200d b", Answer(2, 3)), "question 'q7': no token is left of its answer"),
+    (Question("q7", "a", "a \u200d b", Answer(2, 3)),
+     "question 'q7': no token is left of its answer"),
 ])
 def test_nothing_to_read(vocabulary, question, message):
     with pytest.raises(UserError) as caught:

@@ -77,22 +77,27 @@ def test_a_batch_that_two_workers_cannot_share(tmp_path):
     assert "Traceback" not in result.output
 
 
+ENTRY = {"id": "q9", "question": "c?", "answers": [{"text": "b", "answer_start": 2}]}
+
+
+def questions(*entries):
+    """A question file about the paragraph "a b"."""
+    return json.dumps({"data": [{"paragraphs": [{"context": "a b", "qas": list(entries)}]}]})
+
+
+WRONG_PLACE = questions(dict(ENTRY, answers=[{"text": "b", "answer_start": 0}]))
 BAD_FILES = [
     ("{", "is not JSON: "),
     ('{"data": []}', "holds no questions"),
     ('{"version": "1.1"}', "'data' is missing"),
-    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?"}]}]}]}',
-     "question 'q9': 'answers' is missing"),
-    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?", "answers":'
-     ' [{"text": "b", "answer_start": 0}]}]}]}]}',
-     "question 'q9': the answer is 'b', but at answer_start 0 the paragraph of 3 characters reads 'a'"),
-    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": " ", "answers":'
-     ' []}]}]}]}', "question 'q9': the question is empty"),
-    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?",'
-     ' "is_impossible": true, "answers": []}]}]}]}', "give --version_2_with_negative"),
-    ('{"data": [{"paragraphs": [{"context": "a b", "qas": [{"id": "q9", "question": "c?", "answers":'
-     ' [{"text": "b", "answer_start": 2}]}, {"id": "q9", "question": "c?", "answers":'
-     ' [{"text": "b", "answer_start": 2}]}]}]}]}', "the question id 'q9' occurs twice"),
+    (questions({"id": "q9", "question": "c?"}), "question 'q9': 'answers' is missing"),
+    (questions(dict(ENTRY, answers=[])), "question 'q9': 'answers' is empty"),
+    (WRONG_PLACE, "question 'q9': the answer is 'b', but at answer_start 0 the paragraph of "
+                  "3 characters reads 'a'"),
+    (questions(dict(ENTRY, question=" ")), "question 'q9': the question is empty"),
+    (questions(dict(ENTRY, is_impossible=True)), "give --version_2_with_negative"),
+    (questions(ENTRY, ENTRY), "the question id 'q9' occurs twice"),
+    (questions(dict(ENTRY, id=9)), "'id' is of type int, not str"),
 ]
 
 
@@ -116,7 +121,7 @@ def test_a_bad_question_file_is_named_with_the_question(tmp_path, content, messa
 def bad_runs(tmp_path):
     """(script, flags, exit code, what is said) of runs that must end at once."""
     bad = tmp_path / "bad.json"
-    bad.write_text(BAD_FILES[4][0])
+    bad.write_text(WRONG_PLACE)
     small = tmp_path / "small.txt"
     small.write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\n")
     train = ["--do_train", "--train_file=" + sample("train.json")]

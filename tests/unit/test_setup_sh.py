@@ -79,7 +79,7 @@ class Repository:
 def path_without(directory, *missing, also=()):
     """Fill `directory` with links to all commands of $PATH but `missing` and Pythons; return it.
 
-    `also`: commands of which something must exist; they are not run.
+    `also`: commands of which something must exist; they compile nothing here.
     """
     directory.mkdir()
     for folder in os.environ["PATH"].split(os.pathsep):
@@ -90,7 +90,8 @@ def path_without(directory, *missing, also=()):
                 link.symlink_to(os.path.join(folder, name))
     for name in also:
         if name not in missing and not (directory / name).exists():
-            (directory / name).symlink_to("/bin/true")
+            (directory / name).write_text("#!/bin/sh\necho version version 3.13\n")
+            (directory / name).chmod(0o755)
     return str(directory)
 
 
@@ -210,6 +211,18 @@ def test_a_missing_tool_is_reported_before_anything_is_made(bare, tmp_path, tool
     lines = err.splitlines()
     assert lines[0].startswith("setup.sh: error: {} needs".format(NAME))
     assert len(lines) == 2 and package in lines[1]
+    assert not bare.venv.exists()
+
+
+def test_a_cmake_too_old_for_horovod_is_missing_too(bare, tmp_path):
+    path = path_without(tmp_path / "less", "cmake", also=TOOLS)
+    old = os.path.join(path, "cmake")
+    with open(old, "w") as file:
+        file.write("#!/bin/sh\necho cmake version 3.10.2\n")
+    os.chmod(old, 0o755)
+    code, _, err = bare.setup(NAME, PATH=path)
+    assert code == 1
+    assert "cmake 3.13 or later, this one is 3.10.2 (pip install cmake)" in err
     assert not bare.venv.exists()
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""What the sample's paragraphs say: kinds of facts, with the ways to state them and to ask for them.
+"""What the sample's paragraphs say: facts, with the ways to state them and to ask for them.
 
 `{s}` stands for the person that a fact is about, `{x}` for what it says about that person.
 """
@@ -53,9 +53,9 @@ PRONOUNS = ("He", "She")
 
 # A name is a first syllable and an ending that tells what bears the name; a year is a century and
 # two digits. Each of these is one word piece.
-STARTS = ("ka", "lo", "mir", "ta", "be", "run", "sol", "vi", "dra", "nel", "fal", "gos", "hu", "jen",
-          "pel", "qua", "ri", "sto", "tum", "wen", "yar", "zel", "bro", "cas", "dim", "el", "frol",
-          "gil", "har", "ib")
+STARTS = ("ka", "lo", "mir", "ta", "be", "run", "sol", "vi", "dra", "nel", "fal", "gos", "hu",
+          "jen", "pel", "qua", "ri", "sto", "tum", "wen", "yar", "zel", "bro", "cas", "dim", "el",
+          "frol", "gil", "har", "ib")
 ENDINGS = {
     "town": ("burg", "ford", "wick", "holm", "stad", "mouth"),
     "person": ("sen", "ova", "ini", "ard", "ez", "kin"),

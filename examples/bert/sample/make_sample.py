@@ -17,12 +17,9 @@ import re
 import sys
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
-ROOT = os.path.abspath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".."))
-if ROOT not in sys.path:
-    sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")))
 
-from examples.bert.sample.facts import (  # noqa: E402
-    CENTURIES, ENDINGS, FACTS, KINDS, PRONOUNS, STARTS, Fact)
+from examples.bert.sample.facts import CENTURIES, ENDINGS, FACTS, KINDS, PRONOUNS, STARTS, Fact
 
 SEED = 20
 PARAGRAPHS = {"train": 3600, "dev": 120}
@@ -37,8 +34,8 @@ CONFIG = {
     "hidden_act": "gelu",
     "hidden_dropout_prob": 0.0,
     "hidden_size": 64,
-    "initializer_range": 0.1,
-    "intermediate_size": 256,
+    "initializer_range": 0.12,
+    "intermediate_size": 128,
     "max_position_embeddings": 128,
     "num_attention_heads": 2,
     "num_hidden_layers": 2,
@@ -74,7 +71,8 @@ class Chooser:
 
 def names(chooser: Chooser) -> Tuple[Pool, Pool]:
     """The names and years, by kind, of the training part and of the held-out part."""
-    train, held_out = {}, {}  # type: Pool, Pool
+    train: Pool = {}
+    held_out: Pool = {}
     for kind in KINDS:
         if kind == "year":
             every = ["{}{:02d}".format(c, year) for c in CENTURIES for year in range(100)]
@@ -95,7 +93,8 @@ def paragraph(chooser: Chooser, pool: Pool, shapes: Sequence[Tuple[int, int]],
     sentences = [Sentence(fact, answer, kind == kinds[0])
                  for kind, count in zip(kinds, (asked, aside))
                  for fact, answer in _facts(chooser, pool, kind, count, subject)]
-    text, questions = "", []  # type: str, List[Dict[str, Any]]
+    text = ""
+    questions: List[Dict[str, Any]] = []
     name, pronoun = subject, chooser.one(PRONOUNS)
     for sentence in chooser.some(sentences, len(sentences)):
         before, after = chooser.one(sentence.fact.statements).replace("{s}", name).split("{x}")
