@@ -101,11 +101,13 @@ def _checked(key: str, value: Any, source: str) -> Any:
 
 def _typed(key: str, value: Any, source: str) -> Any:
     default = OPTIONS[key].default
-    wanted = (str, int, float) if key == "amp.loss_scale" else type(default)
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        name = "str or a number" if isinstance(wanted, tuple) else wanted.__name__
+    wanted: Tuple[type, ...] = (type(default),)
+    if key == "amp.loss_scale":
+        wanted = (str, int, float)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise ConfigError("{} '{}' = {!r} has type {}, but {} is needed (default {!r})".format(
-            source, key, value, type(value).__name__, name, default))
+            source, key, value, type(value).__name__, " or ".join(t.__name__ for t in wanted),
+            default))
     return value.lower() if isinstance(value, str) else value
 
 

@@ -7,7 +7,7 @@ A patch puts a function of EPL before one of TensorFlow, which it gets as its fi
 
 import functools
 import os
-from typing import Any, Callable
+from typing import Any, Callable, Tuple
 
 from epl import compat
 from epl.env import Env
@@ -32,7 +32,7 @@ _MONITORED = compat.monitored_session_module
 _TRAINING = compat.estimator_training_module
 
 # (owner, attribute, what stands before it)
-PATCHES = (
+PATCHES: Tuple[Tuple[Any, str, Callable[..., Any]], ...] = (
     (compat.gradients_util, "_GradientsHelper", aggregated_gradients),
     (_BASE_SESSION, "__init__", session.init),
     (_BASE_SESSION, "_do_run", session.do_run),

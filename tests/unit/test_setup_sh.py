@@ -8,36 +8,23 @@ the real ones, in seconds.
 """
 
 import glob
-import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
 import zipfile
 
 import pytest
+
+from tests.unit.setup_packages import repack, write_horovod, write_tensorflow
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAME = "tf1" if sys.version_info[:2] == (3, 7) else "tf2"
 TENSORFLOW = {"tf1": "tensorflow==1.15.5", "tf2": "tensorflow-cpu==2.15.1"}[NAME]
 VERSION = "{}.{}".format(*sys.version_info[:2])
 TOOLS = ["g++", "cmake", "make"]
-
-# What the small Horovod's build does is told by a file: "sleep", "fail", or nothing special.
-HOROVOD_SETUP = """
-import os, time
-from setuptools import setup
-mode = open({mode!r}).read()
-if mode == "fail":
-    raise RuntimeError("no room for this build")
-if mode == "sleep":
-    open({mode!r} + ".pid", "w").write(str(os.getpid()))
-    time.sleep(120)
-setup(name="horovod", version="0.28.1", packages=["horovod", "horovod.tensorflow"])
-"""
 
 
 def base_python():
@@ -95,42 +82,6 @@ def path_without(directory, *missing, also=()):
     return str(directory)
 
 
-def repack(package, directory):
-    """Write a wheel of an installed package into `directory`; returns its requirement."""
-    site = os.path.dirname(os.path.dirname(__import__(package).__file__))
-    info, = glob.glob(os.path.join(site, package + "-*.dist-info"))
-    identity = os.path.basename(info)[:-len(".dist-info")]
-    target = str(directory / (identity + "-py3-none-any.whl"))
-    with open(os.path.join(info, "RECORD")) as record, zipfile.ZipFile(target, "w") as archive:
-        for name in (line.split(",")[0] for line in record):
-            if not name.startswith("..") and not name.endswith(".pyc"):
-                archive.write(os.path.join(site, name), name)
-    return "==".join(identity.rsplit("-", 1))
-
-
-def write_tensorflow(directory):
-    name, version = TENSORFLOW.replace("-", "_").split("==")
-    info = "{}-{}.dist-info/".format(name, version)
-    with zipfile.ZipFile(str(directory / "{}-{}-py3-none-any.whl".format(name, version)),
-                         "w") as archive:
-        archive.writestr("tensorflow/__init__.py", "")
-        archive.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(
-            name, version))
-        archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
-                         "Tag: py3-none-any\n")
-        archive.writestr(info + "RECORD", "")
-
-
-def write_horovod(directory, mode):
-    files = {"setup.py": HOROVOD_SETUP.format(mode=str(mode)), "horovod/__init__.py": "",
-             "horovod/tensorflow/__init__.py": "def gloo_built():\n    return True\n"}
-    with tarfile.open(str(directory / "horovod-0.28.1.tar.gz"), "w:gz") as archive:
-        for name, text in files.items():
-            member = tarfile.TarInfo("horovod-0.28.1/" + name)
-            member.size = len(text)
-            archive.addfile(member, io.BytesIO(text.encode()))
-
-
 def copy_repository(target):
     target.mkdir()
     for name in ("epl", "scripts"):
@@ -170,7 +121,7 @@ def links(tmp_path_factory):
     directory = tmp_path_factory.mktemp("links")
     mode = directory / "mode"
     mode.write_text("")
-    write_tensorflow(directory)
+    write_tensorflow(directory, TENSORFLOW)
     write_horovod(directory, mode)
     pins = [repack("setuptools", directory), repack("wheel", directory), TENSORFLOW]
     return directory, mode, pins

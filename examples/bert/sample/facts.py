@@ -12,7 +12,7 @@ class Fact(NamedTuple):
     """One thing that can be said about a person.
 
     Attributes:
-      kind: what `{x}` is: "town", "person", "year" or "ship".
+      kind: what `{x}` is: "town", "person", "year" or "animal".
       statements: sentences, each with `{s}` and `{x}`.
       questions: questions, each with `{s}`, that `{x}` answers.
     """
@@ -41,14 +41,14 @@ FACTS = (
          ("When did {s} buy a mill?", "In which year did {s} buy a mill?")),
     Fact("year", ("{s} became mayor in {x}.", "{s} even became mayor in {x}."),
          ("When did {s} become mayor?", "In which year did {s} become mayor?")),
-    Fact("ship", ("{s} saw islands on the {x}.", "{s} once saw islands on the {x}."),
-         ("Which ship took {s} to islands?", "On which ship did {s} see islands?")),
-    Fact("ship", ("{s} hunted whales on the {x}.", "{s} bravely hunted whales on the {x}."),
-         ("Which ship hunted whales with {s}?", "On which ship did {s} hunt whales?")),
-    Fact("ship", ("{s} carried mail on the {x}.", "{s} later carried mail on the {x}."),
-         ("Which ship carried mail for {s}?", "On which ship did {s} carry mail?")),
+    Fact("animal", ("{s} rode a horse named {x}.", "{s} once rode a horse named {x}."),
+         ("Which horse did {s} ride?", "What was the horse of {s} named?")),
+    Fact("animal", ("{s} fed a parrot named {x}.", "{s} kindly fed a parrot named {x}."),
+         ("Which parrot did {s} feed?", "What was the parrot of {s} named?")),
+    Fact("animal", ("{s} walked a dog named {x}.", "{s} later walked a dog named {x}."),
+         ("Which dog did {s} walk?", "What was the dog of {s} named?")),
 )
-KINDS = ("town", "person", "year", "ship")
+KINDS = ("town", "person", "year", "animal")
 PRONOUNS = ("He", "She")
 
 # A name is a first syllable and an ending that tells what bears the name; a year is a century and
@@ -59,6 +59,6 @@ STARTS = ("ka", "lo", "mir", "ta", "be", "run", "sol", "vi", "dra", "nel", "fal"
 ENDINGS = {
     "town": ("burg", "ford", "wick", "holm", "stad", "mouth"),
     "person": ("sen", "ova", "ini", "ard", "ez", "kin"),
-    "ship": ("ria", "dor", "nix", "phe", "lux", "star"),
+    "animal": ("ria", "dor", "nix", "phe", "lux", "star"),
 }
 CENTURIES = ("17", "18", "19")

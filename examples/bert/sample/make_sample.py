@@ -35,7 +35,7 @@ CONFIG = {
     "hidden_dropout_prob": 0.0,
     "hidden_size": 64,
     "initializer_range": 0.12,
-    "intermediate_size": 128,
+    "intermediate_size": 64,
     "max_position_embeddings": 128,
     "num_attention_heads": 2,
     "num_hidden_layers": 2,
