@@ -28,8 +28,8 @@ from examples.bert.progress import duration
 from examples.bert.squad import Question, read_questions
 from examples.bert.tokenization import Tokenizer, Vocabulary
 
-tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
+tf.disable_v2_behavior()
 
 
 @dataclasses.dataclass(frozen=True)
