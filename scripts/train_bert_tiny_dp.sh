@@ -23,8 +23,8 @@ python "$bert/run_squad_dp.py" \
   --train_batch_size="${BATCH:-64}" \
   --predict_batch_size=32 \
   --learning_rate="${LEARNING_RATE:-1.5e-3}" \
-  --num_train_epochs="${EPOCHS:-12}" \
-  --max_seq_length=48 --max_query_length=16 --doc_stride=32 --max_answer_length=8 \
+  --num_train_epochs="${EPOCHS:-15}" \
+  --max_seq_length=52 --max_query_length=16 --doc_stride=32 --max_answer_length=8 \
   --seed="${SEED:-1}" \
   --output_dir="$output"
 

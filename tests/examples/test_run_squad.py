@@ -15,7 +15,7 @@ BERT = os.path.join(ROOT, "examples", "bert")
 SAMPLE = os.path.join(BERT, "sample")
 TINY = os.path.join(ROOT, "scripts", "train_bert_tiny_dp.sh")
 BASE = os.path.join(ROOT, "scripts", "train_bert_base_dp.sh")
-SIZES = ["--max_seq_length=48", "--max_query_length=16", "--doc_stride=16"]
+SIZES = ["--max_seq_length=52", "--max_query_length=16", "--doc_stride=16"]
 
 
 def sample(name):
