@@ -7,11 +7,14 @@ names; a version that moves one needs a change here and nowhere else.
 """
 
 import contextlib
-from typing import Any, Iterator, List
+import functools
+from typing import Any, Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.client import session as session_module
+from tensorflow.python.framework import kernels as kernels_module
+from tensorflow.python.framework import ops as ops_module
 from tensorflow.python.framework.func_graph import FuncGraph
 from tensorflow.python.ops import gradients_util
 from tensorflow.python.summary.writer import writer as summary_writer_module
@@ -23,7 +26,7 @@ from tensorflow_estimator.python.estimator import training as estimator_training
 
 __all__ = [
     "FuncGraph", "estimator_training_module", "gradients_util", "monitored_session_module",
-    "run_config_module", "saver_module", "session_module", "summary_writer_module",
+    "ops_module", "run_config_module", "saver_module", "session_module", "summary_writer_module",
     "training_util",
 ]
 
@@ -31,6 +34,18 @@ __all__ = [
 def is_top_level(graph: Any) -> bool:
     """False for the body of a function or of v2 control flow."""
     return not isinstance(graph, FuncGraph) and not getattr(graph, "building_function", False)
+
+
+@functools.lru_cache(maxsize=None)
+def _id_offset() -> int:
+    """How far an operation's id is ahead of its graph's version: 0 in TensorFlow 1, 1 in 2.15."""
+    with tf.Graph().as_default() as graph:
+        return int(tf.no_op()._id - graph.version)
+
+
+def last_id(graph: Any) -> int:
+    """The id of the operation that was created last; later ones have larger ids."""
+    return int(graph.version + _id_offset())
 
 
 def control_flow_context(graph_or_op: Any) -> Any:
@@ -60,6 +75,92 @@ def inserted(graph: Any, scope: str, context: Any = None) -> Iterator[None]:
 def set_int_attribute(op: Any, name: str, value: int) -> None:
     """Change an integer attribute of an operation that no session has run yet."""
     op._set_attr(name, attr_value_pb2.AttrValue(i=value))
+
+
+def function_names(node_def: Any) -> List[str]:
+    """Names of the functions that are attributes of a node."""
+    found = []
+    for attribute in node_def.attr.values():
+        if attribute.HasField("func"):
+            found.append(attribute.func.name)
+        elif attribute.HasField("list"):
+            found.extend(function.name for function in attribute.list.func)
+    return found
+
+
+def colocated_with(op: Any) -> List[Any]:
+    """The operations that `op` asks to share a device with, without itself."""
+    try:
+        names = op.get_attr("_class")
+    except ValueError:
+        return []
+    found = []
+    for name in names:
+        text = name.decode().split("@", 1)[-1]
+        if text != op.name:
+            try:
+                found.append(op.graph.get_operation_by_name(text))
+            except KeyError:
+                pass  # an imported graph may name what it left out
+    return found
+
+
+def forget_colocation(op: Any) -> None:
+    """Let `op` be placed by its device alone."""
+    if colocated_with(op):
+        op._clear_attr("_class")
+
+
+def runs_on_gpu(op: Any) -> bool:
+    """True if TensorFlow has a GPU kernel for `op` with its element types."""
+    return any(kernel.device_type == "GPU" and _allows(kernel, op)
+               for kernel in kernels_module.get_registered_kernels_for_op(op.type).kernel)
+
+
+def _allows(kernel: Any, op: Any) -> bool:
+    for constraint in kernel.constraint:
+        allowed = list(constraint.allowed_values.list.type)
+        value = op.node_def.attr[constraint.name]
+        used = [value.type] if value.HasField("type") else list(value.list.type)
+        if allowed and not set(used) <= set(allowed):
+            return False
+    return True
+
+
+def copy_with_inputs(op: Any, inputs: List[Any]) -> Any:
+    """A new operation such as `op` that reads `inputs`."""
+    definition = tf.GraphDef()
+    definition.versions.CopyFrom(op.graph.graph_def_versions)
+    node = definition.node.add()
+    node.CopyFrom(op.node_def)
+    node.attr.pop("_class", None)
+    del node.input[:]
+    node.input.extend("input_{}:0".format(number) for number in range(len(inputs)))
+    feeds = {"input_{}:0".format(number): tensor for number, tensor in enumerate(inputs)}
+    return tf.import_graph_def(definition, feeds, return_elements=[op.name])[0]
+
+
+def remove_control_inputs(op: Any, unwanted: Any) -> None:
+    """Make `op` wait no longer for the operations in `unwanted`."""
+    kept = [source for source in op.control_inputs if source not in unwanted]
+    if len(kept) < len(op.control_inputs):
+        op._remove_all_control_inputs()
+        op._add_control_inputs(kept)
+
+
+def static_shape(tensor: Any) -> List[Optional[int]]:
+    """The static shape of a tensor of known rank, None for unknown dimensions."""
+    return list(tensor.shape.as_list())
+
+
+def fed_tensor(key: Any) -> Any:
+    """The tensor that a key of a session's flat feeds stands for."""
+    return key.deref() if hasattr(key, "deref") else key
+
+
+def feed_key(tensor: Any) -> Any:
+    """The key for `tensor` in a session's flat feeds."""
+    return tensor.ref() if hasattr(tensor, "ref") else tensor
 
 
 def replace_input(consumer: Any, old: Any, new: Any) -> None:

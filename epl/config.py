@@ -12,6 +12,7 @@ import os
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
 from epl.errors import ConfigError, nearest
+from epl.plan.schedule import SCHEDULES
 
 
 class Option(NamedTuple):
@@ -36,14 +37,12 @@ def _later(default: Any, meaning: str, **limits: Any) -> Option:
     return Option(default, meaning, available=False, **limits)
 
 
-_SCHEDULES = ("preferforward", "preferbackward", "preferbackwardoptimizer")
-
 OPTIONS = {
     "auto.auto_parallel": _later(False, "annotate the model automatically"),
     "pipeline.num_stages": _later(-1, "stages for auto.auto_parallel"),
-    "pipeline.num_micro_batch": _later(1, "micro-batches per step", minimum=1),
-    "pipeline.strategy": _later(
-        "preferbackward", "order of forward and backward micro-batches", choices=_SCHEDULES),
+    "pipeline.num_micro_batch": Option(1, "micro-batches per step", minimum=1),
+    "pipeline.strategy": Option(
+        "preferbackward", "order of forward and backward micro-batches", choices=tuple(SCHEDULES)),
     "gradient_checkpoint.type": _later(
         "", "recompute activations in the backward pass", choices=("", "collection", "auto")),
     "gradient_checkpoint.end_taskgraph": _later(-1, "last TaskGraph to checkpoint"),
@@ -53,7 +52,7 @@ OPTIONS = {
     "amp.level": _later("", "automatic mixed precision", choices=("", "o1")),
     "amp.debug_log": _later(False, "log the precision of every operation"),
     "amp.loss_scale": _later("dynamic", "'dynamic' or a number"),
-    "cluster.device_place_prefer_intra_node": _later(
+    "cluster.device_place_prefer_intra_node": Option(
         True, "fill the devices of one worker before those of the next"),
     "cluster.run_visible_devices": Option("", "GPUs of this process that TensorFlow may see"),
     "cluster.colocate_split_and_replicate": _later(False, "one device set for all TaskGraphs"),

@@ -75,7 +75,9 @@ class Env:
             return None
         return make_plan(stages, self.cluster.worker_num, self.cluster.gpu_num_per_worker,
                          self.config.pipeline.num_micro_batch,
-                         self.config.communication.gradients_reduce_method)
+                         self.config.communication.gradients_reduce_method,
+                         self.config.pipeline.strategy,
+                         self.config.cluster.device_place_prefer_intra_node)
 
 
 def init(config: Optional[Config] = None) -> None:
@@ -99,8 +101,6 @@ def init(config: Optional[Config] = None) -> None:
         raise TypeError("epl.init takes an epl.Config, not {!r}; write "
                         "epl.init(epl.Config({{...}}))".format(config))
     config, cluster = config or Config(), Cluster()
-    if cluster.worker_num > 1 and cluster.gpu_num_per_worker > 1:
-        make_plan([("", 1)], cluster.worker_num, cluster.gpu_num_per_worker)  # refused early
     _check_connection(cluster)
     from epl.runtime import hooks  # the hooks build on this module
 

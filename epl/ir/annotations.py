@@ -41,7 +41,13 @@ class Annotations:
         return list(self._task_graphs)
 
     def begin(self, last_op_id: int, name: str, device_count: int) -> TaskGraph:
-        """Operations created after `last_op_id` belong to a new TaskGraph."""
+        """Operations created after `last_op_id` belong to a new TaskGraph.
+
+        A TaskGraph that has got no operation until then is replaced.
+        """
+        if self._starts and self._starts[-1] == last_op_id \
+                and self._owners.count(len(self._task_graphs) - 1) == 1:
+            self._task_graphs.pop()
         task_graph = TaskGraph(len(self._task_graphs), name, device_count)
         self._task_graphs.append(task_graph)
         self._mark(last_op_id, task_graph.position)
@@ -55,6 +61,10 @@ class Annotations:
         """Index of the TaskGraph that holds the operation with this id; 0 before the first."""
         position = bisect.bisect_left(self._starts, op_id) - 1
         return self._owners[position] if position >= 0 else 0
+
+    def before_first(self, op_id: int) -> bool:
+        """True for an operation that was created before any annotation."""
+        return not self._starts or op_id <= self._starts[0]
 
     def _mark(self, last_op_id: int, owner: int) -> None:
         if self._starts and self._starts[-1] == last_op_id:

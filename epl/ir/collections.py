@@ -15,7 +15,6 @@ from epl.env import Env
 from epl.errors import nearest
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import state_of
-from epl.rewrite.merge import merge_registered
 
 
 def add_to_collection(tensor_or_list: Union[Any, List[Any]], key: str) -> None:
@@ -39,8 +38,6 @@ def add_to_collection(tensor_or_list: Union[Any, List[Any]], key: str) -> None:
                              .format(tensor, type(tensor).__name__))
     for tensor in tensors:
         _register(tensor, key)
-    for graph in {tensor.graph for tensor in tensors}:
-        merge_registered(graph)
 
 
 def get_collection(key: str) -> List[Any]:

@@ -5,8 +5,11 @@
 The graph owns it, so it is collected with the graph, and two graphs never mix.
 """
 
-from typing import Any, Dict, List, NamedTuple, Set, Tuple
+import bisect
+import threading
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
+from epl import compat
 from epl.ir.annotations import Annotations
 
 _ATTRIBUTE = "_epl_state"
@@ -33,19 +36,52 @@ class Collective(NamedTuple):
         return "{} {} {}{}".format(self.kind, self.name, self.dtype, self.shape)
 
 
-class GradientGroup:
-    """What one call of `tf.gradients` was turned into.
+class Gradient(NamedTuple):
+    """One gradient of a variable.
 
     Attributes:
-      name: name scope and prefix of the collectives.
-      collectives: those of this group.
-      replaced: (raw tensor, aggregated tensor) pairs, to undo the aggregation.
+      variable: the variable.
+      raw: what TensorFlow built, a tensor or `tf.IndexedSlices`.
+      returned: what the script got, the same kind; the rewrite feeds it the aggregated value.
     """
 
-    def __init__(self, name: str):
+    variable: Any
+    raw: Any
+    returned: Any
+
+
+class GradientGroup:
+    """One call of `tf.gradients` for variables, and what the rewrite made of it.
+
+    Attributes:
+      name: name scope of what is added, and prefix of the collectives.
+      ys: the tensors that are differentiated.
+      gradients: those of variables.
+      sources: operations that bring a step's data into the graph.
+      rewritten: the rewrite is done.
+      collectives: those of the aggregation.
+      merged: name of a tensor -> its merged value in a step of this group.
+      clones: the model's copies (see `rewrite.clones`), or None if there is one clone only.
+      edges: control edges that order the cells (see `rewrite.order`).
+      anatomy: what the step consists of (see `rewrite.anatomy`).
+    """
+
+    def __init__(self, name: str, ys: List[Any], gradients: List[Gradient]):
         self.name = name
+        self.ys = ys
+        self.gradients = gradients
+        self.sources: Set[Any] = set()
+        self.rewritten = False
         self.collectives: List[Collective] = []
-        self.replaced: List[Tuple[Any, Any]] = []
+        self.merged: Dict[str, Any] = {}
+        self.clones: Any = None
+        self.edges: List[Any] = []
+        self.anatomy: Any = None
+
+    @property
+    def returned_ops(self) -> List[Any]:
+        """The operations whose values the script got; a run that needs one is a training step."""
+        return [part.op for gradient in self.gradients for part in parts(gradient.returned)]
 
 
 class GraphState:
@@ -56,12 +92,19 @@ class GraphState:
       registered: collection key -> tensors put there by `epl.add_to_collection`.
       groups: gradient groups, in the order of the calls that made them.
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
+      gradient_ids: (first, last) operation ids of what TensorFlow built for gradients.
+      sources: where the clones' data comes from (see `rewrite.sources`), or None.
+      devices: who sits where (see `rewrite.place`), or None.
       statistics: collectives that average what UPDATE_OPS assign.
       averaged_updates: UPDATE_OPS assignments that are averaged already.
       varied_seeds: random operations whose seed was made this worker's own.
-      merged: name of a registered tensor -> its merged value (see `rewrite.merge.Merged`).
+      rewritten_version: `graph.version` when everything pending was last carried out.
+      failure: the error that ended a rewrite, or None.
+      placed_id: last operation that was placed in a graph that is not trained.
+      changes: (last operation's id at the time; id, name of the first operation changed then).
       verified_collectives: how many collectives the workers have compared.
       runs: what is known of the session runs of this graph (see `runtime.runs`).
+      lock: held while the graph is rewritten.
     """
 
     def __init__(self) -> None:
@@ -69,12 +112,19 @@ class GraphState:
         self.registered: Dict[str, List[Any]] = {}
         self.groups: List[GradientGroup] = []
         self.gradient_calls = 0
+        self.gradient_ids: List[Tuple[int, int]] = []
+        self.sources: Any = None
+        self.devices: Any = None
         self.statistics: List[Collective] = []
         self.averaged_updates: Set[Any] = set()
         self.varied_seeds: Set[Any] = set()
-        self.merged: Dict[str, Any] = {}
+        self.rewritten_version = -1
+        self.failure: Optional[BaseException] = None
+        self.placed_id = 0
+        self.changes: List[Tuple[int, int, str]] = []
         self.verified_collectives = 0
         self.runs: Any = None
+        self.lock = threading.RLock()
 
     @property
     def collectives(self) -> List[Collective]:
@@ -83,9 +133,25 @@ class GraphState:
         return found + list(self.statistics)
 
     @property
-    def trains_with_others(self) -> bool:
-        """True if the graph holds gradients that are reduced over workers."""
+    def trains(self) -> bool:
+        """True if the graph holds gradients that EPL aggregates."""
         return bool(self.groups)
+
+    def note_change(self, ops: Iterable[Any]) -> None:
+        """These operations were changed; a session that knows them goes on to run the old ones."""
+        first = min(ops, key=lambda op: op._id, default=None)
+        if first is not None:
+            self.changes.append((compat.last_id(first.graph), first._id, first.name))
+
+    def is_gradient_id(self, op_id: int) -> bool:
+        """True for operations that TensorFlow built for gradients."""
+        position = bisect.bisect_left(self.gradient_ids, (op_id + 1,)) - 1
+        return position >= 0 and op_id <= self.gradient_ids[position][1]
+
+
+def parts(value: Any) -> List[Any]:
+    """The tensors that a gradient consists of; those of a sparse one are values and indices."""
+    return [value.values, value.indices] if hasattr(value, "indices") else [value]
 
 
 def state_of(graph: Any) -> GraphState:

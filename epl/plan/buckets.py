@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which gradients travel together.
 
-    gradients in backward order     g7 g6 g5 | g4 g3 | g2 g1 g0      (one dtype)
-    buckets                            0     |   1   |    2
+    gradients in backward order     g7 g6 g5 | g4 g3 | g2 g1 g0      (one dtype,
+    buckets                            0     |   1   |    2           one device)
 
 A bucket is a run of neighbours in the order in which the backward pass produces them, so the first
-can leave while the rest is computed. The plan depends on sizes alone: two runs sum in the same
-order and give the same bits.
+can leave while the rest is computed. The plan depends on dtypes, sizes and devices alone: two runs
+sum in the same order and give the same bits.
 """
 
 from typing import Dict, List, NamedTuple, Sequence, Tuple
@@ -19,17 +19,22 @@ class TensorSpec(NamedTuple):
     Attributes:
       dtype: name of the element type.
       num_elements: number of elements, or -1 if unknown (counted as the mean of the others).
+      device: name of the device that holds it; "" stands for the only one.
     """
 
     dtype: str
     num_elements: int
+    device: str = ""
+
+
+_Kind = Tuple[str, str]  # (dtype, device) of the tensors in a bucket
 
 
 def plan_buckets(tensors: Sequence[TensorSpec], max_splits: int) -> List[Tuple[int, ...]]:
-    """Group tensors into at most `max_splits` buckets of one dtype each, of even size.
+    """Group tensors into at most `max_splits` buckets of even size.
 
-    Every dtype needs a bucket of its own, so there are more than `max_splits` only if there are
-    more dtypes than that.
+    A bucket holds tensors of one dtype on one device. Every such pair needs a bucket of its own,
+    so there are more than `max_splits` only if there are more pairs than that.
 
     Args:
       tensors: in the order in which the model's variables were created.
@@ -42,14 +47,15 @@ def plan_buckets(tensors: Sequence[TensorSpec], max_splits: int) -> List[Tuple[i
         raise ValueError("max_splits = {}: use 1 or more".format(max_splits))
     if not tensors:
         return []
-    by_dtype: Dict[str, List[int]] = {}
+    by_kind: Dict[_Kind, List[int]] = {}
     for index in reversed(range(len(tensors))):
-        by_dtype.setdefault(tensors[index].dtype, []).append(index)
+        kind = (tensors[index].dtype, tensors[index].device)
+        by_kind.setdefault(kind, []).append(index)
     sizes = _known_sizes(tensors)
-    shares = _share_splits({d: sum(sizes[i] for i in m) for d, m in by_dtype.items()}, max_splits)
+    shares = _share_splits({k: sum(sizes[i] for i in m) for k, m in by_kind.items()}, max_splits)
     buckets: List[Tuple[int, ...]] = []
-    for dtype, members in by_dtype.items():
-        buckets.extend(_even_runs(members, sizes, shares[dtype]))
+    for kind, members in by_kind.items():
+        buckets.extend(_even_runs(members, sizes, shares[kind]))
     return buckets
 
 
@@ -59,11 +65,11 @@ def _known_sizes(tensors: Sequence[TensorSpec]) -> List[int]:
     return [t.num_elements if t.num_elements >= 0 else mean for t in tensors]
 
 
-def _share_splits(totals: Dict[str, int], max_splits: int) -> Dict[str, int]:
-    """One split for every dtype; each further one to the dtype with the largest buckets."""
+def _share_splits(totals: Dict[_Kind, int], max_splits: int) -> Dict[_Kind, int]:
+    """One split for every kind; each further one to the kind with the largest buckets."""
     shares = dict.fromkeys(totals, 1)
     for _ in range(max_splits - len(totals)):
-        largest = max(totals, key=lambda dtype: totals[dtype] / shares[dtype])
+        largest = max(totals, key=lambda kind: totals[kind] / shares[kind])
         shares[largest] += 1
     return shares
 

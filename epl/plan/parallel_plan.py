@@ -1,17 +1,25 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The layout of a job: which replica's stage sits on which device, and who reduces with whom."""
+"""The plan of a job: which replica's stage sits where, and in which order it runs what.
 
-from typing import NamedTuple, Sequence, Tuple
+    replica ─┬─ stage ─── devices            a stage with k devices runs num_slices/k slices of
+             └─ stage ─── devices            every micro-batch on each of them
 
+A clone of the model computes one slice of one micro-batch of one replica.
+"""
 
-class Placement(NamedTuple):
-    """One stage of one model replica on one device of one worker (all 0-based)."""
+from fractions import Fraction
+from functools import reduce
+from math import gcd
+from typing import List, NamedTuple, Sequence, Tuple
 
-    replica: int
-    stage: int
-    worker: int
-    device: int
+from epl.errors import ConfigError, nearest
+from epl.plan.drawing import draw
+from epl.plan.layout import Device, Placement, lay_out
+from epl.plan.schedule import Task, get_schedule
+from epl.plan.simulator import Simulation, Times, simulate
+
+_REDUCE_METHODS = ("mean", "sum")
 
 
 class ParallelPlan(NamedTuple):
@@ -21,17 +29,21 @@ class ParallelPlan(NamedTuple):
       num_workers: processes in the job.
       devices_per_worker: devices of each.
       stage_names: one name per stage.
-      placements: every (replica, stage), in replica order.
+      device_counts: devices that each stage of a replica has.
+      placements: every stage of every replica, in that order.
       num_micro_batch: micro-batches per replica and step.
-      reduce_method: "mean" or "sum" over micro-batches and replicas.
+      reduce_method: "mean" or "sum" over slices, micro-batches and replicas.
+      schedule: name of the order of forwards and backwards, a key of `schedule.SCHEDULES`.
     """
 
     num_workers: int
     devices_per_worker: int
     stage_names: Tuple[str, ...]
+    device_counts: Tuple[int, ...]
     placements: Tuple[Placement, ...]
     num_micro_batch: int
     reduce_method: str
+    schedule: str
 
     @property
     def num_stages(self) -> int:
@@ -41,53 +53,143 @@ class ParallelPlan(NamedTuple):
     def num_replicas(self) -> int:
         return len(self.placements) // self.num_stages
 
+    @property
+    def num_slices(self) -> int:
+        """Parts of equal size into which every micro-batch is cut along axis 0."""
+        return reduce(lambda a, b: a * b // gcd(a, b), self.device_counts)
+
+    @property
+    def is_single_device(self) -> bool:
+        """Every worker runs exactly one clone, on its only device."""
+        return (self.num_stages, self.num_micro_batch, self.num_slices,
+                self.devices_per_worker) == (1, 1, 1, 1)
+
+    def replicas_of(self, worker: int) -> Tuple[int, ...]:
+        """The replicas all of whose devices are on `worker`."""
+        elsewhere = {p.replica for p in self.placements
+                     if any(device.worker != worker for device in p.devices)}
+        return tuple(r for r in range(self.num_replicas) if r not in elsewhere)
+
+    def clones_per_worker(self, worker: int) -> int:
+        """Copies of the model that `worker` runs in a step."""
+        return len(self.replicas_of(worker)) * self.num_micro_batch * self.num_slices
+
+    def device_of(self, replica: int, stage: int, slice_index: int) -> Device:
+        """Where a stage of a replica runs a slice of every micro-batch.
+
+        A device runs neighbouring slices, so that its rows lie together.
+
+        Raises:
+          IndexError: no such replica, stage or slice.
+        """
+        for what, index, count in (("replica", replica, self.num_replicas),
+                                   ("stage", stage, self.num_stages),
+                                   ("slice", slice_index, self.num_slices)):
+            if not 0 <= index < count:
+                raise IndexError("{} {} of {}".format(what, index, count))
+        devices = self.placements[replica * self.num_stages + stage].devices
+        return devices[slice_index * len(devices) // self.num_slices]
+
+    def tasks(self, stage: int) -> List[Task]:
+        """The forwards and backwards of a stage, in the order in which it runs them."""
+        return get_schedule(self.schedule)(stage, self.num_stages, self.num_micro_batch)
+
+    def simulate(self, forward_time: Times = 1, backward_time: Times = 1) -> Simulation:
+        """A step of one replica without transfer times; arguments as `simulator.simulate`."""
+        return simulate([self.tasks(stage) for stage in range(self.num_stages)],
+                        forward_time, backward_time)
+
     def describe(self) -> str:
-        """The plan as a table for people; `epl.explain()` prints it."""
-        lines = [
-            "{} worker(s) x {} device(s), {} model replica(s) x {} stage(s), {} micro-batch(es) "
-            "per step".format(self.num_workers, self.devices_per_worker, self.num_replicas,
-                              self.num_stages, self.num_micro_batch),
-            "global batch = script's batch x {} micro-batch(es) x {} replica(s); gradients: {}"
-            .format(self.num_micro_batch, self.num_replicas, self.reduce_method),
-            "{:>8} {:>6} {:>7} {:>7}  {}".format("replica", "stage", "worker", "device", "name"),
-        ]
-        for p in self.placements:
-            lines.append("{:>8} {:>6} {:>7} {:>7}  {}".format(
-                p.replica, p.stage, p.worker, p.device, self.stage_names[p.stage]))
+        """The plan as a table for people; `epl.explain()` prints it.
+
+        The text depends on nothing but the plan, so that workers can compare it.
+        """
+        lines = _summary(self) + _table(self)
+        if self.num_stages > 1 or self.num_micro_batch > 1:
+            lines += _timetable(self)
         return "\n".join(lines)
 
 
 def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_worker: int,
-              num_micro_batch: int = 1, reduce_method: str = "mean") -> ParallelPlan:
+              num_micro_batch: int = 1, reduce_method: str = "mean",
+              schedule: str = "preferbackward", prefer_intra_node: bool = True) -> ParallelPlan:
     """Lay the model out over the devices.
 
-    This version lays out data parallelism over workers: one stage, one device per worker.
-
     Args:
-      stages: (name, device_count) of each TaskGraph; at least one.
+      stages: (name, device_count) of each TaskGraph; at least one. Without a name, a stage is
+        called by its number, and the only one "model".
       num_workers: processes in the job.
       devices_per_worker: devices of each.
       num_micro_batch: micro-batches per replica and step.
       reduce_method: "mean" or "sum".
+      schedule: a key of `schedule.SCHEDULES`.
+      prefer_intra_node: fill the devices of one worker before those of the next.
 
     Raises:
+      ValueError: no stage.
+      ConfigError: a number or a name that cannot be used, too few devices for a replica, or some
+        left over.
       NotImplementedError: a layout that this version cannot run, with the numbers and the cure.
     """
-    if len(stages) > 1:
-        raise NotImplementedError(
-            "the graph has {} TaskGraphs ({}): pipeline stages are not available yet in this "
-            "version of EPL; call epl.set_default_strategy(epl.replicate(1)) once per graph"
-            .format(len(stages), ", ".join(name or "unnamed" for name, _ in stages)))
-    name, device_count = stages[0]
-    if device_count != 1:
-        raise NotImplementedError(
-            "epl.replicate(device_count={}): one replica on several devices is not available yet "
-            "in this version of EPL; use device_count=1".format(device_count))
-    if devices_per_worker != 1:
-        raise NotImplementedError(
-            "{} devices per worker: several devices in one worker are not available yet in this "
-            "version of EPL; use epl-launch --num_workers {} --gpu_per_worker 1".format(
-                devices_per_worker, num_workers * devices_per_worker))
-    placements = tuple(Placement(worker, 0, worker, 0) for worker in range(num_workers))
-    return ParallelPlan(num_workers, devices_per_worker, (name or "model",), placements,
-                        num_micro_batch, reduce_method)
+    if not stages:
+        raise ValueError("a plan needs one stage or more; call epl.set_default_strategy("
+                         "epl.replicate(device_count=1)) before the model is built")
+    for what, value in [("num_workers", num_workers), ("devices_per_worker", devices_per_worker),
+                        ("num_micro_batch", num_micro_batch)] + [
+                            ("device_count", count) for _, count in stages]:
+        if value < 1:
+            raise ConfigError("{} = {}: use 1 or more".format(what, value))
+    if reduce_method not in _REDUCE_METHODS:
+        raise ConfigError("reduce_method = {!r} is not one of {}; {}".format(
+            reduce_method, list(_REDUCE_METHODS), nearest(str(reduce_method), _REDUCE_METHODS)))
+    get_schedule(schedule)  # refused here, not when the first stage asks for its tasks
+    device_counts = tuple(count for _, count in stages)
+    return ParallelPlan(
+        num_workers, devices_per_worker, _names(stages), device_counts,
+        lay_out(device_counts, num_workers, devices_per_worker, prefer_intra_node),
+        num_micro_batch, reduce_method, schedule)
+
+
+def _names(stages: Sequence[Tuple[str, int]]) -> Tuple[str, ...]:
+    if len(stages) == 1:
+        return (stages[0][0] or "model",)
+    return tuple(name or "stage {}".format(i) for i, (name, _) in enumerate(stages))
+
+
+def _summary(plan: ParallelPlan) -> List[str]:
+    lines = [
+        "{} worker(s) x {} device(s), {} model replica(s) x {} stage(s), {} micro-batch(es) "
+        "per step".format(plan.num_workers, plan.devices_per_worker, plan.num_replicas,
+                          plan.num_stages, plan.num_micro_batch),
+        "global batch = script's batch x {} micro-batch(es) x {} replica(s); gradients: {}"
+        .format(plan.num_micro_batch, plan.num_replicas, plan.reduce_method),
+    ]
+    if plan.num_slices > 1:
+        lines.append("every micro-batch is cut along axis 0 into {} slices".format(
+            plan.num_slices))
+    return lines
+
+
+def _table(plan: ParallelPlan) -> List[str]:
+    """A row per placement; devices as worker:device."""
+    rows = [("worker:device", "name")] + [
+        (" ".join("{}:{}".format(*device) for device in p.devices), plan.stage_names[p.stage])
+        for p in plan.placements]
+    width = max(len(devices) for devices, _ in rows)
+    numbers = [("replica", "stage")] + [(str(p.replica), str(p.stage)) for p in plan.placements]
+    return ["{:>8} {:>6}  {:<{}}  {}".format(replica, stage, devices, width, name)
+            for (replica, stage), (devices, name) in zip(numbers, rows)]
+
+
+def _timetable(plan: ParallelPlan) -> List[str]:
+    """The schedule as it would run; the times are an assumption, the order is the plan's."""
+    simulation = plan.simulate(Fraction(1), Fraction(1))
+    share = simulation.bubble_share
+    return [
+        "schedule {} (assumed: backward time = forward time, transfers take no time):".format(
+            plan.schedule),
+        "bubble: {} = {:.1f} % of the stages' time".format(share, 100 * float(share)),
+        "micro-batches in flight at most, by stage: {}".format(
+            ", ".join(map(str, simulation.peak_in_flight))),
+        draw(simulation),
+    ]

@@ -1,29 +1,28 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The rewrite's driver: what happens when a script asks for gradients.
+"""What happens when a script asks for gradients: they are noted, and rewritten later.
 
 Every way to gradients in graph mode (`tf.gradients`, `Optimizer.minimize`, Estimator, Keras) passes
-through one function of TensorFlow. `aggregated_gradients` stands in for it.
+through one function of TensorFlow. `noted_gradients` stands in for it. It builds the gradients of
+the script's graph and returns them through an identity each. When the graph is complete, before a
+session runs it, `rewriter` puts the aggregated gradients behind these identities: by then it is
+known which gradients were for training, what is registered and what UPDATE_OPS hold.
 """
 
+import inspect
 from typing import Any, Callable, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
-from epl.ir.graph_state import GradientGroup, GraphState, state_of
-from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
-from epl.rewrite.merge import merge_registered
-from epl.rewrite.seeds import vary_seeds
-from epl.rewrite.statistics import average_updates
-from epl.rewrite.verify import verify_group
+from epl.ir.graph_state import Gradient, GradientGroup, GraphState, parts, state_of
 from epl.rewrite.walk import ancestors
 
 
-def aggregated_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: Any,
-                         **kwargs: Any) -> List[Any]:
-    """Gradients of `ys` with respect to `xs`; those of variables are reduced over the workers.
+def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: Any,
+                    **kwargs: Any) -> List[Any]:
+    """Gradients of `ys` with respect to `xs`; those of variables will be aggregated.
 
     Args:
       build: TensorFlow's own function, called with the other arguments.
@@ -34,20 +33,21 @@ def aggregated_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *arg
       As `build`: one gradient (dense, sparse or None) per entry of `xs`.
 
     Raises:
-      RuntimeError: several workers, but no strategy is set; or gradients inside control flow.
+      RuntimeError: several workers or devices, but no strategy is set; gradients inside control
+        flow; gradients of gradients that a session has trained with already.
     """
     graph = tf.get_default_graph()
     env = Env.get()
     if not env.initialized or not compat.is_top_level(graph):
         return build(ys, xs, *args, **kwargs)
     ys, xs = _as_list(ys), _as_list(xs)
-    plan = env.plan_for(graph)
-    if env.cluster.worker_num == 1:
-        return build(ys, xs, *args, **kwargs)
     state = state_of(graph)
     withdrawn = _withdraw_groups_behind(state, ys)
     variables = _variables(graph, xs)
     if not any(v is not None for v in variables):
+        return build(ys, xs, *args, **kwargs)
+    plan = env.plan_for(graph)
+    if env.cluster.total_gpu_num == 1 and (plan is None or plan.is_single_device):
         return build(ys, xs, *args, **kwargs)
     if compat.control_flow_context(graph) is not None:
         if withdrawn:  # tf.hessians and the like: derivatives of gradients, in a loop
@@ -56,65 +56,86 @@ def aggregated_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *arg
                            "where a worker may skip them; build the training step outside")
     if plan is None:
         raise RuntimeError(
-            "gradients are asked for on {} workers, but no strategy is set: each worker would "
-            "train a model of its own; call epl.set_default_strategy(epl.replicate("
-            "device_count=1)) before the model is built".format(env.cluster.worker_num))
-    vary_seeds(_tensors(ys), env.cluster.worker_index, state.varied_seeds)
-    gradients = build(ys, xs, *args, **kwargs)
-    return _aggregate(graph, state, variables, gradients)
-
-
-def _aggregate(graph: Any, state: GraphState, variables: Sequence[Any],
-               gradients: List[Any]) -> List[Any]:
-    """Reduce the gradients that belong to variables; pass the others on."""
-    options = _options()
-    chosen = [i for i, (v, g) in enumerate(zip(variables, gradients))
-              if v is not None and g is not None]
-    raw = [gradients[i] for i in chosen]
-    if not raw:
-        return gradients
-    group = GradientGroup("epl/gradients_{}".format(state.gradient_calls))
-    state.gradient_calls += 1
-    with compat.inserted(graph, group.name):
-        if Env.get().config.communication.sparse_as_dense:
-            raw = [tf.convert_to_tensor(gradient) for gradient in raw]
-        reduced = reduce_gradients(raw, group.name + "/", options, group.collectives)
-    for old, new in zip(raw, reduced):
-        group.replaced.extend(zip(_parts(old), _parts(new)))
-    state.groups.append(group)
-    average_updates(graph, state, options)
-    merge_registered(graph)
-    verify_group(state, group, [t for g in raw for t in _parts(g)])
-    result = list(gradients)
-    for index, tensor in zip(chosen, reduced):
-        result[index] = tensor
+            "gradients are asked for on {} worker(s) with {} device(s) each, but no strategy is "
+            "set: the script would train on one device of each worker, without the others; call "
+            "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built"
+            .format(env.cluster.worker_num, env.cluster.gpu_num_per_worker))
+    first = compat.last_id(graph) + 1
+    if plan.is_single_device:
+        gradients = build(ys, xs, *args, **kwargs)
+    else:
+        gradients = _build_in_place(build, ys, xs, *args, **kwargs)
+    result = _noted(graph, state, _tensors(ys), variables, gradients)
+    state.gradient_ids.append((first, compat.last_id(graph)))
     return result
 
 
-def _options() -> ReduceOptions:
-    env = Env.get()
-    communication = env.config.communication
-    return ReduceOptions(
-        num_workers=env.cluster.worker_num,
-        average=communication.gradients_reduce_method == "mean",
-        max_splits=communication.max_splits,
-        fp16_scale=communication.fp16_scale if communication.fp16 else None)
+def _build_in_place(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) -> List[Any]:
+    """Build gradients that say where they belong, and that wait for their siblings.
+
+    Without waiting, an update of a ref variable could overtake the last reader of its old value.
+    """
+    call = inspect.signature(build).bind(*args, **kwargs)
+    call.arguments["colocate_gradients_with_ops"] = True
+    call.arguments["gate_gradients"] = True
+    return build(*call.args, **call.kwargs)
+
+
+def _noted(graph: Any, state: GraphState, ys: List[Any], variables: Sequence[Any],
+           gradients: List[Any]) -> List[Any]:
+    """Note the gradients that belong to variables; pass the others on."""
+    name = "epl/gradients_{}".format(state.gradient_calls)
+    found: List[Gradient] = []
+    result = list(gradients)
+    for index, (variable, raw) in enumerate(zip(variables, gradients)):
+        if variable is None or raw is None:
+            continue
+        with compat.inserted(graph, "{}/gradient_{}".format(name, index)):
+            if Env.get().config.communication.sparse_as_dense:
+                raw = tf.convert_to_tensor(raw)
+            raw = _any_rows(raw)
+            result[index] = _identity(raw)
+        found.append(Gradient(variable, raw, result[index]))
+    if found:
+        state.gradient_calls += 1
+        state.groups.append(GradientGroup(name, ys, found))
+    return result
+
+
+def _identity(gradient: Any) -> Any:
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.identity(gradient, "dense")
+    return tf.IndexedSlices(tf.identity(gradient.values, "values"),
+                            tf.identity(gradient.indices, "indices"), gradient.dense_shape)
+
+
+def _any_rows(gradient: Any) -> Any:
+    """`gradient`, a sparse one of no fixed number of rows: those of other clones will join."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    values, indices = [
+        tf.placeholder_with_default(
+            t, None if t.shape.ndims is None else [None] + compat.static_shape(t)[1:], "any_rows")
+        for t in parts(gradient)]
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
 def _withdraw_groups_behind(state: GraphState, ys: Sequence[Any]) -> bool:
-    """Undo the reduction of gradients that `ys` are computed from.
+    """Forget the gradients that `ys` are computed from.
 
     They turn out not to be for training but part of a loss (a gradient penalty, a Hessian, a
-    meta-gradient): each worker needs its own there, and the derivative is reduced instead.
+    meta-gradient): every clone needs its own there, and the derivative is aggregated instead.
     """
     if not state.groups:
         return False
     behind = ancestors(tensor.op for tensor in _tensors(ys))
-    found = [group for group in state.groups if any(c.op in behind for c in group.collectives)]
+    found = [group for group in state.groups if behind.intersection(group.returned_ops)]
     for group in found:
-        for old, new in group.replaced:
-            for consumer in new.consumers():
-                compat.replace_input(consumer, new, old)
+        if group.rewritten:
+            raise RuntimeError(
+                "gradients of {} are asked for, which are computed from gradients that a session "
+                "has run already; build all gradients before the first session.run".format(
+                    ", ".join(tensor.name for tensor in _tensors(ys))))
         state.groups.remove(group)
     return bool(found)
 
@@ -126,13 +147,8 @@ def _variables(graph: Any, xs: Sequence[Any]) -> List[Optional[Any]]:
 
 
 def _tensors(values: Sequence[Any]) -> List[Any]:
-    return [part for value in values for part in _parts(value)]
-
-
-def _parts(value: Any) -> List[Any]:
-    if isinstance(value, tf.IndexedSlices):
-        return [value.values, value.indices]
-    return [value if isinstance(value, tf.Tensor) else tf.convert_to_tensor(value)]
+    return [part for value in values for part in parts(
+        value if isinstance(value, (tf.Tensor, tf.IndexedSlices)) else tf.convert_to_tensor(value))]
 
 
 def _as_list(values: Any) -> List[Any]:

@@ -1,96 +1,137 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pass `merge`: values of registered tensors merged over workers.
+"""Pass `merge`: values of registered tensors, merged over micro-batches, replicas and workers.
 
 The merging collectives run with every training step of the group that they belong to, on all
 workers, whoever fetches the value: a hook that fetches a metric on the chief alone hangs nobody.
+A loss that is differentiated comes back merged over this worker's clones if nothing else is said.
 """
 
-from typing import Any, List, NamedTuple, Set, Tuple
+from typing import Any, Iterable, List, NamedTuple, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.communicators import horovod_backend
-from epl.env import Env
 from epl.ir.graph_keys import GraphKeys
-from epl.ir.graph_state import Collective, GradientGroup, state_of
+from epl.ir.graph_state import Collective, GradientGroup, GraphState
+from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import kinds
+from epl.rewrite.accumulate import scale
 from epl.rewrite.aggregate import record
 from epl.rewrite.walk import ancestors
 
-# How each collection merges over workers; LOCAL_* are one worker's own, with one micro-batch on one
-# replica the value itself.
-_GLOBAL = {
-    GraphKeys.GLOBAL_CONCAT_OBJECTS: "concat",
-    GraphKeys.GLOBAL_MEAN_OBJECTS: "mean",
-    GraphKeys.GLOBAL_SUM_OBJECTS: "sum",
+# How each collection merges, and whether over all workers.
+_KEYS = {
+    GraphKeys.GLOBAL_CONCAT_OBJECTS: ("concat", True),
+    GraphKeys.GLOBAL_MEAN_OBJECTS: ("mean", True),
+    GraphKeys.GLOBAL_SUM_OBJECTS: ("sum", True),
+    GraphKeys.LOCAL_CONCAT_OBJECTS: ("concat", False),
+    GraphKeys.LOCAL_MEAN_OBJECTS: ("mean", False),
+    GraphKeys.LOCAL_SUM_OBJECTS: ("sum", False),
 }
-
-# Operations that bring data into a graph from outside.
-_SOURCES = frozenset(["Placeholder", "PlaceholderV2", "IteratorGetNext", "IteratorGetNextSync",
-                      "QueueDequeueV2", "QueueDequeueManyV2", "QueueDequeueUpToV2"])
+_LOSS = "loss"
 
 
 class Merged(NamedTuple):
-    """A registered tensor's merged value.
+    """A tensor's merged value.
 
     Attributes:
       value: the merged tensor.
-      sources: operations that bring its data into the graph.
       collectives: what a step runs for it.
     """
 
     value: Any
-    sources: Any
     collectives: Tuple[Collective, ...]
 
-    def belongs_to(self, group_sources: Set[Any]) -> bool:
-        """True if a step reading `group_sources` can compute it without further feeds or data."""
-        return self.sources <= group_sources
 
+def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
+    """The operations that bring data from outside into the computation of `tensors`.
 
-def merge_registered(graph: Any) -> None:
-    """Build the merged values of the graph's registered tensors that have none yet.
-
-    Does nothing in graphs without gradients over workers: evaluation and prediction merge nothing.
+    Gradients that the script got count as what they were computed from.
     """
-    state = state_of(graph)
-    if not state.trains_with_others:
-        return
-    for key, how in sorted(_GLOBAL.items()):
-        for tensor in state.registered.get(key, []):
-            if tensor.name not in state.merged:
-                state.merged[tensor.name] = _merged(tensor, how)
+    owners = {op: group for group in state.groups if group.rewritten
+              for op in group.returned_ops}
+    behind = ancestors((t.op for t in tensors), owners)
+    found = {op for op in behind if kinds.brings_data(op)}
+    return found.union(*[owners[op].sources for op in behind if op in owners])
 
 
-def sources_of(ops: Any) -> Set[Any]:
-    """The operations that bring data from outside into the computation of `ops`."""
-    return {op for op in ancestors(ops) if op.type in _SOURCES}
+def wanted(group: GradientGroup, state: GraphState) -> List[Tuple[Any, str]]:
+    """(tensor, collection key) of what a step of `group` merges.
+
+    These are the registered tensors that such a step can compute without further feeds or data, and
+    the loss.
+    """
+    found = [(tensor, key) for key in sorted(_KEYS) for tensor in state.registered.get(key, [])
+             if sources_of([tensor], state) <= group.sources]
+    registered = {tensor.name for tensor, _ in found}
+    losses = [y for y in group.ys if y.shape.ndims == 0 and y.dtype.is_floating
+              and y.name not in registered]
+    return found + [(loss, _LOSS) for loss in losses]
 
 
-def group_sources(group: GradientGroup) -> Set[Any]:
-    return sources_of(collective.op for collective in group.collectives)
+def merge_registered(group: GradientGroup, state: GraphState, num_workers: int,
+                     plan: ParallelPlan) -> None:
+    """Build the merged values that a step of `group` returns and that are missing yet.
+
+    Raises:
+      NotImplementedError: a registered tensor inside control flow.
+      ValueError: the mean of whole numbers is asked for.
+    """
+    for tensor, key in wanted(group, state):
+        if tensor.name not in group.merged:
+            merged = _merged(group, tensor, key, num_workers, plan)
+            if merged.value is not tensor:
+                group.merged[tensor.name] = merged
 
 
-def _merged(tensor: Any, how: str) -> Merged:
+def _merged(group: GradientGroup, tensor: Any, key: str, num_workers: int,
+            plan: ParallelPlan) -> Merged:
+    how, everywhere = _KEYS.get(key, (key, False))
+    everywhere = everywhere and num_workers > 1
+    clones = group.clones.clones if group.clones is not None else [None]
+    if len(clones) == 1 and not everywhere:
+        return Merged(tensor, ())
+    _check(tensor, how)
+    name = "{}/merged/{}".format(group.name, tensor.name.replace(":", "_"))
+    with compat.inserted(tensor.graph, name):
+        values = [tensor if clone is None else group.clones.tensor(tensor, clone)
+                  for clone in clones]
+        if how == "concat":
+            return _joined(values, name, everywhere)
+        total = tf.add_n(values) if len(values) > 1 else values[0]
+        if how == _LOSS:
+            return Merged(total * tf.cast(scale(plan, len(values)), total.dtype), ())
+        return _reduced(total, name, how == "mean", num_workers if everywhere else 1, len(values))
+
+
+def _check(tensor: Any, how: str) -> None:
     if compat.control_flow_context(tensor.op) is not None:
         raise NotImplementedError(
-            "{} is inside tf.cond or tf.while_loop: its value cannot be merged over workers; "
-            "register a tensor that is computed outside".format(tensor.name))
+            "{} is inside tf.cond or tf.while_loop: its value cannot be merged over workers or "
+            "micro-batches; register a tensor that is computed outside".format(tensor.name))
     if how == "mean" and not tensor.dtype.is_floating:
         raise ValueError("{} has type {}: the mean of whole numbers is none; register tf.cast({}, "
                          "tf.float32) instead".format(tensor.name, tensor.dtype.name, tensor.name))
-    num_workers = Env.get().cluster.worker_num
-    name = "epl/merged/{}".format(tensor.name.replace(":", "_"))
+
+
+def _joined(values: List[Any], name: str, everywhere: bool) -> Merged:
+    values = [tf.expand_dims(v, 0) if v.shape.ndims == 0 else v for v in values]
+    local = tf.concat(values, 0) if len(values) > 1 else values[0]
+    if not everywhere:
+        return Merged(local, ())
     collectives: List[Collective] = []
-    with compat.inserted(tensor.graph, name):
-        if how == "concat":
-            tensor = tf.expand_dims(tensor, 0) if tensor.shape.ndims == 0 else tensor
-            value = horovod_backend.all_gather(tensor, name)
-            record(value, "all_gather", name, tensor, collectives)
-        else:
-            value = horovod_backend.all_reduce(tensor, name, average=False)
-            record(value, "all_reduce", name, tensor, collectives)
-            if how == "mean":
-                value = value / tf.cast(num_workers, value.dtype)
-    return Merged(value, frozenset(sources_of([tensor.op])), tuple(collectives))
+    value = horovod_backend.all_gather(local, name)
+    record(value, "all_gather", name, local, collectives)
+    return Merged(value, tuple(collectives))
+
+
+def _reduced(local: Any, name: str, average: bool, num_workers: int, num_clones: int) -> Merged:
+    value, collectives = local, []  # type: Any, List[Collective]
+    if num_workers > 1:
+        value = horovod_backend.all_reduce(local, name, average=False)
+        record(value, "all_reduce", name, local, collectives)
+    if average:
+        value = value / tf.cast(num_workers * num_clones, value.dtype)
+    return Merged(value, tuple(collectives))

@@ -5,37 +5,100 @@
 Cheap, and always on. A failure here is a defect of EPL.
 """
 
-from typing import Any, Sequence
-
 from epl import compat
 from epl.errors import RewriteError
-from epl.ir.graph_state import GradientGroup, GraphState
+from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.plan.parallel_plan import ParallelPlan
+from epl.plan.schedule import BACKWARD
+from epl.rewrite.place import Devices
+from epl.rewrite.walk import ancestors
 
 
-def verify_group(state: GraphState, group: GradientGroup, raw: Sequence[Any]) -> None:
-    """Check one gradient group.
-
-    Args:
-      state: record of the graph.
-      group: the group that was just built.
-      raw: tensors of the raw gradients of variables (values and indices of sparse ones).
-
-    Raises:
-      RewriteError: a promise is broken; the message names the operation.
-    """
+def verify_names(state: GraphState) -> None:
+    """Check that no two collectives of a graph meet under one name."""
     names = [collective.name for collective in state.collectives]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RewriteError("collectives {} would meet under one name".format(twice))
-    replaced = {id(old) for old, _ in group.replaced}
-    for tensor in raw:
-        if id(tensor) not in replaced:
-            raise RewriteError("gradient {} would be applied without being reduced".format(
-                tensor.name))
+
+
+def verify_group(group: GradientGroup, plan: ParallelPlan, devices: Devices) -> None:
+    """Check one gradient group.
+
+    Args:
+      group: a group that was just rewritten.
+      plan: what it should be.
+      devices: who should sit where.
+
+    Raises:
+      RewriteError: a promise is broken; the message names the operation.
+    """
+    _verify_collectives(group, plan)
+    if group.clones is not None and len(group.clones.clones) > 1:
+        _verify_aggregation(group)
+        _verify_clones(group)
+        _verify_order(group)
+    if group.clones is not None and devices.several:
+        _verify_devices(group, devices)
+
+
+def _verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
     for collective in group.collectives:
         if compat.control_flow_context(collective.op) is not None:
             raise RewriteError("collective {} is inside control flow, where a worker may skip it"
                                .format(collective.name))
-        if not collective.op.outputs[0].consumers() and not any(
-                new.op is collective.op for _, new in group.replaced):
+        if not any(t.consumers() for t in collective.op.outputs):
             raise RewriteError("collective {} feeds nothing".format(collective.name))
+    if plan.num_workers == 1:
+        return
+    reduced = {collective.op for collective in group.collectives}
+    for gradient in group.gradients:
+        for part in parts(gradient.returned):
+            if not ancestors([part.op]) & reduced:
+                raise RewriteError("gradient {} would be applied without being reduced".format(
+                    part.name))
+
+
+def _verify_aggregation(group: GradientGroup) -> None:
+    """Every clone's gradient reaches what the script got, unless it is the same for all."""
+    clones = group.clones
+    for gradient in group.gradients:
+        for raw, returned in zip(parts(gradient.raw), parts(gradient.returned)):
+            ends = {clones.tensor(raw, clone).op for clone in clones.clones}
+            missing = ends - ancestors([returned.op], ends)
+            if missing:
+                raise RewriteError("gradient {} would be applied without that of {}".format(
+                    returned.name, sorted(op.name for op in missing)[0]))
+
+
+def _verify_clones(group: GradientGroup) -> None:
+    """A copy reads copies of its own clone, and what all share."""
+    clones, anatomy = group.clones, group.anatomy
+    for op in anatomy.per_batch:
+        for clone in clones.clones[1:]:
+            copy = clones.op(op, clone)
+            if copy is op:
+                raise RewriteError("{} has no copy for {}".format(op.name, clone))
+            for number, tensor in enumerate(op.inputs):
+                if copy.inputs[number] is not clones.tensor(tensor, clone):
+                    raise RewriteError("{} reads {} instead of {}".format(
+                        copy.name, copy.inputs[number].name, clones.tensor(tensor, clone).name))
+
+
+def _verify_order(group: GradientGroup) -> None:
+    for edge in group.edges:
+        if edge.barrier not in edge.after.control_inputs:
+            raise RewriteError("{} does not wait for {}".format(edge.after.name, edge.barrier.name))
+
+
+def _verify_devices(group: GradientGroup, devices: Devices) -> None:
+    """Everything sits where the plan puts it."""
+    clones, anatomy = group.clones, group.anatomy
+    for op in anatomy.ops:
+        backward = anatomy.phase.get(op) == BACKWARD
+        for clone in clones.clones if op in anatomy.per_batch else clones.clones[:1]:
+            placed = clones.op(op, clone)
+            if placed.device != devices.choose(op, anatomy.stage[op], clone, backward):
+                raise RewriteError("{} is on '{}' instead of '{}'".format(
+                    placed.name, placed.device,
+                    devices.choose(op, anatomy.stage[op], clone, backward)))

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks over a graph's edges, data and control."""
 
-from typing import Any, Iterable, Set
+from typing import Any, Container, Iterable, Set
 
 
-def ancestors(ops: Iterable[Any]) -> Set[Any]:
-    """`ops` and every operation that they depend on."""
+def ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
+    """`ops` and every operation that they depend on; the walk does not look behind `ends`."""
     seen = set(ops)
     stack = list(seen)
     while stack:
         op = stack.pop()
+        if op in ends:
+            continue
         for source in [tensor.op for tensor in op.inputs] + list(op.control_inputs):
             if source not in seen:
                 seen.add(source)

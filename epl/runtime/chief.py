@@ -23,6 +23,12 @@ def writes_here() -> bool:
     return not env.initialized or env.cluster.is_chief
 
 
+def _trains_with_others(graph: Any) -> bool:
+    """True if training steps of `graph` involve other workers."""
+    env = Env.get()
+    return state_of(graph).trains and env.initialized and env.cluster.worker_num > 1
+
+
 def save(original: Callable[..., str], saver: Any, sess: Any, save_path: str,
          global_step: Any = None, *args: Any, **kwargs: Any) -> str:
     """`Saver.save`: other workers write nothing and return the path that the chief writes."""
@@ -73,7 +79,7 @@ def create_chief_session(original: Callable[[Any], Any], creator: Any) -> Any:
     Other workers than the chief leave checkpoints alone (theirs may be missing, or be written at
     this moment) and get the chief's variables before any hook looks at them.
     """
-    if not state_of(tf.get_default_graph()).trains_with_others:
+    if not _trains_with_others(tf.get_default_graph()):
         return original(creator)
     sources = creator._checkpoint_dir, creator._checkpoint_filename_with_path
     if not writes_here():
@@ -91,7 +97,7 @@ def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
 
     With `is_chief=False` TensorFlow would wait for a chief to do it, who cannot reach them.
     """
-    if not state_of(tf.get_default_graph()).trains_with_others:
+    if not _trains_with_others(tf.get_default_graph()):
         return original(creator)
     return compat.monitored_session_module.ChiefSessionCreator(
         scaffold=creator._scaffold, master=creator._master, config=creator._config).create_session()
@@ -100,7 +106,7 @@ def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
 def close_monitored_session(original: Callable[..., None], session: Any,
                             exception_type: Any = None) -> None:
     """`_MonitoredSession._close_internal`: workers end a training session together."""
-    training = state_of(session.graph).trains_with_others
+    training = _trains_with_others(session.graph)
     original(session, exception_type)
     if training and not exception_type:
         agreement.training_ended()

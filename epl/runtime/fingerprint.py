@@ -14,14 +14,14 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.env import Env
 from epl.errors import ConfigError
-from epl.ir.graph_state import GraphState, state_of
+from epl.ir.graph_state import Collective, GraphState, state_of
 from epl.runtime.control_plane import ControlPlane
 from epl.version import __version__
 
 
 def is_verified(state: GraphState) -> bool:
     """True if the graph's collectives, as they are now, were compared already."""
-    return state.verified_collectives == len(state.collectives) + len(state.merged)
+    return state.verified_collectives == len(_all_collectives(state))
 
 
 def compare(graph: Any) -> None:
@@ -36,7 +36,7 @@ def compare(graph: Any) -> None:
     plane = ControlPlane.get()
     if len(set(plane.gather(digest))) > 1:
         raise ConfigError(first_difference(plane.gather(lines)))
-    state.verified_collectives = len(state.collectives) + len(state.merged)
+    state.verified_collectives = len(_all_collectives(state))
 
 
 def first_difference(programs: List[List[str]]) -> str:
@@ -71,7 +71,11 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
     lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]
     lines += ["variable {} {} {}".format(v.name, v.dtype.base_dtype.name, v.shape)
               for v in compat.global_variables(graph)]
-    lines += ["collective {}".format(c.describe()) for c in state.collectives]
-    lines += ["collective {}".format(c.describe())
-              for name in sorted(state.merged) for c in state.merged[name].collectives]
+    lines += ["collective {}".format(c.describe()) for c in _all_collectives(state)]
     return lines
+
+
+def _all_collectives(state: GraphState) -> List[Collective]:
+    merged = [c for group in state.groups for name in sorted(group.merged)
+              for c in group.merged[name].collectives]
+    return state.collectives + merged

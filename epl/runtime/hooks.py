@@ -11,7 +11,8 @@ from typing import Any, Callable, Tuple
 
 from epl import compat
 from epl.env import Env
-from epl.rewrite.gradients import aggregated_gradients
+from epl.rewrite.gradients import noted_gradients
+from epl.rewrite.rewriter import rewrite
 from epl.runtime import chief, session
 
 _MARK = "_epl_patched"
@@ -27,14 +28,23 @@ def _run_config_init(original: Callable[..., None], *args: Any, **kwargs: Any) -
             os.environ["TF_CONFIG"] = hidden
 
 
+def _finalize(original: Callable[..., None], graph: Any) -> None:
+    """`Graph.finalize`: what is pending has to be done before."""
+    rewrite(graph)
+    original(graph)
+
+
 _BASE_SESSION = compat.session_module.BaseSession
 _MONITORED = compat.monitored_session_module
 _TRAINING = compat.estimator_training_module
 
 # (owner, attribute, what stands before it)
 PATCHES: Tuple[Tuple[Any, str, Callable[..., Any]], ...] = (
-    (compat.gradients_util, "_GradientsHelper", aggregated_gradients),
+    (compat.gradients_util, "_GradientsHelper", noted_gradients),
+    (compat.ops_module.Graph, "finalize", _finalize),
     (_BASE_SESSION, "__init__", session.init),
+    (_BASE_SESSION, "_run", session.run),
+    (_BASE_SESSION, "_extend_graph", session.extend_graph),
     (_BASE_SESSION, "_do_run", session.do_run),
     (_BASE_SESSION, "make_callable", session.make_callable),
     (_BASE_SESSION, "_make_callable_from_options", session.make_callable_from_options),

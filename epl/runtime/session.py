@@ -3,56 +3,85 @@
 """How EPL takes part in session runs.
 
 Each function stands in for a method of TensorFlow's `BaseSession`; the method itself comes as
-`original`. In a graph whose gradients are not reduced over workers nothing is done.
+`original`. In a graph whose gradients EPL does not aggregate nothing is done.
 """
 
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List
 
+import tensorflow.compat.v1 as tf
+
+from epl import compat
 from epl.env import Env
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement
-from epl.runtime.runs import describe
-from epl.runtime.threads import session_config
+from epl.rewrite.rewriter import rewrite
+from epl.runtime import agreement, feeds
+from epl.runtime.runs import Run, describe
+from epl.runtime.settings import session_config
+
+_KNOWN_ID = "_epl_known_id"  # the last operation that the session has been told of
 
 
 def init(original: Callable[..., None], session: Any, target: str = "", graph: Any = None,
          config: Any = None) -> None:
-    """`BaseSession.__init__`: the session gets this worker's share of the cores."""
+    """`BaseSession.__init__`: the session gets this worker's share of the cores and its devices."""
     original(session, target, graph, session_config(config, Env.get()))
 
 
+def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, feed_dict: Any,
+        *args: Any) -> Any:
+    """`BaseSession._run`: what is fed is still as the script gave it here."""
+    rewrite(session.graph)
+    state = state_of(session.graph)
+    if feed_dict and state.sources is not None and len(state.sources.clones) > 1:
+        for key in feed_dict:
+            if isinstance(key, tf.SparseTensor) and _is_step(session.graph, fetches):
+                raise NotImplementedError(
+                    "{} is fed to a training step with several micro-batches or replicas: the rows "
+                    "of a sparse placeholder cannot be divided; read it from tf.data, or feed its "
+                    "parts to dense placeholders".format(key))
+    return original(session, handle, fetches, feed_dict, *args)
+
+
+def extend_graph(original: Callable[..., None], session: Any) -> None:
+    """`BaseSession._extend_graph`: the session is told of new operations; none may change then."""
+    rewrite(session.graph)
+    _check_knows_graph(session)
+    original(session)
+    setattr(session, _KNOWN_ID, compat.last_id(session.graph))
+
+
 def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, targets: List[Any],
-           fetches: List[Any], feeds: Any, options: Any, run_metadata: Any) -> List[Any]:
+           fetches: List[Any], fed: Dict[Any, Any], options: Any, run_metadata: Any) -> List[Any]:
     """`BaseSession._do_run`: every run comes through here, its fetches already flat.
 
-    A training step is preceded by a meeting of the workers; it returns merged values for
-    registered tensors and computes them on all workers.
+    A training step is preceded by a meeting of the workers. It divides what it is fed between the
+    clones, returns merged values and computes them on all workers.
     """
-    if not state_of(session.graph).trains_with_others:
-        return original(session, handle, targets, fetches, feeds, options, run_metadata)
+    rewrite(session.graph)
+    state = state_of(session.graph)
+    if not state.trains:
+        return original(session, handle, targets, fetches, fed, options, run_metadata)
     run = describe(session.graph, [t.op for t in fetches] + list(targets))
     if not run.step:
         try:
-            return original(session, handle, targets, fetches, feeds, options, run_metadata)
+            return original(session, handle, targets, fetches, fed, options, run_metadata)
         finally:
             if run.writes:
                 agreement.mark_stale(session)
     if handle is not None:
-        raise NotImplementedError("partial_run of a training step is not supported on several "
-                                  "workers; use session.run")
-    agreement.before_step(session, run.step)
-    try:
-        return original(session, handle, targets + run.extra_targets(), run.replaced(fetches),
-                        feeds, options, run_metadata)
-    except Exception as error:
-        agreement.after_failure(error)
-        raise
+        raise NotImplementedError("partial_run of a training step is not supported; use "
+                                  "session.run")
+    _check_knows_graph(session)
+    fed = feeds.divide(fed, run, state)
+    return _step(session, run, lambda: original(
+        session, handle, targets + run.extra_targets(), run.replaced(fetches), fed, options,
+        run_metadata))
 
 
 def make_callable(original: Callable[..., Any], session: Any, fetches: Any, feed_list: Any = None,
                   accept_options: bool = False) -> Any:
     """`BaseSession.make_callable`: the callable goes through `do_run` as well."""
-    if feed_list is None and state_of(session.graph).trains_with_others:
+    if feed_list is None and state_of(session.graph).trains:
         feed_list = []  # with a list, even an empty one, TensorFlow's callable uses session.run
     return original(session, fetches, feed_list, accept_options)
 
@@ -60,31 +89,69 @@ def make_callable(original: Callable[..., Any], session: Any, fetches: Any, feed
 def make_callable_from_options(original: Callable[..., Any], session: Any, options: Any) -> Any:
     """`BaseSession._make_callable_from_options`, which Keras trains through."""
     graph = session.graph
-    if not state_of(graph).trains_with_others:
+    rewrite(graph)
+    state = state_of(graph)
+    if not state.trains:
         return original(session, options)
     fetches = [graph.get_tensor_by_name(name) for name in options.fetch]
     targets = [graph.as_graph_element(name, allow_tensor=False) for name in options.target]
     run = describe(graph, [t.op for t in fetches] + targets)
+    fed = [graph.get_tensor_by_name(name) for name in options.feed]
     if run.step:
         changed = type(options)()
         changed.CopyFrom(options)
-        del changed.fetch[:]
+        del changed.fetch[:], changed.feed[:]
         changed.fetch.extend(t.name for t in run.replaced(fetches))
         changed.target.extend(op.name for op in run.extra_targets())
+        # Which rows a clone gets is known when they come; to whom they go, already now.
+        changed.feed.extend(t.name for t in fed)
+        changed.feed.extend(t.name for t in feeds.further_tensors(fed, run, state))
         options = changed
     inner = original(session, options)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         if run.step:
-            agreement.before_step(session, run.step)
+            values = feeds.divided(fed, args, run, state)
+            return _step(session, run, lambda: inner(*values, **kwargs))
         try:
             return inner(*args, **kwargs)
-        except Exception as error:
-            if run.step:
-                agreement.after_failure(error)
-            raise
         finally:
-            if run.writes and not run.step:
+            if run.writes:
                 agreement.mark_stale(session)
 
     return call
+
+
+def _step(session: Any, run: Run, execute: Callable[[], Any]) -> Any:
+    """Run a training step; with several workers, all of them or none."""
+    if Env.get().cluster.worker_num == 1:
+        return execute()
+    agreement.before_step(session, run.step)
+    try:
+        return execute()
+    except Exception as error:
+        agreement.after_failure(error)
+        raise
+
+
+def _is_step(graph: Any, fetches: Any) -> bool:
+    """True if running `fetches`, as a script gives them, is a training step."""
+    ops = []
+    for fetch in tf.nest.flatten(fetches):
+        try:
+            element = graph.as_graph_element(fetch)
+        except (TypeError, ValueError, KeyError):
+            continue  # TensorFlow says what is wrong with it
+        ops.append(element if isinstance(element, tf.Operation) else element.op)
+    return bool(describe(graph, ops).step)
+
+
+def _check_knows_graph(session: Any) -> None:
+    """Raises RuntimeError if the session holds operations as they were before the rewrite."""
+    known = getattr(session, _KNOWN_ID, 0)
+    for last, lowest, name in state_of(session.graph).changes:
+        if lowest <= known < last:
+            raise RuntimeError(
+                "a session ran this graph before the training step was built, and holds operations "
+                "as they were then ('{}' is one): build the whole graph before the first "
+                "session.run, or make a new session".format(name))

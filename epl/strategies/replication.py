@@ -6,6 +6,7 @@ from typing import Any, List, Optional
 
 import tensorflow.compat.v1 as tf
 
+from epl import compat
 from epl.env import Env
 from epl.ir.graph_state import state_of
 
@@ -39,7 +40,7 @@ class Replicate:
                                "allowed: close the outer one first".format(
                                    self.name, env.strategy_stack[-1].name))
         graph = tf.get_default_graph()
-        state_of(graph).annotations.begin(graph.version, self.name, self.device_count)
+        state_of(graph).annotations.begin(compat.last_id(graph), self.name, self.device_count)
         env.strategy_stack.append(self)
         self._entered.append(graph)
         return self
@@ -48,7 +49,7 @@ class Replicate:
         graph = self._entered.pop()
         Env.get().strategy_stack.remove(self)
         annotations = state_of(graph).annotations
-        annotations.resume(graph.version, len(annotations.task_graphs) - 1)
+        annotations.resume(compat.last_id(graph), len(annotations.task_graphs) - 1)
 
     def __repr__(self) -> str:
         return "replicate(device_count={}, name={!r})".format(self.device_count, self.name)
@@ -92,4 +93,4 @@ def set_default_strategy(strategy: Replicate) -> None:
                            .format(env.strategy_stack[-1]))
     env.default_strategy = strategy
     graph = tf.get_default_graph()
-    state_of(graph).annotations.begin(graph.version, strategy.name, strategy.device_count)
+    state_of(graph).annotations.begin(compat.last_id(graph), strategy.name, strategy.device_count)

@@ -55,6 +55,20 @@ class BertConfig:
             raise UserError("hidden_act '{}' is not known; this model has 'gelu'".format(
                 self.hidden_act))
 
+    def layers_per_stage(self, num_stages: int) -> int:
+        """Encoder layers of each stage when `num_stages` of equal size hold them all.
+
+        Raises:
+          UserError: they cannot be divided.
+        """
+        layers = self.num_hidden_layers
+        if layers % num_stages:
+            divisors = [n for n in range(1, layers + 1) if layers % n == 0]
+            raise UserError("num_hidden_layers {} cannot be divided into {} equal stages; give "
+                            "--num_pipe_stages one of {}".format(
+                                layers, num_stages, ", ".join(map(str, divisors))))
+        return layers // num_stages
+
     @classmethod
     def from_json_file(cls, path: str) -> "BertConfig":
         """Read a `bert_config.json`.

@@ -9,12 +9,14 @@ from typing import Any, Dict, List, Optional
 from examples.bert.errors import UserError
 
 
-def parse(description: str, arguments: Optional[List[str]] = None) -> argparse.Namespace:
+def parse(description: str, arguments: Optional[List[str]] = None,
+          num_micro_batch: Optional[int] = None) -> argparse.Namespace:
     """Parse a command line; wrong usage ends the program with code 2.
 
     Args:
       description: what `--help` says about the script.
       arguments: the arguments; None means those of this process.
+      num_micro_batch: the script's default for the flag of this name; None leaves it to EPL.
 
     Raises:
       UserError: values that parse but cannot be used.
@@ -23,7 +25,7 @@ def parse(description: str, arguments: Optional[List[str]] = None) -> argparse.N
     _add_files(parser)
     _add_training(parser)
     _add_reading(parser)
-    _add_parallel(parser)
+    _add_parallel(parser, num_micro_batch)
     flags = parser.parse_args(arguments)
     _check(flags)
     return flags
@@ -31,14 +33,17 @@ def parse(description: str, arguments: Optional[List[str]] = None) -> argparse.N
 
 def epl_settings(flags: argparse.Namespace) -> Dict[str, Any]:
     """What the command line asks of EPL, as keys and values of `epl.Config`."""
-    settings: Dict[str, Any] = {}
-    if flags.num_micro_batch != 1:
-        settings["pipeline.num_micro_batch"] = flags.num_micro_batch
-    for key, value in (("gradient_checkpoint.type", flags.gc), ("amp.level", flags.amp),
-                       ("zero.level", flags.zero)):
-        if value:
-            settings[key] = value
-    return settings
+    settings = {"pipeline.num_micro_batch": flags.num_micro_batch,
+                "gradient_checkpoint.type": flags.gc, "amp.level": flags.amp,
+                "zero.level": flags.zero}
+    return {key: value for key, value in settings.items() if value}
+
+
+def beyond_one_device(flags: argparse.Namespace) -> List[str]:
+    """The flags of EPL, with their values, that ask for more than plain TensorFlow does."""
+    names = ("num_pipe_stages", "num_micro_batch", "gc", "amp", "zero")
+    return ["--{} {}".format(name, getattr(flags, name)) for name in names
+            if getattr(flags, name) not in (None, 1, "")]
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +61,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
     group.add_argument("--train_batch_size", type=_positive, default=32,
-                       help="rows of a step, over all workers (default %(default)s)")
+                       help="rows of a step, over all workers, replicas and "
+                            "micro-batches (default %(default)s)")
     group.add_argument("--predict_batch_size", type=_positive, default=8)
     group.add_argument("--learning_rate", type=float, default=5e-5)
     group.add_argument("--num_train_epochs", type=float, default=3.0,
@@ -81,10 +87,14 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
                        help="no answer if that scores better by more than this")
 
 
-def _add_parallel(parser: argparse.ArgumentParser) -> None:
+def _add_parallel(parser: argparse.ArgumentParser, num_micro_batch: Optional[int]) -> None:
     group = parser.add_argument_group("EPL")
-    group.add_argument("--num_pipe_stages", type=_positive, default=1)
-    group.add_argument("--num_micro_batch", type=_positive, default=1)
+    group.add_argument("--num_pipe_stages", type=_positive,
+                       help="devices that share one copy of the model (default in "
+                            "run_squad_pipe.py: all devices of a worker)")
+    group.add_argument("--num_micro_batch", type=_positive, default=num_micro_batch,
+                       help="parts of a step that a copy of the model runs one after the other "
+                            "(default {})".format(num_micro_batch or 1))
     group.add_argument("--gc", default="", metavar="auto", help="gradient checkpointing")
     group.add_argument("--amp", default="", metavar="o1", help="automatic mixed precision")
     group.add_argument("--zero", default="", metavar="v0|v1", help="partitioned optimizer state")

@@ -11,7 +11,7 @@ matrix product.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -36,7 +36,8 @@ class Encoded(NamedTuple):
 
 
 def bert(config: BertConfig, input_ids: Any, input_mask: Any, segment_ids: Any,
-         training: bool) -> Encoded:
+         training: bool, num_stages: int = 1,
+         on_stage: Optional[Callable[[int], None]] = None) -> Encoded:
     """Build the encoder under the variable scope "bert".
 
     Args:
@@ -45,22 +46,28 @@ def bert(config: BertConfig, input_ids: Any, input_mask: Any, segment_ids: Any,
       input_mask: int32 [B, S], 1 for real positions and 0 for padding.
       segment_ids: int32 [B, S], 0 for the first text and 1 for the second.
       training: True switches dropout on.
+      num_stages: stages of equal size that the layers are divided into.
+      on_stage: called with the number of each stage, from 0, before its first layer is built.
 
     Returns:
       An `Encoded`.
 
     Raises:
+      UserError: the layers cannot be divided into so many stages.
       ValueError: S is unknown or exceeds `config.max_position_embeddings`.
     """
     length = input_ids.shape.as_list()[1]
     if length is None or length > config.max_position_embeddings:
         raise ValueError("sequences of {} positions: the length must be known and at most {} "
                          "(max_position_embeddings)".format(length, config.max_position_embeddings))
+    layers_per_stage = config.layers_per_stage(num_stages)
     with tf.variable_scope("bert"):
         hidden = _embeddings(config, input_ids, segment_ids, length, training)
         bias = _attention_bias(input_mask)
         with tf.variable_scope("encoder"):
             for layer in range(config.num_hidden_layers):
+                if on_stage and layer % layers_per_stage == 0:
+                    on_stage(layer // layers_per_stage)
                 with tf.variable_scope("layer_{}".format(layer)):
                     hidden = _layer(config, hidden, bias, length, training)
         sequence = tf.reshape(hidden, [-1, length, config.hidden_size])

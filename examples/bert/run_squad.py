@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tune BERT to answer questions about paragraphs (SQuAD), in plain TensorFlow.
 
-This script runs on one device and knows nothing of EPL; `run_squad_dp.py` adds three lines and
-runs it on many.
+This script runs on one device and knows nothing of EPL; `run_squad_dp.py` and `run_squad_pipe.py`
+run it on many.
 """
 
 import argparse
-import dataclasses
 import os
 import sys
 import time
-from typing import Any, Callable, List, Optional
+from typing import Any, List, Optional
 
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
@@ -27,24 +26,10 @@ from examples.bert.files import write_json
 from examples.bert.progress import duration
 from examples.bert.squad import Question, read_questions
 from examples.bert.tokenization import Tokenizer, Vocabulary
+from examples.bert.worker import Worker
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
-
-
-@dataclasses.dataclass(frozen=True)
-class Worker:
-    """Where this process stands among those that train together.
-
-    Attributes:
-      number: workers in all.
-      index: this worker; worker 0 is the chief, which reports and predicts.
-      on_loss: called with the training loss, a scalar tensor, once it is built.
-    """
-
-    number: int = 1
-    index: int = 0
-    on_loss: Optional[Callable[[Any], None]] = None
 
 
 class Texts:
@@ -81,6 +66,7 @@ class Texts:
 def run(flags: argparse.Namespace, worker: Worker) -> None:
     """Train, then answer questions, as the command line says."""
     config = BertConfig.from_json_file(flags.bert_config_file)
+    _check_division(flags, config, worker)
     texts = Texts(flags, config)
     if flags.init_checkpoint:
         checkpoint_shapes(flags.init_checkpoint)
@@ -88,26 +74,35 @@ def run(flags: argparse.Namespace, worker: Worker) -> None:
     asked = texts.read(flags.predict_file, False) if flags.do_predict else []
     if flags.do_train:
         train(flags, config, worker, texts.windows(train_questions, flags.train_file))
-    if flags.do_predict and worker.index == 0:
+    if flags.do_predict and worker.is_chief:
         predict(flags, config, worker, asked, texts.windows(asked, flags.predict_file))
+
+
+def _check_division(flags: argparse.Namespace, config: BertConfig, worker: Worker) -> None:
+    """Refuse at once what would fail only after all files are read."""
+    config.layers_per_stage(worker.stages)
+    if flags.do_train:
+        worker.rows_of_clone(flags.train_batch_size)
 
 
 def train(flags: argparse.Namespace, config: BertConfig, worker: Worker,
           windows: List[features.Window]) -> None:
     """Train for the epochs that the command line asks for, from the last checkpoint on."""
-    batches = Batches(len(windows), flags.train_batch_size, flags.seed, worker.number, worker.index)
+    batches = Batches(len(windows), flags.train_batch_size, flags.seed, worker)
     steps = batches.steps(flags.num_train_epochs)
     if not steps:
         raise UserError("{} sequences in batches of {} make no step in {} epochs".format(
             len(windows), flags.train_batch_size, flags.num_train_epochs))
-    if worker.index == 0:
-        print("training: {} sequences, {} steps of {} on {} worker(s)".format(
-            len(windows), steps, flags.train_batch_size, worker.number), flush=True)
+    if worker.is_chief:
+        print("training: {} sequences, {} steps of {} on {} worker(s) x {} replica(s) of {} "
+              "stage(s), {} micro-batch(es) of {} each".format(
+                  len(windows), steps, flags.train_batch_size, worker.number, worker.replicas,
+                  worker.stages, worker.micro_batches, batches.rows_per_micro_batch), flush=True)
     start = time.time()
     estimator = _estimator(flags, config, worker, steps)
     data = squad_model.TrainingData(windows, batches, flags.max_seq_length)
     estimator.train(data.input_fn, hooks=[data.position], max_steps=steps)
-    if worker.index == 0:
+    if worker.is_chief:
         print("training took {}; checkpoint: {}".format(
             duration(time.time() - start), estimator.latest_checkpoint()), flush=True)
 
@@ -140,17 +135,17 @@ def _estimator(flags: argparse.Namespace, config: BertConfig, worker: Worker,
     settings = tf.estimator.RunConfig(
         model_dir=flags.output_dir, tf_random_seed=flags.seed,
         save_checkpoints_steps=flags.save_checkpoints_steps, log_step_count_steps=None)
-    model = squad_model.SquadModel(config, flags, total_steps, worker.index == 0, worker.on_loss)
+    model = squad_model.SquadModel(config, flags, total_steps, worker)
     return tf.estimator.Estimator(model.build, config=settings)
 
 
 def main(arguments: Optional[List[str]] = None) -> None:
     """Parse the command line and run on one device."""
     flags = command_line.parse(__doc__, arguments)
-    wanted = command_line.epl_settings(flags)
-    if wanted or flags.num_pipe_stages > 1:
-        raise UserError("this script is plain TensorFlow; {} needs run_squad_dp.py".format(
-            ", ".join(sorted(wanted)) or "--num_pipe_stages"))
+    wanted = command_line.beyond_one_device(flags)
+    if wanted:
+        raise UserError("this script is plain TensorFlow on one device; {} needs run_squad_dp.py "
+                        "or run_squad_pipe.py".format(", ".join(wanted)))
     run(flags, Worker())
 
 

@@ -11,29 +11,28 @@ from examples.bert import checkpoints, modeling, optimization
 from examples.bert.batches import Batches
 from examples.bert.features import Window, columns
 from examples.bert.progress import ProgressHook
+from examples.bert.worker import Worker
 
-_READ_AHEAD = 4
+_STEPS_AHEAD = 4
 
 
 class SquadModel:
     """The model; its method `build` is the Estimator's model function."""
 
     def __init__(self, config: modeling.BertConfig, flags: argparse.Namespace, total_steps: int,
-                 is_chief: bool, on_loss: Optional[Callable[[Any], None]] = None):
+                 worker: Worker):
         """Describe a model.
 
         Args:
           config: sizes of the encoder.
           flags: the command line.
           total_steps: the step at which training ends.
-          is_chief: this worker reports.
-          on_loss: called with the training loss once it is built.
+          worker: who trains it, and in how many stages.
         """
         self._config = config
         self._flags = flags
         self._total_steps = total_steps
-        self._is_chief = is_chief
-        self._on_loss = on_loss
+        self._worker = worker
 
     def build(self, features: Dict[str, Any], mode: str) -> Any:
         """The `EstimatorSpec` for training or prediction.
@@ -43,21 +42,23 @@ class SquadModel:
           mode: one of `tf.estimator.ModeKeys`.
         """
         training = mode == tf.estimator.ModeKeys.TRAIN
+        # EPL leaves prediction alone: it runs on one device, so the stages mean nothing there.
         encoded = modeling.bert(self._config, features["input_ids"], features["input_mask"],
-                                features["segment_ids"], training)
+                                features["segment_ids"], training, self._worker.stages,
+                                self._worker.on_stage if training else None)
         starts, ends = modeling.span_logits(self._config, encoded.sequence_output)
         if self._flags.init_checkpoint:
             report = checkpoints.initialize_from(self._flags.init_checkpoint,
                                                  tf.trainable_variables())
-            if self._is_chief:
+            if self._worker.is_chief:
                 print(report, flush=True)
         if not training:
             return tf.estimator.EstimatorSpec(
                 mode, predictions={"start_logits": starts, "end_logits": ends})
         loss = 0.5 * (_position_loss(starts, features["start_positions"])
                       + _position_loss(ends, features["end_positions"]))
-        if self._on_loss:
-            self._on_loss(loss)
+        if self._worker.on_loss:
+            self._worker.on_loss(loss)
         return self._train_spec(loss)
 
     def _train_spec(self, loss: Any) -> Any:
@@ -66,7 +67,7 @@ class SquadModel:
             tf.train.get_or_create_global_step(), flags.learning_rate, steps,
             int(steps * flags.warmup_proportion))
         hooks = []
-        if self._is_chief:
+        if self._worker.is_chief:
             hooks.append(ProgressHook(loss, rate, steps, flags.train_batch_size))
         tf.summary.scalar("learning_rate", rate)
         return tf.estimator.EstimatorSpec(
@@ -89,7 +90,9 @@ class _Position(tf.train.SessionRunHook):
 
 
 class TrainingData:
-    """This worker's rows of every step, from the step at which training begins.
+    """This worker's micro-batches of every step, from the step at which training begins.
+
+    Every clone of the model takes the next one, in the order of replicas and their micro-batches.
 
     Attributes:
       position: a hook that training needs to begin at the right row.
@@ -103,8 +106,9 @@ class TrainingData:
         self.position = _Position()
 
     def input_fn(self) -> Any:
-        """A dataset of this worker's batches, without end."""
-        return _dataset(self._rows, self._batches.rows_per_worker, self._length)
+        """A dataset of this worker's micro-batches, without end."""
+        return _dataset(self._rows, self._batches.rows_per_micro_batch, self._length,
+                        _STEPS_AHEAD * self._batches.micro_batches_per_step)
 
     def _rows(self) -> Iterator[Dict[str, Any]]:
         for rows in self._batches.from_step(self.position.first_step):
@@ -117,17 +121,20 @@ def predict_input_fn(windows: Sequence[Window], batch_size: int, length: int) ->
         for first in range(0, len(windows), batch_size):
             yield columns(windows[first:first + batch_size], length)
 
-    return lambda: _dataset(batches, None, length)
+    return lambda: _dataset(batches, None, length, _STEPS_AHEAD)
 
 
 def _dataset(batches: Callable[[], Iterator[Dict[str, Any]]], rows: Optional[int],
-             length: int) -> Any:
-    """A dataset of the arrays that `features.columns` makes, `rows` rows of `length` each."""
+             length: int, ahead: int) -> Any:
+    """A dataset of the arrays that `features.columns` makes, `rows` rows of `length` each.
+
+    Up to `ahead` batches are made before they are asked for.
+    """
     matrix, vector = tf.TensorShape([rows, length]), tf.TensorShape([rows])
     shapes = {"input_ids": matrix, "input_mask": matrix, "segment_ids": matrix,
               "start_positions": vector, "end_positions": vector}
     types = {name: tf.int32 for name in shapes}
-    return tf.data.Dataset.from_generator(batches, types, shapes).prefetch(_READ_AHEAD)
+    return tf.data.Dataset.from_generator(batches, types, shapes).prefetch(ahead)
 
 
 def _position_loss(logits: Any, positions: Any) -> Any:

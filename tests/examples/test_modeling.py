@@ -130,6 +130,35 @@ def test_dropout_is_on_in_training_only():
         assert np.array_equal(one, two) != training
 
 
+def stage_starts(num_layers, num_stages):
+    """For each stage: its number, and the names of the variables that there are before it."""
+    starts = []
+    with tf.Graph().as_default():
+        ids = tf.constant(IDS)
+        modeling.bert(
+            modeling.BertConfig(**dict(SIZES, num_hidden_layers=num_layers)), ids, ids,
+            tf.constant(SEGMENTS), True, num_stages,
+            lambda stage: starts.append((stage, [v.op.name for v in tf.global_variables()])))
+    return starts
+
+
+@pytest.mark.parametrize("num_layers, num_stages", [(2, 1), (2, 2), (4, 2), (6, 3)])
+def test_every_stage_is_announced_before_its_first_layer(num_layers, num_stages):
+    starts = stage_starts(num_layers, num_stages)
+    assert [stage for stage, _ in starts] == list(range(num_stages))
+    for stage, names in starts:
+        layers = range(stage * num_layers // num_stages)
+        built = {name.split("/")[2] for name in names if name.startswith("bert/encoder/")}
+        assert built == {"layer_{}".format(layer) for layer in layers}
+        assert "bert/embeddings/word_embeddings" in names  # part of the first stage
+        assert "bert/pooler/dense/kernel" not in names  # part of the last
+
+
+def test_stages_that_the_layers_cannot_fill():
+    with pytest.raises(UserError, match="num_hidden_layers 3 cannot be divided into 2"):
+        stage_starts(3, 2)
+
+
 def test_too_long_a_sequence():
     with tf.Graph().as_default(), pytest.raises(ValueError, match="8 positions.*at most 7"):
         ids = tf.zeros([1, 8], tf.int32)

@@ -14,19 +14,23 @@ from tests.support.jobs import ROOT, environment_for, launch
 BERT = os.path.join(ROOT, "examples", "bert")
 SAMPLE = os.path.join(BERT, "sample")
 TINY = os.path.join(ROOT, "scripts", "train_bert_tiny_dp.sh")
-BASE = os.path.join(ROOT, "scripts", "train_bert_base_dp.sh")
-SIZES = ["--max_seq_length=52", "--max_query_length=16", "--doc_stride=16"]
+TINY_PIPE = os.path.join(ROOT, "scripts", "train_bert_tiny_pipe.sh")
+BASE = os.path.join(ROOT, "scripts", "train_bert_base_{}.sh")
 
 
 def sample(name):
     return os.path.join(SAMPLE, name)
 
 
+DEFAULTS = ["--vocab_file=" + sample("vocab.txt"),
+            "--bert_config_file=" + sample("bert_config.json"),
+            "--max_seq_length=52", "--max_query_length=16", "--doc_stride=16"]
+
+
 def start(script, *arguments, **changes):
     """Run a script of the example; flags come after the defaults, so that they win."""
-    command = [sys.executable, "-W", "ignore", os.path.join(BERT, script),
-               "--vocab_file=" + sample("vocab.txt"),
-               "--bert_config_file=" + sample("bert_config.json")] + SIZES + list(arguments)
+    command = [sys.executable, "-W", "ignore", os.path.join(BERT, script)]
+    command += DEFAULTS + list(arguments)
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
                           universal_newlines=True, env=environment_for(changes))
 
@@ -70,10 +74,18 @@ def test_two_workers_train_and_the_chief_scores(tmp_path):
     assert not any("ckpt" in name for name in os.listdir(result.path(1, "")))
 
 
+def test_a_pipeline_over_two_devices_trains_and_scores(tmp_path):
+    result = launch(TINY_PIPE, tmp_path / "logs", workers=1, devices=2,
+                    environment={"EPOCHS": "0.05"}).check()
+    assert ("on 1 worker(s) x 1 replica(s) of 2 stage(s), 4 micro-batch(es) of 16 each"
+            in result.of_worker(0))
+    assert '{"exact_match": ' in result.of_worker(0)
+
+
 def test_a_batch_that_two_workers_cannot_share(tmp_path):
     result = launch(TINY, tmp_path / "logs", environment={"BATCH": "7"})
     assert result.code == 1
-    assert "error: train_batch_size 7" in result.output and "workers, 2" in result.output
+    assert "error: --train_batch_size 7" in result.output and "2 worker(s)" in result.output
     assert "Traceback" not in result.output
 
 
@@ -118,53 +130,53 @@ def test_a_bad_question_file_is_named_with_the_question(tmp_path, content, messa
     assert message in said and str(tmp_path / "bad.json") in said
 
 
-def bad_runs(tmp_path):
-    """(script, flags, exit code, what is said) of runs that must end at once."""
-    bad = tmp_path / "bad.json"
-    bad.write_text(WRONG_PLACE)
-    small = tmp_path / "small.txt"
-    small.write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\n")
-    train = ["--do_train", "--train_file=" + sample("train.json")]
-    return {
-        "missing file": ("run_squad_dp.py", ["--do_train", "--train_file=none.json"], 1,
-                         "cannot read 'none.json': No such file or directory"),
-        "answer": ("run_squad_dp.py", ["--do_train", "--train_file=" + str(bad)], 1,
-                   "question 'q9': the answer is 'b'"),
-        "vocabulary": ("run_squad_dp.py", train + ["--vocab_file=" + str(small)], 1,
-                       "has 4 word pieces, but"),
-        "length": ("run_squad_dp.py", train + ["--max_seq_length=999"], 1,
-                   "--max_seq_length 999 exceeds the model's max_position_embeddings 128"),
-        "checkpoint": ("run_squad_dp.py", train + ["--init_checkpoint=none"], 1,
-                       "cannot read the checkpoint 'none'"),
-        "unknown flag": ("run_squad_dp.py", train + ["--learning_rat=1"], 2,
-                         "unrecognized arguments: --learning_rat=1"),
-        "wrong type": ("run_squad_dp.py", train + ["--train_batch_size=0"], 2,
-                       "'0' is not a whole number of at least 1"),
-        "nothing to do": ("run_squad_dp.py", [], 1, "give --do_train, --do_predict or both"),
-        "no file": ("run_squad_dp.py", ["--do_predict"], 1, "--do_predict needs --predict_file"),
-        "no model": ("run_squad_dp.py", ["--do_predict", "--predict_file=" + sample("dev.json")], 1,
-                     "no checkpoint in --output_dir"),
-        "no step": ("run_squad_dp.py", train + ["--num_train_epochs=0.001"], 1, "make no step"),
-        "amp": ("run_squad_dp.py", train + ["--amp=o1"], 1, "'amp.level' = 'o1'"),
-        "gc": ("run_squad_dp.py", train + ["--gc=auto"], 1, "'gradient_checkpoint.type' = 'auto'"),
-        "zero": ("run_squad_dp.py", train + ["--zero=v1"], 1, "'zero.level' = 'v1'"),
-        "micro-batches": ("run_squad_dp.py", train + ["--num_micro_batch=4"], 1,
-                          "'pipeline.num_micro_batch' = 4"),
-        "stages": ("run_squad_dp.py", train + ["--num_pipe_stages=2"], 1, "--num_pipe_stages 2"),
-        "pipeline": ("run_squad_pipe.py", train + ["--num_pipe_stages=2"], 1,
-                     "cannot run pipelines yet"),
-        "plain": ("run_squad.py", train + ["--amp=o1"], 1, "needs run_squad_dp.py"),
-    }
+TRAIN = ["--do_train", "--train_file=" + sample("dev.json")]
+BAD_FLAGS = [
+    ([], "give --do_train, --do_predict or both"),
+    (["--do_predict"], "--do_predict needs --predict_file"),
+    (["--do_predict", "--predict_file=" + sample("dev.json")], "no checkpoint in --output_dir"),
+    (TRAIN + ["--vocab_file=" + sample("dev.json")], "word pieces, but"),
+    (TRAIN + ["--max_seq_length=999"],
+     "--max_seq_length 999 exceeds the model's max_position_embeddings 128"),
+    (TRAIN + ["--init_checkpoint=none"], "cannot read the checkpoint 'none'"),
+    (TRAIN + ["--num_train_epochs=0.01"], "360 sequences in batches of 32 make no step in 0.01"),
+    (TRAIN + ["--num_pipe_stages=2"], "--num_pipe_stages 2 needs run_squad_dp.py or run_squad_pipe"),
+    (TRAIN + ["--amp=o1"], "--amp o1 needs run_squad_dp.py"),
+]
 
 
-@pytest.mark.parametrize("name", ["missing file", "amp", "unknown flag", "pipeline"])
+@pytest.mark.parametrize("flags, message", BAD_FLAGS, ids=[message for _, message in BAD_FLAGS])
+def test_flags_that_cannot_work(tmp_path, flags, message):
+    from examples.bert import run_squad
+    from examples.bert.errors import UserError
+
+    with pytest.raises(UserError) as caught:
+        run_squad.main(DEFAULTS + ["--output_dir=" + str(tmp_path)] + flags)
+    assert message in str(caught.value)
+
+
+FOUR_DEVICES = dict(EPL_NUM_WORKERS="1", EPL_WORKER_INDEX="0", EPL_GPU_PER_WORKER="4",
+                    EPL_DEVICE_TYPE="cpu")
+BAD_RUNS = {
+    "missing file": ("run_squad_dp.py", ["--do_train", "--train_file=none.json"], {}, 1,
+                     "cannot read 'none.json': No such file or directory"),
+    "unknown flag": ("run_squad_dp.py", TRAIN + ["--learning_rat=1"], {}, 2,
+                     "unrecognized arguments: --learning_rat=1"),
+    "refused by EPL": ("run_squad_dp.py", TRAIN + ["--amp=o1"], {}, 1, "'amp.level' = 'o1'"),
+    "stages on too few devices": (
+        "run_squad_pipe.py", TRAIN + ["--num_pipe_stages=2"], {}, 1,
+        "needs a multiple of 2 devices in each worker, and there are 1"),
+    # Without --num_pipe_stages every device of the worker is a stage.
+    "more devices than layers": (
+        "run_squad_pipe.py", TRAIN, FOUR_DEVICES, 1,
+        "num_hidden_layers 2 cannot be divided into 4 equal stages"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BAD_RUNS))
 def test_a_run_that_cannot_work_ends_with_one_error(tmp_path, name):
-    check_bad_run(tmp_path, name)
-
-
-def check_bad_run(tmp_path, name):
-    script, flags, code, message = bad_runs(tmp_path)[name]
-    done = start(script, "--output_dir=" + str(tmp_path / "out"), *flags)
+    script, flags, environment, code, message = BAD_RUNS[name]
+    done = start(script, "--output_dir=" + str(tmp_path / "out"), *flags, **environment)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -172,10 +184,11 @@ def check_bad_run(tmp_path, name):
         assert [line for line in done.stderr.splitlines() if line.startswith("error: ")]
 
 
-def test_the_base_script_says_how_to_get_what_is_missing(tmp_path):
+@pytest.mark.parametrize("way", ["dp", "pipe"])
+def test_the_base_scripts_say_how_to_get_what_is_missing(tmp_path, way):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train-v1.1.json").write_text("{}")
-    done = subprocess.run(["bash", BASE], cwd=str(tmp_path), stdout=subprocess.PIPE,
+    done = subprocess.run(["bash", BASE.format(way)], cwd=str(tmp_path), stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True, env=environment_for())
     assert done.returncode == 2 and done.stdout == ""
     assert "uncased_L-12_H-768_A-12/vocab.txt" in done.stderr

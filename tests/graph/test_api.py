@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.runtime import threads
+from epl.runtime import settings
 
 tf.disable_v2_behavior()
 
@@ -80,11 +80,11 @@ def test_split_says_that_it_is_not_available():
         epl.split(2)
 
 
-def test_several_stages_are_refused_when_gradients_are_asked_for():
+def test_more_stages_than_devices_are_refused_when_gradients_are_asked_for():
     epl.set_default_strategy(epl.replicate(1, name="one"))
     weight = tf.get_variable("w", [])
     epl.set_default_strategy(epl.replicate(1, name="two"))
-    with pytest.raises(NotImplementedError, match="one, two"):
+    with pytest.raises(epl.ConfigError, match="--gpu_per_worker 2"):
         tf.gradients(weight ** 2, [weight])
 
 
@@ -123,9 +123,9 @@ def test_collections():
 
 
 def test_one_worker_keeps_the_users_session_configuration():
-    assert threads.session_config(None, epl.Env.get()) is None
+    assert settings.session_config(None, epl.Env.get()) is None
     mine = tf.ConfigProto(intra_op_parallelism_threads=3)
-    assert threads.session_config(mine, epl.Env.get()) is mine
+    assert settings.session_config(mine, epl.Env.get()) is mine
 
 
 def test_workers_on_one_machine_share_its_cores(monkeypatch):
@@ -135,17 +135,17 @@ def test_workers_on_one_machine_share_its_cores(monkeypatch):
     env = epl.env.Env()
     env.reset(epl.Config(), epl.Cluster())
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    assert threads.session_config(None, env).intra_op_parallelism_threads == 4
+    assert settings.session_config(None, env).intra_op_parallelism_threads == 4
     mine = tf.ConfigProto(intra_op_parallelism_threads=3, allow_soft_placement=True)
-    found = threads.session_config(mine, env)
+    found = settings.session_config(mine, env)
     assert found.intra_op_parallelism_threads == 3 and found.allow_soft_placement
     assert found.inter_op_parallelism_threads == 4
     assert mine.inter_op_parallelism_threads == 0  # the caller's object is not changed
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert threads.session_config(mine, env) is mine
+    assert settings.session_config(mine, env) is mine
 
 
 def test_visible_devices_reach_the_session():
     epl.init(epl.Config({"cluster.run_visible_devices": "1,2"}))
-    found = threads.session_config(None, epl.Env.get())
+    found = settings.session_config(None, epl.Env.get())
     assert found.gpu_options.visible_device_list == "1,2"

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import epl
+from epl import compat
 from epl.errors import RewriteError
-from epl.ir.graph_state import Collective, GradientGroup, GraphState, state_of
-from epl.rewrite.seeds import vary_seeds
-from epl.rewrite.verify import verify_group
+from epl.ir.graph_state import Collective, Gradient, GradientGroup, state_of
+from epl.plan.parallel_plan import make_plan
+from epl.rewrite.rewriter import rewrite
+from epl.rewrite.seeds import check_seeds, vary_seeds
+from epl.rewrite.verify import verify_group, verify_names
 from epl.rewrite.walk import ancestors
 from epl.runtime.runs import describe
 
@@ -75,7 +79,7 @@ def test_a_seed_inside_a_function_is_refused_by_name():
     finally:
         tf.disable_control_flow_v2()
     with pytest.raises(NotImplementedError, match="RandomUniform"):
-        vary_seeds([value], 1, set())
+        check_seeds([value])
 
 
 @pytest.mark.parametrize("resource", [False, True])
@@ -96,48 +100,91 @@ def test_runs_that_write_variables_are_told_from_those_that_read(fresh_graph, re
         assert run.step == ""
 
 
-def test_a_run_that_reaches_a_collective_is_a_step(fresh_graph):
-    collective = tf.identity(tf.constant(1.0))
-    after, beside = collective + 1.0, tf.constant(2.0)
-    group = GradientGroup("epl/gradients_0")
-    group.collectives.append(Collective(collective.op, "all_reduce", "name", "float32", "[]"))
-    state_of(fresh_graph).groups.append(group)
-    assert "name" in describe(fresh_graph, [after.op]).step
-    assert describe(fresh_graph, [beside.op]).step == ""
+@pytest.fixture
+def rewritten(monkeypatch):
+    """A group of gradients of 2 stages x 2 replicas x 2 micro-batches, and what belongs to it."""
+    for name, value in {"EPL_NUM_WORKERS": "1", "EPL_WORKER_INDEX": "0", "EPL_GPU_PER_WORKER": "4",
+                        "EPL_DEVICE_TYPE": "cpu"}.items():
+        monkeypatch.setenv(name, value)
+    epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 3])
+        with epl.replicate(1):
+            hidden = tf.layers.dense(x, 4)
+        with epl.replicate(1):
+            loss = tf.reduce_mean(tf.layers.dense(hidden, 1) ** 2)
+        tf.gradients(loss, tf.trainable_variables())
+        rewrite(graph)
+        state = state_of(graph)
+        yield state.groups[0], epl.Env.get().plan_for(graph), state.devices
+    monkeypatch.undo()
+    epl.init()
+
+
+def test_a_run_that_needs_a_gradient_is_a_step(rewritten):
+    group = rewritten[0]
+    graph, returned = group.ys[0].graph, group.gradients[0].returned
+    after, beside = returned + 1.0, tf.constant(2.0)
+    assert group.name in describe(graph, [after.op]).step
+    assert describe(graph, [beside.op]).step == ""
+    assert describe(graph, [group.ys[0].op]).step == ""
     with tf.control_dependencies([after]):
-        assert "name" in describe(fresh_graph, [tf.no_op()]).step
+        assert group.name in describe(graph, [tf.no_op()]).step
 
 
-def group_of(*pairs):
-    group = GradientGroup("epl/gradients_0")
-    for number, (raw, reduced) in enumerate(pairs):
-        group.collectives.append(
-            Collective(reduced.op, "all_reduce", "name_{}".format(number), "float32", "[]"))
-        group.replaced.append((raw, reduced))
-    state = GraphState()
-    state.groups.append(group)
-    return state, group
+def test_verify_passes_a_sound_group(rewritten):
+    verify_group(*rewritten)
 
 
-def test_verify_passes_a_sound_group():
-    raw = tf.constant(1.0)
-    state, group = group_of((raw, tf.identity(raw)))
-    verify_group(state, group, [raw])
+def test_verify_finds_a_clone_whose_gradient_is_forgotten(rewritten):
+    gradient = rewritten[0].gradients[0]
+    compat.replace_input(gradient.returned.op, gradient.returned.op.inputs[0], gradient.raw)
+    with pytest.raises(RewriteError, match="without that of"):
+        verify_group(*rewritten)
+
+
+def test_verify_finds_a_clone_that_reads_from_another(rewritten):
+    group = rewritten[0]
+    first, other = group.clones.clones[1:3]
+    copy = group.clones.tensor(group.ys[0], first).op
+    wrong = group.clones.tensor(group.ys[0].op.inputs[0], other)
+    compat.replace_input(copy, copy.inputs[0], wrong)
+    with pytest.raises(RewriteError, match="reads .* instead of"):
+        verify_group(*rewritten)
+
+
+def test_verify_finds_a_missing_edge_of_the_schedule(rewritten):
+    edge = rewritten[0].edges[-1]
+    compat.remove_control_inputs(edge.after, [edge.barrier])
+    with pytest.raises(RewriteError, match="does not wait"):
+        verify_group(*rewritten)
+
+
+def test_verify_finds_an_operation_on_the_wrong_device(rewritten):
+    group = rewritten[0]
+    copy = group.clones.tensor(group.ys[0], group.clones.clones[1]).op
+    copy._set_device("/device:CPU:0")
+    with pytest.raises(RewriteError, match="is on '/device:CPU:0'"):
+        verify_group(*rewritten)
+
+
+def test_verify_finds_two_collectives_of_one_name(fresh_graph):
+    collective = Collective(tf.no_op(), "all_reduce", "name_0", "float32", "[]")
+    state = state_of(fresh_graph)
+    state.statistics = [collective, collective]
+    with pytest.raises(RewriteError, match="name_0"):
+        verify_names(state)
+
+
+def two_workers():
+    return make_plan([("", 1)], 2, 1)
 
 
 def test_verify_finds_an_unreduced_gradient():
-    raw, forgotten = tf.constant(1.0), tf.constant(2.0, name="forgotten")
-    state, group = group_of((raw, tf.identity(raw)))
+    forgotten = tf.constant(2.0, name="forgotten")
+    group = GradientGroup("epl/gradients_0", [], [Gradient(None, forgotten, forgotten)])
     with pytest.raises(RewriteError, match="forgotten"):
-        verify_group(state, group, [raw, forgotten])
-
-
-def test_verify_finds_two_collectives_of_one_name():
-    raw = tf.constant(1.0)
-    state, group = group_of((raw, tf.identity(raw)))
-    group.collectives.append(group.collectives[0])
-    with pytest.raises(RewriteError, match="name_0"):
-        verify_group(state, group, [raw])
+        verify_group(group, two_workers(), None)
 
 
 def test_verify_finds_a_collective_in_a_branch():
@@ -145,6 +192,7 @@ def test_verify_finds_a_collective_in_a_branch():
     inside = []
     tf.cond(tf.placeholder_with_default(True, []),
             lambda: inside.append(tf.identity(raw)) or inside[0], lambda: raw)
-    state, group = group_of((raw, inside[0]))
+    group = GradientGroup("epl/gradients_0", [], [])
+    group.collectives.append(Collective(inside[0].op, "all_reduce", "name", "float32", "[]"))
     with pytest.raises(RewriteError, match="control flow"):
-        verify_group(state, group, [raw])
+        verify_group(group, two_workers(), None)

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from epl.env import Env
+from epl.errors import ConfigError
 
 _USER_SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
@@ -17,12 +18,28 @@ def core_share(local_workers: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // local_workers)
 
 
+def _add_virtual_devices(config: Any, env: Env) -> None:
+    """Without GPUs, the worker's devices are CPU devices of the session."""
+    needed = env.cluster.gpu_num_per_worker
+    if env.cluster.device_type != "cpu" or needed == 1:
+        return
+    given = config.device_count.get("CPU", needed)
+    if given < needed:
+        raise ConfigError(
+            "the session's ConfigProto has device_count['CPU'] = {}, but this worker has {} "
+            "devices (epl-launch --gpu_per_worker): leave it out".format(given, needed))
+    config.device_count["CPU"] = given
+
+
 def session_config(config: Any, env: Env) -> Any:
     """The user's session configuration completed with what the cluster asks for.
 
     Args:
       config: a `tf.ConfigProto` or None; it is not changed.
       env: the environment in force.
+
+    Raises:
+      ConfigError: `config` asks for fewer CPU devices than the worker has.
 
     Returns:
       `config` itself if there is nothing to add, else a copy. What the user has set stays.
@@ -32,6 +49,7 @@ def session_config(config: Any, env: Env) -> Any:
     result = tf.ConfigProto()
     if config is not None:
         result.CopyFrom(config)
+    _add_virtual_devices(result, env)
     visible = env.config.cluster.run_visible_devices
     if visible and not result.gpu_options.visible_device_list:
         result.gpu_options.visible_device_list = visible

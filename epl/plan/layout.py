@@ -1,0 +1,123 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which replica's stage sits on which devices.
+
+    2 workers x 4 devices, 2 stages of 1 device each      w0: 0 1 2 3    w1: 0 1 2 3
+    replica                                                   0 0 1 1        2 2 3 3
+    stage                                                     0 1 0 1        0 1 0 1
+
+The devices stand in one line; every replica takes the next ones and deals them to its stages.
+"""
+
+from typing import List, NamedTuple, Sequence, Tuple
+
+from epl.errors import ConfigError
+
+
+class Device(NamedTuple):
+    """An accelerator, or a virtual CPU device.
+
+    Attributes:
+      worker: rank of the process that owns it.
+      index: its 0-based number among the devices of that worker.
+    """
+
+    worker: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, as meant
+
+
+class Placement(NamedTuple):
+    """One stage of one model replica on its devices.
+
+    Attributes:
+      replica: 0-based.
+      stage: 0-based.
+      devices: as many as the stage asked for.
+    """
+
+    replica: int
+    stage: int
+    devices: Tuple[Device, ...]
+
+
+def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: int,
+            prefer_intra_node: bool = True) -> Tuple[Placement, ...]:
+    """Deal all devices to model replicas.
+
+    Args:
+      device_counts: devices that each stage of a replica asks for.
+      num_workers: processes in the job.
+      devices_per_worker: devices of each.
+      prefer_intra_node: the line of devices goes worker by worker; else through the first devices
+        of all workers, then through the second ones.
+
+    Returns:
+      Every stage of every replica, in that order.
+
+    Raises:
+      ConfigError: too few devices for a replica, or some left over.
+      NotImplementedError: a replica with devices on several workers.
+    """
+    _check_total(device_counts, num_workers, devices_per_worker)
+    line = _in_line(num_workers, devices_per_worker, prefer_intra_node)
+    size = sum(device_counts)
+    placements: List[Placement] = []
+    for replica in range(len(line) // size):
+        own = line[replica * size:(replica + 1) * size]
+        workers = sorted({device.worker for device in own})
+        if len(workers) > 1:
+            raise NotImplementedError(_spanning(
+                replica, workers, device_counts, num_workers, devices_per_worker,
+                prefer_intra_node))
+        for stage, count in enumerate(device_counts):
+            placements.append(Placement(replica, stage, tuple(own[:count])))
+            own = own[count:]
+    return tuple(placements)
+
+
+def _in_line(num_workers: int, devices_per_worker: int, prefer_intra_node: bool) -> List[Device]:
+    if prefer_intra_node:
+        return [Device(w, i) for w in range(num_workers) for i in range(devices_per_worker)]
+    return [Device(w, i) for i in range(devices_per_worker) for w in range(num_workers)]
+
+
+def _check_total(device_counts: Sequence[int], num_workers: int, devices_per_worker: int) -> None:
+    total, size = num_workers * devices_per_worker, sum(device_counts)
+    there = "{} device(s) ({} worker(s) x {})".format(total, num_workers, devices_per_worker)
+    needed = "{}-stage replicas of {} device(s) each".format(len(device_counts), size)
+    if total < size:
+        raise ConfigError(
+            "{} for {}: a replica needs {} more; use epl-launch {}, or ask for fewer devices in "
+            "epl.replicate(device_count)".format(
+                there, needed, size - total, _flags(1, size)))
+    if total % size:
+        raise ConfigError(
+            "{} for {}: {} would be left over; use a multiple of {}, for example epl-launch {}"
+            .format(there, needed, total % size, size, _fitting(size, num_workers, total)))
+
+
+def _spanning(replica: int, workers: Sequence[int], device_counts: Sequence[int],
+              num_workers: int, devices_per_worker: int, prefer_intra_node: bool) -> str:
+    size = sum(device_counts)
+    cures = []
+    if not prefer_intra_node:
+        cures.append("cluster.device_place_prefer_intra_node = True")
+    if devices_per_worker % size:
+        total = num_workers * devices_per_worker
+        cures.append("epl-launch {}".format(_fitting(size, num_workers, total)))
+    return ("{} worker(s) x {} device(s) for {}-stage replicas of {} device(s) each: replica {} "
+            "would lie on workers {}, and a replica on several workers is not available yet in "
+            "this version of EPL; use {}".format(
+                num_workers, devices_per_worker, len(device_counts), size, replica,
+                " and ".join(str(w) for w in workers), " with ".join(cures)))
+
+
+def _fitting(size: int, num_workers: int, total: int) -> str:
+    """Flags for as many replicas of `size` devices as `total` devices hold, none spanning."""
+    replicas = total // size
+    workers = num_workers if replicas % num_workers == 0 else replicas
+    return _flags(workers, replicas // workers * size)
+
+
+def _flags(num_workers: int, devices_per_worker: int) -> str:
+    return "--num_workers {} --gpu_per_worker {}".format(num_workers, devices_per_worker)

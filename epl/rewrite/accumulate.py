@@ -1,0 +1,71 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `accumulate`: a gradient of every clone becomes one gradient of this worker.
+
+    replica 0   g(0) + g(1) + g(2) ...      on the replica's device, each added as it comes
+    replica 1   g(0) + g(1) + g(2) ...
+                     sum, x 1 / clones      where the variable lives
+
+The order of additions is fixed, so two runs give the same bits. Rows of sparse gradients are joined
+in the order of clones: those of one device with the whole batch, in their order.
+"""
+
+from typing import Any, Dict, List
+
+import tensorflow.compat.v1 as tf
+
+from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite.clones import Copies
+
+
+def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> Any:
+    """Sum or average a gradient over the clones of this worker.
+
+    Args:
+      gradient: a raw gradient of the script, dense or `tf.IndexedSlices`.
+      copies: the clones.
+      plan: says "mean" or "sum".
+      home: device of the result; "" for TensorFlow's choice.
+
+    Returns:
+      A gradient of the same kind, dtype and static shape.
+    """
+    if len(copies.clones) == 1:
+        return gradient
+    factor = scale(plan, len(copies.clones))
+    if isinstance(gradient, tf.IndexedSlices):
+        with tf.device(home or None):
+            values = tf.concat([copies.tensor(gradient.values, c) for c in copies.clones], 0)
+            indices = tf.concat([copies.tensor(gradient.indices, c) for c in copies.clones], 0)
+            return tf.IndexedSlices(_scaled(values, factor), indices, gradient.dense_shape)
+    replicas: Dict[int, Any] = {}
+    for clone in copies.clones:
+        value = copies.tensor(gradient, clone)
+        if clone.replica not in replicas:
+            replicas[clone.replica] = value
+        else:
+            with tf.device(replicas[clone.replica].device or None):
+                replicas[clone.replica] = tf.add(replicas[clone.replica], value)
+    with tf.device(home or None):
+        result = _scaled(_sum(list(replicas.values())), factor)
+    result.set_shape(gradient.shape)
+    return result
+
+
+def scale(plan: ParallelPlan, num_clones: int) -> float:
+    """The factor behind a sum over clones.
+
+    The slices of a micro-batch are always averaged: its loss is a mean over its rows.
+    """
+    return 1.0 / (num_clones if plan.reduce_method == "mean" else plan.num_slices)
+
+
+def _sum(values: List[Any]) -> Any:
+    total = values[0]
+    for value in values[1:]:
+        total = tf.add(total, value)
+    return total
+
+
+def _scaled(tensor: Any, factor: float) -> Any:
+    return tensor if factor == 1.0 else tensor * tf.cast(factor, tensor.dtype)

@@ -1,0 +1,260 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which operations a training step consists of, and what each is to it.
+
+    shared            the same for every clone: variables and their reads, constants, tables
+    sources           bring a batch in: fed placeholders, iterators, queues
+    per batch         depend on a batch (or draw, or keep state for the step): one copy per clone
+    updates           write variables from a batch: run once, with values averaged over the clones
+
+Every operation has a stage; those per batch that the loss or its gradients need have a phase too.
+A stage and a phase make a cell of the pipeline: what a device runs at a time.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
+
+from epl import compat
+from epl.plan.schedule import BACKWARD, FORWARD
+from epl.rewrite import kinds, loops
+from epl.rewrite.functions import Library
+from epl.rewrite.walk import ancestors
+
+_SWITCHES = frozenset(["Switch", "RefSwitch"])
+_MERGES = frozenset(["Merge", "RefMerge"])
+
+
+class Anatomy(NamedTuple):
+    """The operations behind a set of tensors.
+
+    Attributes:
+      ops: all of them, in the order of creation.
+      sources: those that bring a batch in, in the order of creation.
+      per_batch: those that every clone needs a copy of, sources left out.
+      updates: those that write a variable from a batch, in the order of creation.
+      late: the updates, and what is to happen after them.
+      phase: FORWARD or BACKWARD, of operations per batch that the gradients need.
+      stage: of every operation.
+      loop: frame name of the outermost v1 loop, of operations inside one.
+      conditional: those in a branch of a v1 `tf.cond`, or of its gradient: they may never run.
+      following: for every operation those that depend on it directly.
+    """
+
+    ops: List[Any]
+    sources: List[Any]
+    per_batch: Set[Any]
+    updates: List[Any]
+    late: Set[Any]
+    phase: Dict[Any, str]
+    stage: Dict[Any, int]
+    loop: Dict[Any, str]
+    conditional: Set[Any]
+    following: Dict[Any, List[Any]]
+
+
+class Script(NamedTuple):
+    """What is known of how the script built its graph.
+
+    Attributes:
+      stage_of_id: the stage in whose interval an operation was created.
+      is_gradient_id: True for operations that TensorFlow created for gradients.
+      slices: operations that cut a source's batch (see `rewrite.sources`).
+      added: what the rewrite put into the graph and the script's operations depend on.
+    """
+
+    stage_of_id: Callable[[int], int]
+    is_gradient_id: Callable[[int], bool]
+    slices: Set[Any]
+    added: Set[Any]
+
+    def behind(self, tensors: Iterable[Any]) -> Set[Any]:
+        """The script's operations that `tensors` are computed by."""
+        return ancestors((t.op for t in tensors), self.slices | self.added)
+
+
+def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
+            script: Script) -> Anatomy:
+    """Find out what each operation behind a training step is.
+
+    Args:
+      ys: tensors that are differentiated.
+      gradients: tensors of the raw gradients.
+      others: further tensors whose value is wanted from every clone.
+      script: how the graph was built.
+
+    Raises:
+      NotImplementedError: something that cannot be divided into clones or stages; it names the
+        operation.
+    """
+    ys, gradients, others = list(ys), list(gradients), list(others)
+    ops = sorted(script.behind(ys + gradients + others), key=lambda op: op._id)
+    following = loops.successors(ops)
+    loop = loops.outermost_loops(following)
+    in_loop = loops.members(loop)
+    reached, updates = _reached(ops, following, loop, in_loop, script)
+    sources = [op for op in ops if op in reached and _is_source(op, reached, loop, script)]
+    per_batch = reached.difference(sources)
+    late = _late(updates, reached, following)
+    forward = script.behind(ys)
+    in_forward_loops = [t for name in {loop[op] for op in forward if op in loop}
+                        for op in in_loop[name] for t in op.outputs]
+    forward = forward | script.behind(in_forward_loops)
+    backward = script.behind(gradients)
+    phase = {op: FORWARD if op in forward else BACKWARD for op in per_batch
+             if op in forward or op in backward}
+    stage = _Stages(ops, forward, following, loop, in_loop, script).found
+    return Anatomy(ops, sources, per_batch, updates, late, phase, stage, loop,
+                   _conditional(ops, loop), following)
+
+
+def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, str],
+             in_loop: Dict[str, List[Any]], script: Script) -> Any:
+    """(operations that differ between clones, updates among what they reach)."""
+    reached: Set[Any] = set()
+    updates: Set[Any] = set()
+    library = Library(ops[0].graph) if ops else None
+    pending = [op for op in ops if kinds.starts_batch(op) or op in script.slices]
+    while pending:
+        op = pending.pop()
+        if op in reached or op in updates:
+            continue
+        if kinds.written_variable(op) is not None:
+            if op in loop:
+                raise NotImplementedError(
+                    "operation '{}' writes a variable inside tf.while_loop from the batch: with "
+                    "several micro-batches or replicas the order of writes would be undefined; "
+                    "write it outside of the loop".format(op.name))
+            updates.add(op)
+            continue
+        assert library is not None
+        _check_functions(op, library)
+        reached.add(op)
+        pending.extend(following[op])
+        if op in loop:  # a loop is copied as a whole
+            pending.extend(in_loop[loop[op]])
+    return reached, sorted(updates, key=lambda op: op._id)
+
+
+def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]]) -> Set[Any]:
+    """The updates and what needs them: groups, reads of what they wrote.
+
+    An update happens once, after all clones have said what to write. So no clone may need it.
+    Where an operation merely waits for one (gradients built under `tf.control_dependencies`), what
+    the script gets is made to wait instead.
+
+    Raises:
+      NotImplementedError: a clone needs the value of a variable after an update.
+    """
+    late: Set[Any] = set()
+    pending = list(updates)
+    while pending:
+        op = pending.pop()
+        if op in late:
+            continue
+        late.add(op)
+        for user in following[op]:
+            needs = any(t.op is op or kinds.is_handle(t) for t in user.inputs)
+            if needs and user in reached:
+                raise NotImplementedError(
+                    "operation '{}', which the loss or a gradient needs, uses a variable after "
+                    "'{}' has written it from the batch: with several micro-batches or replicas "
+                    "there is no such value before all of them have run; use the variable's "
+                    "value before the update".format(user.name, op.name))
+            if needs or not user.outputs:
+                pending.append(user)
+    return late
+
+
+def _check_functions(op: Any, library: Library) -> None:
+    if not any(kinds.is_handle(t) for t in op.inputs):
+        return
+    node = library.writing_node(op)
+    if node is not None:
+        raise NotImplementedError(
+            "operation '{}' writes a variable inside a function ('{}', {}): with several "
+            "micro-batches or replicas the order of writes would be undefined; write it outside, "
+            "as an entry of tf.GraphKeys.UPDATE_OPS".format(op.name, node.name, node.op))
+
+
+def _conditional(ops: List[Any], loop: Dict[Any, str]) -> Set[Any]:
+    """The operations behind a Switch that no Merge has closed yet; those of loops do not count."""
+    depth: Dict[Any, int] = {}
+    for op in ops:
+        before = [t.op for t in op.inputs] + list(op.control_inputs)
+        depth[op] = max([depth.get(b, 0) + (b.type in _SWITCHES and b not in loop)
+                         for b in before] or [0])
+        if op.type in _MERGES and op not in loop:
+            depth[op] = max(0, depth[op] - 1)
+    return {op for op, number in depth.items() if number > 0}
+
+
+def _is_source(op: Any, reached: Set[Any], loop: Dict[Any, str], script: Script) -> bool:
+    if op in script.slices:
+        return True
+    if op in loop or op.type in kinds.STEP_SCOPED or kinds.is_random(op):
+        return False
+    behind = [t.op for t in op.inputs] + list(op.control_inputs)
+    return kinds.starts_batch(op) and not any(b in reached for b in behind)
+
+
+class _Stages:
+    """The stage of every operation.
+
+    A forward operation belongs to the stage in whose interval it was created, a backward one to
+    that of the forward operation it is the gradient of: TensorFlow colocates it with that. Where
+    it names none (or a variable), the stage follows from what the operation takes. A loop is in one
+    stage as a whole.
+    """
+
+    def __init__(self, ops: List[Any], forward: Set[Any], following: Dict[Any, List[Any]],
+                 loop: Dict[Any, str], in_loop: Dict[str, List[Any]], script: Script):
+        self.found: Dict[Any, int] = {}
+        self._script = script
+        self._loop = loop
+        self._stage_of_loop = {name: self._of_loop(name, members, forward)
+                               for name, members in in_loop.items()}
+        self._last = max([script.stage_of_id(op._id) for op in ops
+                          if not script.is_gradient_id(op._id)] or [0])
+        for op in ops:
+            self.found[op] = self._of(op)
+        for op in reversed(ops):  # state for a loop, made while its gradient was built
+            if op.type in kinds.STEP_SCOPED or (op in forward and script.is_gradient_id(op._id)):
+                users = [self.found[user] for user in following[op] if user in forward]
+                if users and op not in loop:
+                    self.found[op] = min(users)
+
+    def _of(self, op: Any) -> int:
+        stage = self._stage_of_loop.get(self._loop.get(op, ""))
+        if stage is not None:
+            return stage
+        if not self._script.is_gradient_id(op._id):
+            return self._script.stage_of_id(op._id)
+        stage = self._of_forward_op(op)
+        if stage is not None:
+            return stage
+        behind = [t.op for t in op.inputs] + list(op.control_inputs)
+        known = [(b, self.found[b]) for b in behind if b in self.found]
+        backward = [s for b, s in known if self._script.is_gradient_id(b._id)]
+        return min(backward) if backward else max([s for _, s in known] or [self._last])
+
+    def _of_forward_op(self, op: Any) -> Optional[int]:
+        """The stage of the forward operation that a backward one is colocated with."""
+        for target in compat.colocated_with(op):
+            if target is not op and not kinds.is_variable(target):
+                if target in self.found:
+                    return self.found[target]
+                if not self._script.is_gradient_id(target._id):
+                    return self._script.stage_of_id(target._id)
+        return None
+
+    def _of_loop(self, name: str, members: List[Any], forward: Set[Any]) -> Optional[int]:
+        built = [op for op in members if not self._script.is_gradient_id(op._id)]
+        stages = sorted({self._script.stage_of_id(op._id) for op in built})
+        if len(stages) > 1:
+            raise NotImplementedError(
+                "the tf.while_loop of operation '{}' lies in stages {} and {}: a loop cannot be "
+                "cut; begin the next stage before or after it".format(
+                    built[0].name, stages[0], stages[-1]))
+        if stages:
+            return stages[0]
+        of_forward = [s for s in map(self._of_forward_op, members) if s is not None]
+        return min(of_forward) if of_forward else None

@@ -1,0 +1,169 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `clones`: copy what depends on a batch, once per further micro-batch, replica and slice.
+
+    the script's operations            = clone (replica 0, micro-batch 0, slice 0)
+    <scope>/replica_0/micro_batch_1/*  = clone (0, 1, 0)
+    ...
+
+A clone is one import of one `GraphDef`: forward and backward together, with what is shared mapped
+to the script's own tensors, and data to the clone's own source.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Set, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.rewrite import kinds, loops
+from epl.rewrite.seeds import mixed_seed
+
+
+class CloneId(NamedTuple):
+    """Which part of a worker's share of the global batch a clone works on (all 0-based).
+
+    Attributes:
+      replica: model replica, counted over all workers.
+      micro_batch: micro-batch of the replica.
+      slice: part of the micro-batch, where stages have several devices.
+    """
+
+    replica: int
+    micro_batch: int
+    slice: int
+
+    def describe(self, num_slices: int) -> str:
+        text = "replica_{}/micro_batch_{}".format(self.replica, self.micro_batch)
+        return "{}/slice_{}".format(text, self.slice) if num_slices > 1 else text
+
+
+class Copies:
+    """Copies of operations of the script's graph, one set per clone.
+
+    The first clone is the script's own operations.
+    """
+
+    def __init__(self, graph: Any, scope: str, clones: List[CloneId], first_seed: int,
+                 behind: Callable[[Any, CloneId], Any] = lambda tensor, clone: tensor):
+        """Prepare a place for copies.
+
+        Args:
+          graph: the script's graph.
+          scope: absolute name scope of the copies.
+          clones: the clones of this worker, in order; the first needs no copies.
+          first_seed: number of the first clone among those of all workers.
+          behind: `(tensor, clone)` -> what stands in a clone for a tensor that is not copied here.
+        """
+        num_slices = 1 + max(clone.slice for clone in clones)
+        self._graph = graph
+        self._scope = scope
+        self._names = {clone: clone.describe(num_slices) for clone in clones}
+        self._numbers = {clone: first_seed + n for n, clone in enumerate(clones)}
+        self._copied: Dict[CloneId, Set[Any]] = {clone: set() for clone in clones}
+        self._behind = behind
+        self.clones = clones
+
+    def has(self, op: Any) -> bool:
+        """True if `op` is copied, for one clone at least."""
+        return any(op in copied for copied in self._copied.values())
+
+    def op(self, op: Any, clone: CloneId) -> Any:
+        """What stands for `op` in `clone`: its copy, or `op` itself if it is shared."""
+        if op not in self._copied[clone]:
+            return op
+        return self._graph.get_operation_by_name("/".join(
+            [self._scope, self._names[clone], op.name]))
+
+    def tensor(self, tensor: Any, clone: CloneId) -> Any:
+        """What stands for `tensor` in `clone`."""
+        if tensor.op not in self._copied[clone]:
+            return self._behind(tensor, clone)
+        return self.op(tensor.op, clone).outputs[tensor.value_index]
+
+    def add(self, ops: Iterable[Any], clones: Iterable[CloneId],
+            device: Callable[[Any, CloneId], str], dropped: Iterable[Any] = ()) -> None:
+        """Copy operations for some clones.
+
+        Args:
+          ops: operations to copy; those that are copied already are left out.
+          clones: for which clones; the first clone is left out.
+          device: `(op, clone)` -> device of the copy.
+          dropped: operations that copies do not wait for.
+        """
+        new = sorted((op for op in ops if not self.has(op)), key=lambda op: op._id)
+        if not new:
+            return
+        template = _Template(new, set(dropped))
+        for clone in clones:
+            if clone != self.clones[0]:
+                self._copy(template, clone, device)
+
+    def _copy(self, template: "_Template", clone: CloneId, device: Any) -> None:
+        name = self._names[clone]
+        definition = template.definition(
+            lambda op: device(op, clone), "/".join([self._scope, name]) + "/", self._numbers[clone])
+        feeds = {key: self.tensor(tensor, clone)
+                 for key, tensor in template.inputs.items()}
+        with compat.inserted(self._graph, self._scope):
+            tf.import_graph_def(definition, input_map=feeds,
+                                name="/".join([self._scope, name]) + "/")
+        self._copied[clone].update(template.ops)
+        for op, waits_for in template.controls:
+            self.op(op, clone)._add_control_inputs([self.op(c, clone) for c in waits_for])
+
+
+class _Template:
+    """A set of operations as a `GraphDef` that is adapted to one clone after the other."""
+
+    def __init__(self, ops: List[Any], dropped: Set[Any]):
+        self.ops = ops
+        self.inputs: Dict[str, Any] = {}
+        self.controls: List[Tuple[Any, List[Any]]] = []
+        self._definition = tf.GraphDef()
+        self._definition.versions.CopyFrom(ops[0].graph.graph_def_versions)
+        self._loops: List[Tuple[int, str]] = []
+        self._seeds: List[Tuple[int, Tuple[int, int]]] = []
+        members = set(ops)
+        for number, op in enumerate(ops):
+            self._add(number, op, members, dropped)
+
+    def _add(self, number: int, op: Any, members: Set[Any], dropped: Set[Any]) -> None:
+        node = self._definition.node.add()
+        node.CopyFrom(op.node_def)
+        node.attr.pop("_class", None)  # names the original; the device says where the copy belongs
+        del node.input[:]
+        for tensor in op.inputs:
+            key = tensor.name if tensor.value_index else tensor.op.name
+            node.input.append(key)
+            if tensor.op not in members:
+                self.inputs[key] = tensor
+        outside = []
+        for source in op.control_inputs:
+            if source in members:
+                node.input.append("^" + source.name)
+            elif source not in dropped:
+                outside.append(source)
+        if outside:
+            self.controls.append((op, outside))
+        if loops.is_enter(op):
+            self._loops.append((number, node.attr["frame_name"].s.decode()))
+        drawn = kinds.seeds(op.node_def, op.op_def) if kinds.is_random(op) else None
+        if drawn is not None and any(drawn):
+            self._seeds.append((number, drawn))
+
+    def definition(self, device: Callable[[Any], str], prefix: str, seed_number: int) -> Any:
+        """The `GraphDef` for one clone.
+
+        Args:
+          device: device of each copy.
+          prefix: put before the frame names of loops, which must differ between clones.
+          seed_number: number of the clone among those of all workers.
+        """
+        nodes = self._definition.node
+        for node, op in zip(nodes, self.ops):
+            node.device = device(op)
+        for number, frame in self._loops:
+            nodes[number].attr["frame_name"].s = (prefix + frame).encode()
+        for number, drawn in self._seeds:
+            nodes[number].attr["seed2"].i = mixed_seed(drawn, seed_number)
+        return self._definition

@@ -1,0 +1,63 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which operations lie in which v1 `tf.while_loop`.
+
+    Enter --> Merge --> Switch --> ... --> NextIteration     (one frame, named by its Enters)
+                           +-----> Exit -->                  (outside again)
+
+A frame is entered by `Enter` alone and left by `Exit` alone, so every way through the graph to an
+operation passes the same ones, and one walk finds the frame of each.
+"""
+
+from typing import Any, Dict, Iterable, List, Set, Tuple
+
+_ENTERS = frozenset(["Enter", "RefEnter"])
+_EXITS = frozenset(["Exit", "RefExit"])
+
+
+def is_enter(op: Any) -> bool:
+    """True for an operation that brings a value into a loop."""
+    return op.type in _ENTERS
+
+
+def is_exit(op: Any) -> bool:
+    """True for an operation that brings a value out of a loop."""
+    return op.type in _EXITS
+
+
+def successors(ops: Iterable[Any]) -> Dict[Any, List[Any]]:
+    """For each of `ops` those of `ops` that depend on it directly, by data or control."""
+    found: Dict[Any, List[Any]] = {op: [] for op in ops}
+    for op in found:
+        for source in [tensor.op for tensor in op.inputs] + list(op.control_inputs):
+            if source in found:
+                found[source].append(op)
+    return found
+
+
+def outermost_loops(following: Dict[Any, List[Any]]) -> Dict[Any, str]:
+    """The frame name of the outermost loop around each operation that is in one.
+
+    Args:
+      following: `successors` of a set of operations that holds all that its members depend on.
+    """
+    dependent: Set[Any] = {op for users in following.values() for op in users}
+    stacks: Dict[Any, Tuple[str, ...]] = {}
+    pending = [(op, ()) for op in following if op not in dependent]  # type: List[Any]
+    while pending:
+        op, outside = pending.pop()
+        if op in stacks:
+            continue
+        stack = outside + (op.get_attr("frame_name").decode(),) if is_enter(op) else outside
+        stacks[op] = stack
+        after = stack[:-1] if is_exit(op) else stack
+        pending.extend((user, after) for user in following[op])
+    return {op: stack[0] for op, stack in stacks.items() if stack}
+
+
+def members(loops: Dict[Any, str]) -> Dict[str, List[Any]]:
+    """The operations of each loop, in the order of creation."""
+    found: Dict[str, List[Any]] = {}
+    for op in sorted(loops, key=lambda op: op._id):
+        found.setdefault(loops[op], []).append(op)
+    return found

@@ -1,0 +1,140 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `place`: every operation gets the device that the plan means for it.
+
+What belongs to a stage sits on the stage's device of its clone; the input pipeline, and what the
+script pinned to the CPU, on the worker's first CPU device. State (a variable, a table) has one home
+that all clones use, and what works on it in place, or is colocated with it, sits there too: rows of
+an embedding travel, not tables.
+"""
+
+from typing import Any, Dict, Iterable, List, Optional, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import kinds
+from epl.rewrite.clones import CloneId
+
+HOST = "/device:CPU:0"
+
+
+def spread(sizes: Sequence[int], num_devices: int) -> List[int]:
+    """Divide things of these sizes evenly over devices.
+
+    Returns:
+      The device of each: the largest first, each to the device with the least so far.
+    """
+    loads = [0] * num_devices
+    chosen = [0] * len(sizes)
+    for index in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
+        device = loads.index(min(loads))
+        chosen[index] = device
+        loads[device] += sizes[index]
+    return chosen
+
+
+class Devices:
+    """The devices of one worker, and who sits where.
+
+    With one device in all nothing is placed: every operation keeps the device that the script gave
+    it.
+    """
+
+    def __init__(self, plan: ParallelPlan, worker: int, device_type: str):
+        self._plan = plan
+        self._kind = device_type.upper()
+        self._replicas = plan.replicas_of(worker)
+        self._homes: Dict[Any, str] = {}
+        self.several = plan.devices_per_worker > 1
+
+    def of_stage(self, stage: int, clone: CloneId) -> str:
+        """The device of a stage of a clone; "" if there is one device only."""
+        if not self.several:
+            return ""
+        device = self._plan.device_of(clone.replica, stage, clone.slice)
+        return "/device:{}:{}".format(self._kind, device.index)
+
+    def settle(self, variables: Iterable[Any], stage_of: Any) -> None:
+        """Choose the homes of variables, spread by size over the devices of their stage.
+
+        Args:
+          variables: those that have no home yet; a variable that is colocated with another one
+            follows it, one that the script pinned to the CPU stays there.
+          stage_of: `op` -> stage.
+        """
+        by_stage: Dict[int, List[Any]] = {}
+        for variable in variables:
+            op = compat.variable_key(variable)
+            if any(t is not op for t in compat.colocated_with(op)) or op in self._homes:
+                continue
+            if pinned_to_cpu(op):
+                self._homes[op] = op.device
+            else:
+                by_stage.setdefault(stage_of(op), []).append(variable)
+        for stage, members in sorted(by_stage.items()):
+            devices = self._stage_devices(stage)
+            sizes = [(v.shape.num_elements() or 1) * v.dtype.base_dtype.size for v in members]
+            for variable, number in zip(members, spread(sizes, len(devices))):
+                self._homes[compat.variable_key(variable)] = devices[number]
+
+    def _stage_devices(self, stage: int) -> List[str]:
+        found = [self.of_stage(stage, CloneId(replica, 0, piece))
+                 for replica in self._replicas for piece in range(self._plan.num_slices)]
+        return sorted(set(found), key=found.index)
+
+    def home(self, op: Any, follow: bool = True) -> Optional[str]:
+        """Where the state lives that `op` holds or works on; None if it needs none at hand.
+
+        Args:
+          op: an operation of the script.
+          follow: also if TensorFlow merely colocates `op` with a variable, as it does with the
+            gather of an embedding lookup.
+        """
+        origin = self._origin(op)
+        if origin is None and follow:
+            origin = next((t for t in compat.colocated_with(op) if kinds.is_variable(t)), None)
+        if origin is None:
+            return None
+        return self._homes.get(origin) or origin.device or HOST
+
+    def _origin(self, op: Any) -> Optional[Any]:
+        handle = next((t for t in op.inputs if kinds.is_handle(t)), None)
+        origin = op if handle is None else kinds.handle_origin(handle)
+        if not kinds.owns_state(origin):
+            return None
+        return next((t for t in compat.colocated_with(origin) if kinds.is_variable(t)), origin)
+
+    def choose(self, op: Any, stage: int, clone: CloneId, backward: bool) -> str:
+        """The device of what stands for `op` in `clone`.
+
+        Args:
+          op: an operation of the script.
+          stage: its stage.
+          clone: the clone.
+          backward: `op` computes gradients. Those of a variable's rows stay with the stage, though
+            TensorFlow colocates them with the variable: they are summed before they travel.
+        """
+        if not self.several or pinned_to_cpu(op):
+            return op.device
+        home = self.home(op, follow=not backward)
+        if home is not None:
+            return home
+        if self._kind == "GPU" and not compat.runs_on_gpu(op):
+            return HOST
+        return self.of_stage(stage, clone)
+
+    def place(self, op: Any, stage: int, clone: CloneId, backward: bool) -> None:
+        """Place one of the script's own operations."""
+        if not self.several or pinned_to_cpu(op):
+            return
+        if self.home(op, follow=not backward) is None:
+            # It may be colocated with an operation of another stage, as a tf.cond's inputs are.
+            compat.forget_colocation(op)
+        op._set_device(self.choose(op, stage, clone, backward))
+
+
+def pinned_to_cpu(op: Any) -> bool:
+    """True if the script itself put `op` on the CPU."""
+    return bool(op.device) and tf.DeviceSpec.from_string(op.device).device_type == "CPU"

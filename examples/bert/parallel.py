@@ -1,0 +1,58 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the scripts that use EPL share: its start, and this process's part of the training."""
+
+import argparse
+from typing import Any, Callable, Optional
+
+import epl
+from examples.bert import flags as command_line
+from examples.bert.errors import UserError
+from examples.bert.worker import Worker
+
+
+def init(flags: argparse.Namespace) -> None:
+    """Start EPL as the command line says.
+
+    Raises:
+      UserError: what EPL refuses.
+    """
+    try:
+        epl.init(epl.Config(command_line.epl_settings(flags)))
+    except (epl.ConfigError, NotImplementedError) as error:
+        raise UserError(str(error)) from None
+
+
+def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = None) -> Worker:
+    """This process, on all its devices; call `init` first.
+
+    Args:
+      stages: devices that one copy of the model takes, one for each stage.
+      on_stage: see `Worker`.
+
+    Raises:
+      UserError: the devices cannot be divided among whole copies.
+    """
+    cluster, config = epl.Env.get().cluster, epl.Env.get().config
+    return Worker(cluster.worker_num, cluster.worker_index,
+                  replicas_in(cluster.gpu_num_per_worker, stages),
+                  config.pipeline.num_micro_batch, stages, on_stage, _show_mean_of_global_batch)
+
+
+def replicas_in(devices: int, stages: int) -> int:
+    """How many copies of a model with so many stages fill the devices of a worker.
+
+    Raises:
+      UserError: none, or some devices are left over.
+    """
+    replicas, rest = divmod(devices, stages)
+    if rest or not replicas:
+        raise UserError(
+            "--num_pipe_stages {} needs a multiple of {} devices in each worker, and there are {}; "
+            "start with epl-launch --gpu_per_worker {}, or give a number that divides {}".format(
+                stages, stages, devices, stages * (replicas + 1), devices))
+    return replicas
+
+
+def _show_mean_of_global_batch(loss: Any) -> None:
+    epl.add_to_collection(loss, epl.GraphKeys.GLOBAL_MEAN_OBJECTS)
