@@ -101,10 +101,16 @@ def init(config: Optional[Config] = None) -> None:
         raise TypeError("epl.init takes an epl.Config, not {!r}; write "
                         "epl.init(epl.Config({{...}}))".format(config))
     config, cluster = config or Config(), Cluster()
+    if cluster.device_type == "gpu" and not tf.test.is_built_with_cuda() \
+            and not tf.test.is_built_with_rocm():
+        raise ConfigError("this worker has {} GPU(s), but its TensorFlow {} is built without GPU "
+                          "support; install one with it, or hide the GPUs from the launcher: "
+                          "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(
+                              cluster.gpu_num_per_worker, tf.__version__))
     _check_connection(cluster)
     from epl.runtime import hooks  # the hooks build on this module
 
-    hooks.install()
+    hooks.install(cluster.total_gpu_num > 1)
     Env.get().reset(config, cluster)
 
 
@@ -121,6 +127,10 @@ def _check_connection(cluster: Cluster) -> None:
 def explain() -> str:
     """Print the plan for the default graph, and return what was printed.
 
+    The plan is a table of replicas, stages and devices, and with several stages or micro-batches
+    the schedule as it would run; then the gradients, and what they exchange with other workers.
+    The exchange is built when the graph is complete, before a session first runs it.
+
     Raises:
       RuntimeError: before `epl.init()`.
     """
@@ -132,10 +142,7 @@ def explain() -> str:
         text = ("no strategy is set: the script runs on one device; call "
                 "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built")
     else:
-        lines = [plan.describe()]
-        for group in state_of(graph).groups:
-            lines.append("{}: {} collective(s)".format(group.name, len(group.collectives)))
-            lines.extend("  " + c.describe() for c in group.collectives)
-        text = "\n".join(lines)
+        text = "\n".join([plan.describe()] + [
+            line for group in state_of(graph).groups for line in group.describe()])
     print(text)
     return text

@@ -78,6 +78,17 @@ class GradientGroup:
         self.edges: List[Any] = []
         self.anatomy: Any = None
 
+    def describe(self) -> List[str]:
+        """Lines for people: what this group computes and exchanges."""
+        count = "{} of {}".format(self.name, ", ".join(y.name for y in self.ys))
+        if not self.rewritten:
+            return [count + ": {} gradient(s), to be rewritten before a session runs the graph"
+                    .format(len(self.gradients))]
+        clones = len(self.clones.clones) if self.clones is not None else 1
+        return [count + ": {} gradient(s) over {} clone(s), {} collective(s)".format(
+            len(self.gradients), clones, len(self.collectives))] + [
+                "  " + collective.describe() for collective in self.collectives]
+
     @property
     def returned_ops(self) -> List[Any]:
         """The operations whose values the script got; a run that needs one is a training step."""

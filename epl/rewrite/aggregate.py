@@ -64,16 +64,17 @@ def reduce_dense(tensors: Sequence[Any], prefix: str, options: ReduceOptions,
                  collectives: List[Collective]) -> List[Any]:
     """Reduce dense tensors in fused buckets. Arguments and result as `reduce_gradients`."""
     specs = [TensorSpec(t.dtype.base_dtype.name, t.shape.num_elements()
-                        if t.shape.is_fully_defined() else -1) for t in tensors]
+                        if t.shape.is_fully_defined() else -1, t.device) for t in tensors]
     result = list(tensors)
     for number, bucket in enumerate(plan_buckets(specs, options.max_splits)):
         members = [tensors[index] for index in bucket]
-        flat = tf.concat([tf.reshape(t, [-1]) for t in members], axis=0) \
-            if len(members) > 1 else members[0]
-        name = "{}_{}".format(prefix, number)
-        reduced = _reduce_one(flat, name, options, collectives)
-        for index, tensor in zip(bucket, _unfused(reduced, members)):
-            result[index] = tensor
+        with tf.device(members[0].device or None):
+            flat = tf.concat([tf.reshape(t, [-1]) for t in members], axis=0) \
+                if len(members) > 1 else members[0]
+            name = "{}_{}".format(prefix, number)
+            reduced = _reduce_one(flat, name, options, collectives)
+            for index, tensor in zip(bucket, _unfused(reduced, members)):
+                result[index] = tensor
     return result
 
 

@@ -100,14 +100,15 @@ class Copies:
 
     def _copy(self, template: "_Template", clone: CloneId, device: Any) -> None:
         name = self._names[clone]
-        definition = template.definition(
-            lambda op: device(op, clone), "/".join([self._scope, name]) + "/", self._numbers[clone])
+        definition = template.definition("/".join([self._scope, name]) + "/", self._numbers[clone])
         feeds = {key: self.tensor(tensor, clone)
                  for key, tensor in template.inputs.items()}
         with compat.inserted(self._graph, self._scope):
             tf.import_graph_def(definition, input_map=feeds,
                                 name="/".join([self._scope, name]) + "/")
         self._copied[clone].update(template.ops)
+        for op in template.ops:
+            self.op(op, clone)._set_device(device(op, clone))
         for op, waits_for in template.controls:
             self.op(op, clone)._add_control_inputs([self.op(c, clone) for c in waits_for])
 
@@ -131,6 +132,7 @@ class _Template:
         node = self._definition.node.add()
         node.CopyFrom(op.node_def)
         node.attr.pop("_class", None)  # names the original; the device says where the copy belongs
+        node.device = ""  # set afterwards: an import with devices takes twice as long
         del node.input[:]
         for tensor in op.inputs:
             key = tensor.name if tensor.value_index else tensor.op.name
@@ -151,17 +153,14 @@ class _Template:
         if drawn is not None and any(drawn):
             self._seeds.append((number, drawn))
 
-    def definition(self, device: Callable[[Any], str], prefix: str, seed_number: int) -> Any:
+    def definition(self, prefix: str, seed_number: int) -> Any:
         """The `GraphDef` for one clone.
 
         Args:
-          device: device of each copy.
           prefix: put before the frame names of loops, which must differ between clones.
           seed_number: number of the clone among those of all workers.
         """
         nodes = self._definition.node
-        for node, op in zip(nodes, self.ops):
-            node.device = device(op)
         for number, frame in self._loops:
             nodes[number].attr["frame_name"].s = (prefix + frame).encode()
         for number, drawn in self._seeds:

@@ -8,7 +8,7 @@ that all clones use, and what works on it in place, or is colocated with it, sit
 an embedding travel, not tables.
 """
 
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -47,6 +47,7 @@ class Devices:
         self._kind = device_type.upper()
         self._replicas = plan.replicas_of(worker)
         self._homes: Dict[Any, str] = {}
+        self._chosen: Dict[Tuple[Any, int, int], str] = {}
         self.several = plan.devices_per_worker > 1
 
     def of_stage(self, stage: int, clone: CloneId) -> str:
@@ -116,7 +117,15 @@ class Devices:
           backward: `op` computes gradients. Those of a variable's rows stay with the stage, though
             TensorFlow colocates them with the variable: they are summed before they travel.
         """
-        if not self.several or pinned_to_cpu(op):
+        if not self.several:
+            return op.device
+        key = (op, clone.replica, clone.slice)  # the same for all micro-batches
+        if key not in self._chosen:
+            self._chosen[key] = self._choice(op, stage, clone, backward)
+        return self._chosen[key]
+
+    def _choice(self, op: Any, stage: int, clone: CloneId, backward: bool) -> str:
+        if pinned_to_cpu(op):
             return op.device
         home = self.home(op, follow=not backward)
         if home is not None:
@@ -127,12 +136,14 @@ class Devices:
 
     def place(self, op: Any, stage: int, clone: CloneId, backward: bool) -> None:
         """Place one of the script's own operations."""
-        if not self.several or pinned_to_cpu(op):
+        if not self.several:
             return
-        if self.home(op, follow=not backward) is None:
-            # It may be colocated with an operation of another stage, as a tf.cond's inputs are.
-            compat.forget_colocation(op)
-        op._set_device(self.choose(op, stage, clone, backward))
+        chosen = self.choose(op, stage, clone, backward)
+        if op.device != chosen:
+            if self.home(op, follow=not backward) is None:
+                # It may be colocated with one of another stage, as a tf.cond's inputs are.
+                compat.forget_colocation(op)
+            op._set_device(chosen)
 
 
 def pinned_to_cpu(op: Any) -> bool:

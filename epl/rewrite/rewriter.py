@@ -40,6 +40,8 @@ def rewrite(graph: Any) -> None:
     if not env.initialized or not compat.is_top_level(graph):
         return
     state = state_of(graph)
+    if state.rewritten_version == graph.version:
+        return
     with state.lock:
         if state.rewritten_version == graph.version or graph.finalized:
             return

@@ -20,7 +20,7 @@ SECONDS = 40
     ("uneven_data", "a step failed on worker 1, and not on all workers"),
     ("exception", "worker 1 has had enough"),
     ("failing_step", "the input is not finite"),
-    ("other_fetch", "worker 1: run the step of epl/gradients_1/dense_0"),
+    ("other_fetch", "worker 1: run the step of epl/gradients_1"),
     ("no_strategy", "no strategy is set"),
 ])
 def test_job_ends_with_the_cause(tmp_path, kind, message):

@@ -75,8 +75,8 @@ def test_two_workers_train_and_the_chief_scores(tmp_path):
 
 
 def test_a_pipeline_over_two_devices_trains_and_scores(tmp_path):
-    result = launch(TINY_PIPE, tmp_path / "logs", workers=1, devices=2,
-                    environment={"EPOCHS": "0.05"}).check()
+    result = launch(TINY_PIPE, tmp_path / "logs", "--train_file=" + sample("dev.json"), workers=1,
+                    devices=2, environment={"EPOCHS": "0.4"}).check()
     assert ("on 1 worker(s) x 1 replica(s) of 2 stage(s), 4 micro-batch(es) of 16 each"
             in result.of_worker(0))
     assert '{"exact_match": ' in result.of_worker(0)
@@ -135,24 +135,35 @@ BAD_FLAGS = [
     ([], "give --do_train, --do_predict or both"),
     (["--do_predict"], "--do_predict needs --predict_file"),
     (["--do_predict", "--predict_file=" + sample("dev.json")], "no checkpoint in --output_dir"),
-    (TRAIN + ["--vocab_file=" + sample("dev.json")], "word pieces, but"),
     (TRAIN + ["--max_seq_length=999"],
      "--max_seq_length 999 exceeds the model's max_position_embeddings 128"),
     (TRAIN + ["--init_checkpoint=none"], "cannot read the checkpoint 'none'"),
     (TRAIN + ["--num_train_epochs=0.01"], "360 sequences in batches of 32 make no step in 0.01"),
-    (TRAIN + ["--num_pipe_stages=2"], "--num_pipe_stages 2 needs run_squad_dp.py or run_squad_pipe"),
+    (TRAIN + ["--num_pipe_stages=2"], "--num_pipe_stages 2 needs run_squad_dp.py or run_squad_"),
     (TRAIN + ["--amp=o1"], "--amp o1 needs run_squad_dp.py"),
 ]
 
 
-@pytest.mark.parametrize("flags, message", BAD_FLAGS, ids=[message for _, message in BAD_FLAGS])
-def test_flags_that_cannot_work(tmp_path, flags, message):
+def refused(tmp_path, flags):
+    """What the script for one device says to flags that it cannot work with."""
     from examples.bert import run_squad
     from examples.bert.errors import UserError
 
     with pytest.raises(UserError) as caught:
         run_squad.main(DEFAULTS + ["--output_dir=" + str(tmp_path)] + flags)
-    assert message in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("flags, message", BAD_FLAGS, ids=[message for _, message in BAD_FLAGS])
+def test_flags_that_cannot_work(tmp_path, flags, message):
+    assert message in refused(tmp_path, flags)
+
+
+def test_a_vocabulary_of_another_model(tmp_path):
+    small = tmp_path / "small.txt"
+    small.write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\n")
+    said = refused(tmp_path, TRAIN + ["--vocab_file=" + str(small)])
+    assert "'{}' has 4 word pieces, but".format(small) in said
 
 
 FOUR_DEVICES = dict(EPL_NUM_WORKERS="1", EPL_WORKER_INDEX="0", EPL_GPU_PER_WORKER="4",

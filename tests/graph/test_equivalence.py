@@ -82,14 +82,15 @@ class Trainings:
 def train_all(side, entries, path):
     """Train `entries`. Returns entry -> Outcome."""
     found = {}
-    while len(found) < len(entries):
-        missing = [entry for entry in entries if entry not in found]
+    missing = entries
+    while missing:
         output = _train_in_process(side, missing, path)
         done = _load_all(path + ".out")
         found.update(done)
         if len(done) < len(missing):
             died = layouts.Outcome(error="the process died:\n" + output[-3000:])
             found[missing[len(done)]] = died
+        missing = [entry for entry in missing if entry not in found]
     return found
 
 
@@ -122,9 +123,9 @@ def _load_all(path):
 @pytest.fixture(scope="module")
 def trained(request, tmp_path_factory):
     """Trainings of the cases that were selected on the command line."""
-    cases = [item.callspec.params["case"] for item in request.session.items
-             if item.module is request.module and hasattr(item, "callspec")]
-    trainings = Trainings(cases, tmp_path_factory.mktemp("equivalence"))
+    cases = {item.callspec.params["case"]: None for item in request.session.items
+             if item.module is request.module and hasattr(item, "callspec")}
+    trainings = Trainings(list(cases), tmp_path_factory.mktemp("equivalence"))
     yield trainings
     trainings.close()
 

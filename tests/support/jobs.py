@@ -39,11 +39,15 @@ class Result(NamedTuple):
         return self
 
 
-def launch(script, directory, *args, workers=2, timeout=120.0, environment=None) -> Result:
-    """Run `script` (a file in tests/dist/jobs, or a path) under `epl-launch`."""
+def launch(script, directory, *args, workers=2, devices=1, timeout=120.0,
+           environment=None) -> Result:
+    """Run `script` (a file in tests/dist/jobs, or a path) under `epl-launch`.
+
+    Without GPUs every worker gets `devices` virtual CPU devices.
+    """
     path = script if os.path.isabs(script) else os.path.join(JOBS, script)
     command = [sys.executable, "-m", "epl.launcher", "--num_workers", str(workers),
-               "--log_dir", str(directory), path] + [str(a) for a in args]
+               "--gpu_per_worker", str(devices), "--log_dir", str(directory), path] + [str(a) for a in args]
     return _run(command, str(directory), timeout, environment)
 
 

@@ -1,0 +1,125 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The timeline of one training step: events, boxes, bubble; as text and as files."""
+
+import json
+import os
+import tempfile
+from importlib.util import find_spec
+from typing import Any, List, NamedTuple, Tuple
+
+from epl.errors import ConfigError
+from epl.plan.parallel_plan import ParallelPlan
+from epl.profiler.boxes import Box, make_boxes
+from epl.profiler.bubble import Bubble, measure, percent
+from epl.profiler.cells import CellMap
+from epl.profiler.chrome import chrome_trace
+from epl.profiler.events import Event
+
+
+class Timeline(NamedTuple):
+    """What a training step did, on this worker. Times are nanoseconds since its first event.
+
+    Attributes:
+      step: value of the global step when the step began.
+      plan: what was carried out.
+      cell_map: which operation belongs where.
+      events: operations, in the order in which they started.
+      boxes: cells and updates, in the order in which they start.
+      bubble: idle shares of the stages' time.
+    """
+
+    step: int
+    plan: ParallelPlan
+    cell_map: CellMap
+    events: Tuple[Event, ...]
+    boxes: Tuple[Box, ...]
+    bubble: Bubble
+
+    @property
+    def duration(self) -> int:
+        """Nanoseconds from the first to the last event."""
+        return max(event.end for event in self.events)
+
+    def describe(self) -> str:
+        """The measured bubble beside the plan's, and the times of the stages, as text."""
+        bubble, plan = self.bubble, self.plan
+        lines = [
+            "step {} took {}, the pipeline in it {}; schedule {}, {} micro-batch(es)".format(
+                self.step, _ms(self.duration), _ms(bubble.window[1] - bubble.window[0]),
+                plan.schedule, plan.num_micro_batch),
+            "bubble: measured {}; plan {} with the measured times below, {} with equal times"
+            .format(percent(bubble.measured), percent(bubble.planned),
+                    percent(bubble.equal_times))]
+        for stage, name in enumerate(plan.stage_names):
+            lines.append("stage {} ({}): forward {}, backward {} per micro-batch".format(
+                stage, name, _ms(bubble.forward[stage]), _ms(bubble.backward[stage])))
+        return "\n".join(lines)
+
+
+class Files(NamedTuple):
+    """Where a timeline was written; `picture` is "" without one."""
+
+    trace: str
+    picture: str
+
+
+def make_timeline(step: int, plan: ParallelPlan, cell_map: CellMap,
+                  events: List[Event]) -> Timeline:
+    """The timeline of the events of one step.
+
+    Raises:
+      ValueError: none of the events belongs to a cell.
+    """
+    boxes = make_boxes(events, cell_map)
+    return Timeline(step, plan, cell_map, tuple(events), tuple(boxes), measure(boxes, plan))
+
+
+def write_timeline(timeline: Timeline, output_dir: str, picture: bool = True) -> Files:
+    """Write `timeline_<step>.json` and `timeline_<step>.png`.
+
+    Args:
+      timeline: of one step.
+      output_dir: an existing directory.
+      picture: write the picture too.
+
+    Returns:
+      The paths.
+    """
+    base = os.path.join(output_dir, "timeline_{}".format(timeline.step))
+    about = {"summary": timeline.describe().split("\n"), "gradients": timeline.cell_map.group,
+             "bubble_measured": timeline.bubble.measured,
+             "bubble_planned": timeline.bubble.planned,
+             "bubble_equal_times": timeline.bubble.equal_times}
+    trace = chrome_trace(timeline.events, timeline.boxes, timeline.cell_map, about)
+    with open(base + ".json", "w", encoding="utf-8") as file:
+        json.dump(trace, file)
+    if picture:
+        from epl.profiler.picture import draw_timeline  # it builds on this module
+
+        draw_timeline(timeline, base + ".png")
+    return Files(base + ".json", base + ".png" if picture else "")
+
+
+def check_output(output_dir: Any, picture: bool) -> None:
+    """Make `output_dir`, and see that files can be written there.
+
+    Raises:
+      ConfigError: they cannot; the message says why and what to do.
+      ImportError: `picture` without matplotlib.
+    """
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+        tempfile.TemporaryFile(dir=output_dir).close()
+    except (OSError, TypeError) as error:
+        raise ConfigError("output_dir = {!r}: no timeline can be written there ({}); give a "
+                          "local directory that the chief may write to".format(
+                              output_dir, error)) from None
+    if picture and find_spec("matplotlib") is None:
+        raise ImportError("the picture of a timeline needs matplotlib, which is not installed: "
+                          "pip install matplotlib, or pass picture=False and open the JSON in "
+                          "https://ui.perfetto.dev")
+
+
+def _ms(nanoseconds: float) -> str:
+    return "{:.2f} ms".format(nanoseconds / 1e6)

@@ -1,0 +1,303 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What comes back from a session run, and what may be fed to it.
+
+Most tests fit one weight, with numbers that are exact in 32-bit floats (see `devices.Fit`).
+"""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import epl
+from tests.graph import devices
+from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, REPLICAS, ROWS, SEVERAL, weight_after
+
+KEYS = epl.GraphKeys
+EACH = pytest.mark.parametrize("layout", SEVERAL, ids=str)
+
+
+@EACH
+def test_a_step_returns_the_loss_of_the_whole_batch_by_every_name(layout):
+    with devices.started(layout):
+        model = devices.fit(devices.stages(layout))
+        summary = tf.summary.scalar("shown", model.loss)
+        every = tf.summary.merge_all()
+        with devices.session() as session:
+            found = session.run([model.loss, model.loss.name, summary, every, "train"],
+                                {model.x: ROWS})
+    assert found[0] == found[1] == 25.5 and found[4] is None
+    for text in found[2:4]:
+        value, = tf.Summary.FromString(text).value
+        assert (value.tag, value.simple_value) == ("shown", 25.5)
+
+
+@EACH
+def test_outside_of_a_step_all_rows_go_through_the_scripts_own_operations(layout):
+    rows = ROWS[:7]  # no multiple of anything
+    with devices.started(layout):
+        model = devices.fit(devices.stages(layout))
+        summary = tf.summary.scalar("shown", model.loss)
+        epl.add_to_collection(model.x, KEYS.GLOBAL_CONCAT_OBJECTS)
+        apart = tf.get_default_graph().get_tensor_by_name("apart:0")
+        with devices.session() as session:
+            session.run(model.train, {model.x: ROWS})
+            found = session.run([model.loss, apart, model.x, summary], {model.x: rows})
+            assert session.run([model.weight, model.step]) == [2.25, 1]
+    expected = np.mean((rows - 2.25) ** 2)
+    assert found[0] == expected
+    np.testing.assert_array_equal(found[1], rows - 2.25)
+    np.testing.assert_array_equal(found[2], rows)
+    assert tf.Summary.FromString(found[3]).value[0].simple_value == expected
+
+
+def merged(layout, rows):
+    """How `rows` look merged: (concatenated, sum over the clones, mean over them)."""
+    parts = np.array(np.split(rows, layout.clones))
+    return rows, parts.sum(0), parts.mean(0)
+
+
+@EACH
+@pytest.mark.parametrize("reach", ["GLOBAL", "LOCAL"])
+@pytest.mark.parametrize("late", ["before", "after", "after_a_run"])
+def test_registered_tensors_come_back_merged(layout, reach, late):
+    with devices.started(layout):
+        x = tf.placeholder(tf.float32, [None], "x")
+        tensors = {(how, shape): make(x) for how in ("CONCAT", "SUM", "MEAN")
+                   for shape, make in (("rows", tf.identity), ("number", tf.reduce_max))}
+
+        def register():
+            for (how, _), tensor in tensors.items():
+                epl.add_to_collection([tensor], getattr(KEYS, "{}_{}_OBJECTS".format(reach, how)))
+
+        if late == "before":
+            register()
+        model = devices.fit(devices.stages(layout), x=x)
+        if late == "after":
+            register()
+        with devices.session() as session:
+            if late == "after_a_run":
+                session.run(model.train, {x: ROWS})
+                register()
+            found, loss, _ = session.run([tensors, model.loss, model.train], {x: ROWS})
+            assert loss == (25.5 if late != "after_a_run" else 25.5 - 4.5 ** 2 + 2.25 ** 2)
+    largest = ROWS[ROWS.size // layout.clones - 1::ROWS.size // layout.clones]
+    expected = {"rows": merged(layout, ROWS),
+                "number": (largest, largest.sum(), largest.mean())}
+    for shape, values in expected.items():
+        for how, value in zip(("CONCAT", "SUM", "MEAN"), values):
+            np.testing.assert_array_equal(found[how, shape], value, err_msg=str((how, shape)))
+
+
+@EACH
+def test_concatenations_of_a_dataset_come_in_its_order(layout):
+    share = 8 // layout.clones
+    with devices.started(layout):
+        dataset = tf.data.Dataset.range(1, 25).map(lambda n: tf.cast(n, tf.float32)).batch(share)
+        rows = tf.data.make_one_shot_iterator(dataset).get_next()
+        text = tf.as_string(rows)
+        model = devices.fit(devices.stages(layout), x=rows)
+        epl.add_to_collection([rows, text, rows > 4.0], KEYS.GLOBAL_CONCAT_OBJECTS)
+        with devices.session() as session:
+            for first in (1, 9, 17):
+                found = session.run([rows, text, model.train])
+                np.testing.assert_array_equal(found[0], np.arange(first, first + 8))
+                assert [float(t) for t in found[1]] == list(range(first, first + 8))
+            with pytest.raises(tf.errors.OutOfRangeError):
+                session.run(model.train)
+            assert session.run(model.step) == 3
+
+
+def test_whole_numbers_can_be_added_but_have_no_mean():
+    with devices.started(PIPELINE):
+        model = devices.fit(devices.stages(PIPELINE))
+        count = tf.size(model.x, name="count")
+        epl.add_to_collection(count, KEYS.GLOBAL_SUM_OBJECTS)
+        with devices.session() as session:
+            assert session.run([count, model.train], {model.x: ROWS})[0] == 8
+    with devices.started(PIPELINE):
+        model = devices.fit(devices.stages(PIPELINE))
+        epl.add_to_collection(tf.size(model.x, name="count"), KEYS.GLOBAL_MEAN_OBJECTS)
+        with pytest.raises(ValueError, match=r"count:0.*int32.*tf\.cast"):
+            devices.session()
+
+
+@EACH
+@pytest.mark.parametrize("registered", [False, True])
+def test_what_is_computed_from_gradients_is_what_one_device_computes(layout, registered):
+    with devices.started(layout):
+        model = devices.fit(devices.stages(layout))
+        gradient, = tf.gradients(model.loss, [model.weight])
+        norm = tf.global_norm([gradient])
+        if registered:
+            epl.add_to_collection([norm, gradient], KEYS.GLOBAL_MEAN_OBJECTS)
+        with devices.session() as session:
+            assert session.run([norm, gradient], {model.x: ROWS}) == [9.0, -9.0]
+            assert session.run([norm, model.loss], {model.x: ROWS}) == [9.0, 25.5]
+
+
+Pair = collections.namedtuple("Pair", ["first", "second"])
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("layout", [PIPELINE, BOTH], ids=str)
+def test_values_come_in_the_structure_of_the_fetches(layout, resource):
+    with devices.started(layout) as graph:
+        model = devices.fit(devices.stages(layout), use_resource=resource)
+        sparse = tf.SparseTensor([[0, 1]], [3.0], [2, 2])
+        slices = tf.IndexedSlices(tf.constant([[1.0]]), tf.constant([4]), tf.constant([9, 1]))
+        ordered = collections.OrderedDict([("z", model.loss), ("a", "apart:0")])
+        fetches = [model.loss, (model.train, [model.weight.name]), {"pair": Pair("loss:0", sparse)},
+                   ordered, slices, Pair(graph.get_operation_by_name("train"), ()), [], {}]
+        copies = [list(fetches), dict(fetches[2]), list(fetches[1][1]), dict(ordered)]
+        fed = np.array(ROWS)
+        feeds = {model.x: fed, "w_rate:0": 2.0}
+        tf.placeholder(tf.float32, [], "w_rate")
+        with devices.session() as session:
+            for _ in range(2):
+                found = session.run(fetches, feeds)
+                assert [list(fetches), dict(fetches[2]), list(fetches[1][1]),
+                        dict(ordered)] == copies
+                assert list(feeds) == [model.x, "w_rate:0"] and feeds[model.x] is fed
+                np.testing.assert_array_equal(fed, ROWS)
+            value = session.run(model.weight, {})
+            assert session.run([model.weight, model.step]) == [value, 2]
+    assert value == weight_after(2) and isinstance(found, list) and len(found) == 8
+    assert found[0] == 25.5 - 4.5 ** 2 + 2.25 ** 2
+    assert found[1][0] is None and isinstance(found[1], tuple)
+    pair = found[2]["pair"]
+    assert isinstance(pair, Pair) and pair.first == found[0]
+    assert isinstance(pair.second, tf.SparseTensorValue) and pair.second.values == [3.0]
+    assert type(found[3]) is collections.OrderedDict and list(found[3]) == ["z", "a"]
+    assert found[3]["z"] == found[0]
+    assert (found[4].values, found[4].indices) == ([[1.0]], [4])
+    assert found[5] == Pair(None, ()) and found[6:] == [[], {}]
+
+
+@EACH
+def test_none_is_refused_as_a_fetch_as_tensorflow_does(layout):
+    with devices.started(layout):
+        model = devices.fit(devices.stages(layout))
+        with devices.session() as session, pytest.raises(TypeError):
+            session.run([model.train, None], {model.x: ROWS})
+
+
+@EACH
+def test_rows_that_cannot_be_divided_are_refused_before_anything_runs(layout):
+    rows = np.ones(layout.clones * 2 + 1, np.float32)
+    with devices.started(layout):
+        number = tf.data.make_one_shot_iterator(tf.data.Dataset.range(100)).get_next()
+        x = tf.placeholder(tf.float32, [None], "x")
+        model = devices.fit(devices.stages(layout), x=x + 0.0 * tf.cast(number, tf.float32))
+        epl.add_to_collection(number, KEYS.GLOBAL_CONCAT_OBJECTS)
+        with devices.session() as session:
+            for wrong in (rows, np.zeros([0], np.float32)):
+                with pytest.raises(ValueError, match="{} rows.*'x:0'.*{} clones".format(
+                        len(wrong), layout.clones)):
+                    session.run(model.train, {x: wrong})
+            assert session.run([model.step, model.weight]) == [0, 0.0]
+            found = session.run([number, model.train], {x: ROWS})[0]
+            np.testing.assert_array_equal(found, np.arange(layout.clones))
+
+
+@EACH
+def test_tensors_between_the_stages_can_be_fed(layout):
+    with devices.started(layout):
+        model = devices.fit(devices.stages(layout))
+        with devices.session() as session:
+            feeds = {model.x: ROWS, "apart:0": 2 * ROWS}
+            assert session.run([model.loss, model.train], feeds)[0] == 4 * 25.5
+            assert session.run(model.weight) == 4.5
+            assert session.run(model.loss, {"apart:0": ROWS[:3]}) == np.float32(14 / 3)
+
+
+@EACH
+def test_a_step_needs_no_data_for_what_lies_before_a_fed_tensor(layout):
+    features, labels = devices.data(16)
+
+    def script(stage):
+        x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
+        loss = tf.losses.mean_squared_error(y, devices.network(x, stage))
+        last = [v for v in tf.trainable_variables() if v.name.startswith("second")]
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=last)
+        hidden = np.tanh(np.pad(features, ((0, 0), (0, 1)), "constant"))
+        with devices.session() as session:
+            return [session.run([loss, train], {"first/Tanh:0": hidden, y: labels})[0]
+                    for _ in range(2)]
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+@EACH
+def test_numbers_and_tensors_of_a_fixed_size_are_fed_to_all(layout):
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 2])
+        mask = tf.placeholder(tf.float32, [2])
+        keep = tf.placeholder_with_default(1.0, [])
+        shift = tf.constant([0.5, 0.25])
+        rate = tf.placeholder(tf.float32, [])
+        with stage(0):
+            weights = tf.get_variable("w", [2], initializer=tf.ones_initializer())
+            hidden = x * mask * weights + shift
+        with stage(1):
+            loss = tf.reduce_mean(tf.square(hidden)) * keep
+        train = tf.train.GradientDescentOptimizer(rate).minimize(loss)
+        feeds = {x: ROWS.reshape(4, 2), mask: [1.0, 2.0], rate: 0.0625}
+        with devices.session() as session:
+            losses = [session.run([loss, train], fed)[0] for fed in (
+                feeds, {**feeds, keep: 0.5}, {**feeds, shift: [1.0, 2.0]}, feeds)]
+            return losses, session.run(weights)
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+@pytest.mark.parametrize("default", ["dataset", "constant"])
+@EACH
+def test_a_placeholder_with_a_default_takes_rows(layout, default):
+    share = 8 // (1 if default == "constant" else layout.clones)
+
+    with devices.started(layout):
+        if default == "dataset":
+            rows = tf.data.Dataset.from_tensor_slices(np.tile(ROWS, 2)).batch(share)
+            behind = tf.data.make_one_shot_iterator(rows).get_next()
+        else:
+            behind = tf.constant(ROWS)
+        x = tf.placeholder_with_default(behind, [None])
+        model = devices.fit(devices.stages(layout), x=x)
+        with devices.session() as session:
+            assert session.run([model.loss, model.train])[0] == 25.5
+            assert session.run([model.loss, model.train], {x: 2 * ROWS})[0] == \
+                np.mean((2 * ROWS - 2.25) ** 2)
+            assert session.run(model.weight) == (2.25 + 9.0) / 2
+
+
+@EACH
+def test_rows_fed_instead_of_a_default_for_all_are_divided(layout):
+    importance = np.float32([1, 0, 2, 0, 1, 3, 0, 1])
+
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None])
+        factor = tf.placeholder_with_default(tf.ones([1]), [None])
+        model = devices.fit(stage, x=x * factor)
+        with devices.session() as session:
+            return [session.run([model.loss, model.train], feeds)[0] for feeds in (
+                {x: ROWS}, {x: ROWS, factor: importance}, {x: ROWS})]
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, REPLICAS, BOTH], ids=str)
+def test_placeholders_that_cannot_be_divided_are_refused_by_name(layout):
+    with devices.started(layout):
+        with pytest.raises(ValueError, match="'anything'.*shape="):
+            model = devices.fit(devices.stages(layout), x=tf.placeholder(tf.float32, None,
+                                                                         "anything"))
+            devices.session()
+    with devices.started(layout):
+        sparse = tf.sparse_placeholder(tf.float32, [None, 3], "sparse_rows")
+        model = devices.fit(devices.stages(layout), x=tf.sparse.reduce_sum(sparse, 1))
+        with devices.session() as session, pytest.raises(NotImplementedError,
+                                                         match="sparse_rows.*dense"):
+            session.run(model.train, {sparse: ([[0, 0], [1, 2]], [1.0, 2.0], [2, 3])})
