@@ -111,10 +111,16 @@ def forget_colocation(op: Any) -> None:
         op._clear_attr("_class")
 
 
+@functools.lru_cache(maxsize=None)
+def _kernels(op_type: str) -> Any:
+    return list(kernels_module.get_registered_kernels_for_op(op_type).kernel)
+
+
 def runs_on_gpu(op: Any) -> bool:
-    """True if TensorFlow has a GPU kernel for `op` with its element types."""
-    return any(kernel.device_type == "GPU" and _allows(kernel, op)
-               for kernel in kernels_module.get_registered_kernels_for_op(op.type).kernel)
+    """True if TensorFlow has a GPU kernel for `op` and its element types, or `op` is a function."""
+    kernels = _kernels(op.type)
+    return not kernels or any(kernel.device_type == "GPU" and _allows(kernel, op)
+                              for kernel in kernels)
 
 
 def _allows(kernel: Any, op: Any) -> bool:

@@ -81,8 +81,8 @@ def started(layout, config=None, devices=None):
 def plain():
     """TensorFlow without EPL's patches, and a new graph as the default."""
     hooks.install(several_devices=True)
-    patched = [(owner, name, getattr(owner, name)) for owner, name, _ 
-               in hooks.PATCHES + hooks.PATCHES_OF_RUNS]
+    patched = [(owner, name, getattr(owner, name))
+               for owner, name, _ in hooks.PATCHES + hooks.PATCHES_OF_RUNS]
     for owner, name, function in patched:
         setattr(owner, name, function.__wrapped__)
     try:
