@@ -45,6 +45,11 @@ class Box(NamedTuple):
         return self.pieces[-1][1]
 
     @property
+    def main(self) -> Interval:
+        """The longest piece."""
+        return max(self.pieces, key=lambda piece: piece[1] - piece[0])
+
+    @property
     def busy(self) -> int:
         """Nanoseconds."""
         return total(self.pieces)
@@ -70,7 +75,7 @@ def make_boxes(events: Iterable[Event], cell_map: CellMap) -> List[Box]:
       cell_map: the step's cells.
 
     Returns:
-      Boxes in the order in which they start.
+      Boxes in the order in which their longest pieces start.
     """
     done = [event for event in events if event.kind == RAN]
     homes = _homes(cell_map, done)
@@ -93,7 +98,7 @@ def make_boxes(events: Iterable[Event], cell_map: CellMap) -> List[Box]:
                       if e.end > last)
         if after:
             boxes.append(Box(device, None, after))
-    return sorted(boxes, key=lambda box: (box.start, box.end, box.device))
+    return sorted(boxes, key=lambda box: (box.main, box.device))
 
 
 def _busy(events: Sequence[Event]) -> List[Interval]:

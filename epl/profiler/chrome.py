@@ -4,27 +4,56 @@
 
     process CPU:1    cells           |-- F0 ----------------|-- B0 ------- ...
                                       |MatMul||Relu||MatMul|  |MatMul|
-                     operations 1         |MatMul|                            what runs beside
-                     copies, launches                                         (GPUs)
+                     operations           |MatMul|                            what runs beside
+                     copies, launches                                         GPUs only
 
-A device is a process, a row a thread. In a row events follow each other or lie within each other,
-as the format wants it (Trace Event Format, "Duration Events"); its times are microseconds.
+A device is a process, a row a thread. In a row slices follow each other or lie within each other,
+as the format wants it; its times are microseconds.
 """
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from epl.profiler.boxes import Box
 from epl.profiler.cells import CellMap
 from epl.profiler.events import COPIED, LAUNCHED, RAN, Event
+from epl.rewrite.order import Cell
 
-_TITLES = {RAN: "operations", LAUNCHED: "launches by the host", COPIED: "copies"}
+_TITLES = {RAN: "operations", COPIED: "copies", LAUNCHED: "launches by the host"}
+_CLOCK_NS = 1000  # an operation may seem ready a little before the end of what it waits for
 
 
-class _Row(NamedTuple):
-    """A row of a device: what it is called, and [(start, end, event of the format)]."""
+class _Row:
+    """Slices one after the other."""
 
-    title: str
-    items: List[Tuple[int, int, Dict[str, Any]]]
+    def __init__(self, start: int = 0, end: Optional[int] = None):
+        self.slices: List[Tuple[int, int, Dict[str, Any]]] = []
+        self._last = start
+        self._end = end
+
+    def take(self, start: int, end: int, what: Dict[str, Any]) -> bool:
+        """Add a slice; False if there is no room for it."""
+        if start + _CLOCK_NS < self._last or (self._end is not None and end > self._end):
+            return False
+        start = max(start, self._last)
+        self._last = max(start, end)
+        self.slices.append((start, self._last, what))
+        return True
+
+
+class _Rows:
+    """As many rows as it takes."""
+
+    def __init__(self) -> None:
+        self.rows: List[_Row] = []
+
+    def take(self, start: int, end: int, what: Dict[str, Any]) -> _Row:
+        """Add a slice to the first row with room for it. Returns the row."""
+        for row in self.rows:
+            if row.take(start, end, what):
+                return row
+        self.rows.append(_Row())
+        self.rows[-1].take(start, end, what)
+        return self.rows[-1]
 
 
 def chrome_trace(events: Sequence[Event], boxes: Sequence[Box], cell_map: CellMap,
@@ -32,87 +61,67 @@ def chrome_trace(events: Sequence[Event], boxes: Sequence[Box], cell_map: CellMa
     """The trace as JSON's own types.
 
     Args:
-      events: of a step.
+      events: of a step, in the order in which they started.
       boxes: of the same step.
       cell_map: its cells.
-      about: further facts, to be shown with the trace.
+      about: further facts, kept with the trace.
     """
     found: List[Dict[str, Any]] = []
-    devices = sorted({event.device for event in events}, key=_number)
+    devices = sorted({event.device for event in events}, key=_accelerators_first)
     for process, device in enumerate(devices):
-        found.append(_named("process_name", process, 0, device))
-        found.append(_order("process_sort_index", process, 0, process))
+        found += _metadata("process", process, 0, device, process)
         rows = _rows([event for event in events if event.device == device],
                      [box for box in boxes if box.device == device], cell_map)
-        for thread, row in enumerate(rows):
-            found.append(_named("thread_name", process, thread, row.title))
-            found.append(_order("thread_sort_index", process, thread, thread))
-            for start, end, item in row.items:
-                found.append(dict(item, ph="X", pid=process, tid=thread, ts=start / 1000.0,
-                                  dur=(end - start) / 1000.0))
+        for thread, (title, row) in enumerate(rows):
+            found += _metadata("thread", process, thread, title, thread)
+            found += [dict(what, ph="X", pid=process, tid=thread, ts=start / 1000.0,
+                           dur=(end - start) / 1000.0) for start, end, what in row.slices]
     return {"traceEvents": found, "displayTimeUnit": "ms", "otherData": dict(about or {})}
 
 
-def _rows(events: Sequence[Event], boxes: Iterable[Box], cell_map: CellMap) -> List[_Row]:
-    """The rows of one device."""
-    rows: List[_Row] = []
-    home: Dict[Any, Tuple[int, Box]] = {}  # cell -> its row and its box
+def _rows(events: Iterable[Event], boxes: Iterable[Box],
+          cell_map: CellMap) -> List[Tuple[str, _Row]]:
+    """The rows of one device with their titles."""
+    cells, pieces = _Rows(), {}  # type: Tuple[_Rows, Dict[Optional[Cell], List[Tuple[_Row, _Row]]]]
     for box in boxes:
-        number = _first_free(rows, box.start)
-        if number == len(rows):
-            rows.append(_Row("cells", []))
-        rows[number].items.append((box.start, box.end, _box_item(box)))
-        if box.cell is not None:
-            home[box.cell] = (number, box)
-    free = [0] * len(rows)  # per row of cells, when its last operation ends
-    beside: Dict[str, List[_Row]] = {kind: [] for kind in _TITLES}
+        for start, end in box.pieces:
+            row = cells.take(start, end, _slice_of_box(box))
+            pieces.setdefault(box.cell, []).append((row, _Row(row.slices[-1][0], end)))
+    beside = {kind: _Rows() for kind in _TITLES}
     for event in events:
         cell = cell_map.find(event.name)
-        item = (event.start, event.end, _event_item(event, cell))
-        if event.kind == RAN and cell in home:
-            number, box = home[cell]
-            within = max(free[number], box.start) <= event.start and event.end <= box.end
-            if within:  # a constant may lie outside
-                rows[number].items.append(item)
-                free[number] = event.end
-                continue
-        others = beside[event.kind]
-        number = _first_free(others, event.start)
-        if number == len(others):
-            others.append(_Row("{} {}".format(_TITLES[event.kind], number + 1), []))
-        others[number].items.append(item)
-    return rows + [row for kind in (RAN, COPIED, LAUNCHED) for row in beside[kind]]
+        what = _slice_of_event(event, cell)
+        inner = pieces.get(cell, []) if cell is not None and event.kind == RAN else []
+        if not any(row.take(event.start, event.end, what) for _, row in inner):
+            beside[event.kind].take(event.start, event.end, what)
+    for found in pieces.values():
+        for row, inside in found:
+            row.slices.extend(inside.slices)
+    return ([("cells", row) for row in cells.rows]
+            + [(title, row) for kind, title in _TITLES.items() for row in beside[kind].rows])
 
 
-def _first_free(rows: Sequence[_Row], start: int) -> int:
-    """The first row whose last item has ended, or the number of rows."""
-    return next((i for i, row in enumerate(rows) if row.items[-1][1] <= start), len(rows))
-
-
-def _box_item(box: Box) -> Dict[str, Any]:
-    args = {"busy_ms": box.busy / 1e6, "cell": box.cell.describe() if box.cell else ""}
+def _slice_of_box(box: Box) -> Dict[str, Any]:
+    args: Dict[str, Any] = {"busy_ms": box.busy / 1e6}
     if box.cell is not None:
-        args.update(replica=box.cell.replica, stage=box.cell.stage, phase=box.cell.phase,
-                    micro_batch=box.cell.micro_batch)
+        args.update(box.cell._asdict())
     return {"name": box.label, "cat": "cell" if box.cell else "update", "args": args}
 
 
-def _event_item(event: Event, cell: Any) -> Dict[str, Any]:
-    args = {"op": event.name, "waited_us": (event.start - event.ready) / 1000.0}
+def _slice_of_event(event: Event, cell: Optional[Cell]) -> Dict[str, Any]:
+    args: Dict[str, Any] = {"op": event.name, "waited_us": (event.start - event.ready) / 1000.0}
     if cell is not None:
         args["cell"] = cell.describe()
     return {"name": event.type or event.name, "cat": "operation", "args": args}
 
 
-def _named(what: str, process: int, thread: int, name: str) -> Dict[str, Any]:
-    return {"name": what, "ph": "M", "pid": process, "tid": thread, "args": {"name": name}}
+def _metadata(what: str, process: int, thread: int, name: str, index: int) -> List[Dict[str, Any]]:
+    """Name and position of a process or a thread."""
+    place = {"ph": "M", "pid": process, "tid": thread}
+    return [dict(place, name=what + "_name", args={"name": name}),
+            dict(place, name=what + "_sort_index", args={"sort_index": index})]
 
 
-def _order(what: str, process: int, thread: int, index: int) -> Dict[str, Any]:
-    return {"name": what, "ph": "M", "pid": process, "tid": thread, "args": {"sort_index": index}}
-
-
-def _number(device: str) -> Tuple[bool, str, int]:
-    """Sorts accelerators before CPUs, each kind by number."""
+def _accelerators_first(device: str) -> Tuple[bool, str, int]:
     kind, _, number = device.partition(":")
     return kind == "CPU", kind, int(number)

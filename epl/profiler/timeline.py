@@ -15,6 +15,7 @@ from epl.profiler.bubble import Bubble, measure, percent
 from epl.profiler.cells import CellMap
 from epl.profiler.chrome import chrome_trace
 from epl.profiler.events import Event
+from epl.rewrite.order import Cell
 
 
 class Timeline(NamedTuple):
@@ -25,7 +26,7 @@ class Timeline(NamedTuple):
       plan: what was carried out.
       cell_map: which operation belongs where.
       events: operations, in the order in which they started.
-      boxes: cells and updates, in the order in which they start.
+      boxes: cells and updates, in the order in which their longest pieces start.
       bubble: idle shares of the stages' time.
     """
 
@@ -35,6 +36,15 @@ class Timeline(NamedTuple):
     events: Tuple[Event, ...]
     boxes: Tuple[Box, ...]
     bubble: Bubble
+
+    @property
+    def missing(self) -> List[Cell]:
+        """Cells of which nothing ran on the devices that the plan means for them."""
+        seen = {box.cell for box in self.boxes}
+        planned = [Cell(replica, stage, task.phase, task.micro_batch)
+                   for replica, stage in sorted(self.cell_map.devices)
+                   for task in self.plan.tasks(stage)]
+        return [cell for cell in planned if cell not in seen]
 
     @property
     def duration(self) -> int:
@@ -54,6 +64,10 @@ class Timeline(NamedTuple):
         for stage, name in enumerate(plan.stage_names):
             lines.append("stage {} ({}): forward {}, backward {} per micro-batch".format(
                 stage, name, _ms(bubble.forward[stage]), _ms(bubble.backward[stage])))
+        missing = self.missing
+        if missing:
+            lines.append("not measured, as nothing of them ran on the plan's devices: {} cell(s), "
+                         "such as {}".format(len(missing), missing[0].describe()))
         return "\n".join(lines)
 
 

@@ -76,9 +76,10 @@ def require_step(graph: Any, caller: str) -> None:
     Env.get().require_init(caller)
     if not state_of(graph).trains:
         raise RuntimeError(
-            "{}: this graph has no training step of EPL; call epl.set_default_strategy("
-            "epl.replicate(device_count=1)) before the model is built, and build the training "
-            "operation before the session".format(caller))
+            "{}: this graph has no training step of EPL; set a strategy before the model is built "
+            "(epl.set_default_strategy, epl.replicate), and build the training operation before "
+            "the session. On one device with one micro-batch EPL leaves a script alone: raise "
+            "pipeline.num_micro_batch, or start it with epl-launch on more devices".format(caller))
 
 
 def full_trace() -> Any:
