@@ -49,8 +49,14 @@ def last_id(graph: Any) -> int:
 
 
 def control_flow_context(graph_or_op: Any) -> Any:
-    """The v1 `tf.cond`/`tf.while_loop` that an operation is in, or that is open in a graph."""
-    return graph_or_op._get_control_flow_context()
+    """The v1 `tf.cond`/`tf.while_loop` that an operation is in, or that is open in a graph.
+
+    What comes out of a loop is outside of it.
+    """
+    context = graph_or_op._get_control_flow_context()
+    if context is not None and getattr(graph_or_op, "type", "") in ("Exit", "RefExit"):
+        return context.outer_context
+    return context
 
 
 @contextlib.contextmanager

@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Events of a step as boxes: what every device did when.
 
-    stage 1   .  F0 B0 ..             of F0's operations some may be ready long before the
-              |  |                    others (a dropout mask, a shape): they make a piece of
-              |  second piece         their own, and the waiting between is no part of the box
-              first piece
+    could run    .|----|            |...a.......|
+    ran          .     |====|=======|    |==b===|......|==c===|
+    box          .|#################|    |#######|     |######|
 
-A cell is busy while one of its operations runs, or could run and waits for a thread. A box consists
-of the pieces of time in which its cell is busy.
+A cell is busy while one of its operations runs. While none of its device's cells has one running,
+the operation that starts next counts from when it had all its inputs: it waited for a thread, and
+nothing else. Where it had to wait for its inputs, the device was idle. A box consists of the pieces
+of time in which its cell was busy; most have one. (What needs nothing of the stage before, such as
+a dropout mask, may run early, and is a piece of its own.)
 """
 
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -79,32 +81,39 @@ def make_boxes(events: Iterable[Event], cell_map: CellMap) -> List[Box]:
     """
     done = [event for event in events if event.kind == RAN]
     homes = _homes(cell_map, done)
-    work: Dict[Tuple[str, Cell], List[Event]] = {}
+    work: Dict[str, List[Tuple[Event, Cell]]] = {}
     rest: Dict[str, List[Event]] = {}
-    for event in done:
+    for event in sorted(done, key=lambda event: event.start):
         cell = cell_map.find(event.name)
         if cell is None:
             rest.setdefault(event.device, []).append(event)
         elif event.device in homes[cell.replica, cell.stage]:
-            work.setdefault((event.device, cell), []).append(event)
-    boxes = []
-    for (device, cell), found in work.items():
-        busy = union(_busy(found))
-        if busy:
-            boxes.append(Box(device, cell, busy))
-    for device in {box.device for box in boxes}:
-        last = max(box.end for box in boxes if box.device == device and box.cell is not None)
-        after = union((max(e.ready, last), e.end) for e in rest.get(device, [])
-                      if e.end > last)
-        if after:
-            boxes.append(Box(device, None, after))
+            work.setdefault(event.device, []).append((event, cell))
+    boxes: List[Box] = []
+    for device, found in work.items():
+        cells = _busy(found)
+        boxes.extend(Box(device, cell, union(times)) for cell, times in cells.items())
+        last = max((end for times in cells.values() for _, end in times), default=0)
+        update = union((max(e.ready, last), e.end) for e in rest.get(device, []) if e.end > last)
+        if cells and update:
+            boxes.append(Box(device, None, update))
     return sorted(boxes, key=lambda box: (box.main, box.device))
 
 
-def _busy(events: Sequence[Event]) -> List[Interval]:
-    """When the events of a cell kept it busy."""
-    first = min((e.ready for e in events if e.type != _CONSTANT), default=None)
-    return [(e.ready, e.end) for e in events if first is not None and e.ready >= first]
+def _busy(work: Sequence[Tuple[Event, Cell]]) -> Dict[Cell, List[Interval]]:
+    """When the cells of a device were busy.
+
+    Args:
+      work: operations and their cells, in the order in which they started.
+    """
+    found: Dict[Cell, List[Interval]] = {}
+    free = work[0][0].start  # when all that started has ended
+    for event, cell in work:
+        if event.type == _CONSTANT and cell not in found:
+            continue
+        found.setdefault(cell, []).append((min(event.start, max(event.ready, free)), event.end))
+        free = max(free, event.end)
+    return found
 
 
 def computes_gradients(events: Iterable[Event], cell_map: CellMap) -> bool:

@@ -40,14 +40,15 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> 
             return tf.IndexedSlices(_scaled(values, factor), indices, gradient.dense_shape)
     replicas: Dict[int, Any] = {}
     for clone in copies.clones:
-        value = copies.tensor(gradient, clone)
+        value = _wide(copies.tensor(gradient, clone))
         if clone.replica not in replicas:
             replicas[clone.replica] = value
         else:
             with tf.device(replicas[clone.replica].device or None):
                 replicas[clone.replica] = tf.add(replicas[clone.replica], value)
     with tf.device(home or None):
-        result = _scaled(_sum(list(replicas.values())), factor)
+        total = _scaled(_sum(list(replicas.values())), factor)
+        result = tf.cast(total, gradient.dtype)
     result.set_shape(gradient.shape)
     return result
 
@@ -67,5 +68,13 @@ def _sum(values: List[Any]) -> Any:
     return total
 
 
+def _wide(tensor: Any) -> Any:
+    """`tensor` in at least 32 bits: the sum of 16-bit gradients may not fit where their mean does."""
+    if tensor.dtype.size >= 4:
+        return tensor
+    with tf.device(tensor.device or None):
+        return tf.cast(tensor, tf.float32)
+
+
 def _scaled(tensor: Any, factor: float) -> Any:
-    return tensor if factor == 1.0 else tensor * tf.cast(factor, tensor.dtype)
+    return tensor if factor == 1.0 else tensor * tf.constant(factor, tensor.dtype)

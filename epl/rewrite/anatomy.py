@@ -86,7 +86,7 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
         operation.
     """
     ys, gradients, others = list(ys), list(gradients), list(others)
-    ops = sorted(script.behind(ys + gradients + others), key=lambda op: op._id)
+    ops = sorted(script.behind(ys + gradients + others) - script.added, key=lambda op: op._id)
     following = loops.successors(ops)
     loop = loops.outermost_loops(following)
     in_loop = loops.members(loop)
@@ -145,9 +145,9 @@ def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]]
       NotImplementedError: a clone needs the value of a variable after an update.
     """
     late: Set[Any] = set()
-    pending = list(updates)
+    pending = [(op, op) for op in updates]
     while pending:
-        op = pending.pop()
+        op, update = pending.pop()
         if op in late:
             continue
         late.add(op)
@@ -158,9 +158,9 @@ def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]]
                     "operation '{}', which the loss or a gradient needs, uses a variable after "
                     "'{}' has written it from the batch: with several micro-batches or replicas "
                     "there is no such value before all of them have run; use the variable's "
-                    "value before the update".format(user.name, op.name))
+                    "value before the update".format(user.name, update.name))
             if needs or not user.outputs:
-                pending.append(user)
+                pending.append((user, update))
     return late
 
 
@@ -201,8 +201,9 @@ class _Stages:
 
     A forward operation belongs to the stage in whose interval it was created, a backward one to
     that of the forward operation it is the gradient of: TensorFlow colocates it with that. Where
-    it names none (or a variable), the stage follows from what the operation takes. A loop is in one
-    stage as a whole.
+    it names none (or a variable), the stage follows from what the operation takes. Gradients that
+    the loss is computed from go forward: they belong to the last stage that they take something
+    from. A loop is in one stage as a whole.
     """
 
     def __init__(self, ops: List[Any], forward: Set[Any], following: Dict[Any, List[Any]],
@@ -210,10 +211,10 @@ class _Stages:
         self.found: Dict[Any, int] = {}
         self._script = script
         self._loop = loop
-        self._stage_of_loop = {name: self._of_loop(name, members, forward)
-                               for name, members in in_loop.items()}
+        self._forward = forward
         self._last = max([script.stage_of_id(op._id) for op in ops
                           if not script.is_gradient_id(op._id)] or [0])
+        self._stage_of_loop = {name: self._of_loop(members) for name, members in in_loop.items()}
         for op in ops:
             self.found[op] = self._of(op)
         for op in reversed(ops):  # state for a loop, made while its gradient was built
@@ -228,11 +229,13 @@ class _Stages:
             return stage
         if not self._script.is_gradient_id(op._id):
             return self._script.stage_of_id(op._id)
+        behind = [t.op for t in op.inputs] + list(op.control_inputs)
+        known = [(b, self.found[b]) for b in behind if b in self.found]
+        if op in self._forward:
+            return max([s for _, s in known] or [self._last])
         stage = self._of_forward_op(op)
         if stage is not None:
             return stage
-        behind = [t.op for t in op.inputs] + list(op.control_inputs)
-        known = [(b, self.found[b]) for b in behind if b in self.found]
         backward = [s for b, s in known if self._script.is_gradient_id(b._id)]
         return min(backward) if backward else max([s for _, s in known] or [self._last])
 
@@ -246,7 +249,7 @@ class _Stages:
                     return self._script.stage_of_id(target._id)
         return None
 
-    def _of_loop(self, name: str, members: List[Any], forward: Set[Any]) -> Optional[int]:
+    def _of_loop(self, members: List[Any]) -> Optional[int]:
         built = [op for op in members if not self._script.is_gradient_id(op._id)]
         stages = sorted({self._script.stage_of_id(op._id) for op in built})
         if len(stages) > 1:
@@ -256,5 +259,7 @@ class _Stages:
                     built[0].name, stages[0], stages[-1]))
         if stages:
             return stages[0]
+        if any(op in self._forward for op in members):
+            return self._last
         of_forward = [s for s in map(self._of_forward_op, members) if s is not None]
         return min(of_forward) if of_forward else None

@@ -24,7 +24,7 @@ class Library:
         outside of the step.
         """
         pending = compat.function_names(op.node_def)
-        if not pending or op.type.endswith("Dataset") or "Iterator" in op.type:
+        if not pending or "Dataset" in op.type or "Iterator" in op.type:
             return
         if self._functions is None:
             self._functions = {f.signature.name: f

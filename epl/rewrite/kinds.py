@@ -19,6 +19,10 @@ PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2"])
 STEP_SCOPED = frozenset(["Stack", "StackV2", "TensorArray", "TensorArrayV2", "TensorArrayV3",
                          "TemporaryVariable"])
 
+# Stateful to TensorFlow, but neither bringing anything in nor drawing.
+_WITHOUT_STATE = frozenset(["Assert", "Print", "PrintV2", "LookupTableFind", "LookupTableFindV2",
+                            "LookupTableSize", "LookupTableSizeV2"])
+
 # What only looks at a variable that it gets by reference or by handle.
 _READERS = frozenset(["IsVariableInitialized", "VarIsInitializedOp", "ReadVariableOp",
                       "ResourceGather", "ResourceGatherNd", "VariableShape"])
@@ -79,7 +83,10 @@ def _traits(op: Any) -> _Traits:
             return _Traits(False, False, False)
         attributes = {attr.name for attr in definition.attr}
         found = _TRAITS[op.type] = _Traits(
-            definition.is_stateful, definition.is_stateful and {"seed", "seed2"} <= attributes,
+            definition.is_stateful,
+            definition.is_stateful and {"seed", "seed2"} <= attributes and not any(
+                arg.is_ref or arg.type == tf.resource.as_datatype_enum
+                for arg in definition.output_arg),
             any(arg.is_ref for arg in definition.input_arg))
     return found
 
@@ -127,9 +134,11 @@ def is_fed_per_batch(op: Any) -> bool:
     Raises:
       ValueError: the placeholder's rank is unknown.
     """
-    if op.type not in PLACEHOLDERS:
+    if op.type not in PLACEHOLDERS and op.type != "PlaceholderWithDefault":
         return False
     shape = op.outputs[0].shape
+    if shape.ndims is None and op.type not in PLACEHOLDERS:
+        return False
     if shape.ndims is None:
         raise ValueError(
             "placeholder '{}' has no shape, so EPL cannot tell whether it holds rows of the batch: "
@@ -144,11 +153,13 @@ def starts_batch(op: Any) -> bool:
         return True
     if not _traits(op).stateful:
         return False
-    return not (owns_state(op) or op.type in _READERS or written_variable(op) is not None)
+    return not (owns_state(op) or op.type in _READERS or op.type in _WITHOUT_STATE
+                or written_variable(op) is not None)
 
 
 def brings_data(op: Any) -> bool:
     """True if `op` reads from outside of the graph: it is fed, or takes from a dataset or queue."""
     if op.type in PLACEHOLDERS:
         return True
-    return op.type not in STEP_SCOPED and not is_random(op) and starts_batch(op)
+    return (op.type not in STEP_SCOPED and op.type != "PlaceholderWithDefault"
+            and not is_random(op) and starts_batch(op))

@@ -53,7 +53,14 @@ def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
     owners = {op: group for group in state.groups if group.rewritten
               for op in group.returned_ops}
     behind = ancestors((t.op for t in tensors), owners)
-    found = {op for op in behind if kinds.brings_data(op)}
+    found: Set[Any] = set()
+    fed: Set[Any] = set()  # sources, and what works on their data
+    for op in sorted(behind, key=lambda op: op._id):
+        works_on_data = any(t.op in fed for t in op.inputs)
+        if kinds.brings_data(op) and not works_on_data:
+            found.add(op)
+        if works_on_data or op in found:
+            fed.add(op)
     return found.union(*[owners[op].sources for op in behind if op in owners])
 
 
@@ -65,10 +72,13 @@ def wanted(group: GradientGroup, state: GraphState) -> List[Tuple[Any, str]]:
     """
     found = [(tensor, key) for key in sorted(_KEYS) for tensor in state.registered.get(key, [])
              if sources_of([tensor], state) <= group.sources]
-    registered = {tensor.name for tensor, _ in found}
-    losses = [y for y in group.ys if y.shape.ndims == 0 and y.dtype.is_floating
-              and y.name not in registered]
-    return found + [(loss, _LOSS) for loss in losses]
+    names = {tensor.name for tensor, _ in found}
+    for loss in group.ys + [y for other in state.groups if other is not group for y in other.ys]:
+        if loss.shape.ndims == 0 and loss.dtype.is_floating and loss.name not in names \
+                and (loss in group.ys or sources_of([loss], state) <= group.sources):
+            found.append((loss, _LOSS))
+            names.add(loss.name)
+    return found
 
 
 def merge_registered(group: GradientGroup, state: GraphState, num_workers: int,
@@ -102,7 +112,7 @@ def _merged(group: GradientGroup, tensor: Any, key: str, num_workers: int,
             return _joined(values, name, everywhere)
         total = tf.add_n(values) if len(values) > 1 else values[0]
         if how == _LOSS:
-            return Merged(total * tf.cast(scale(plan, len(values)), total.dtype), ())
+            return Merged(total * tf.constant(scale(plan, len(values)), total.dtype), ())
         return _reduced(total, name, how == "mean", num_workers if everywhere else 1, len(values))
 
 

@@ -81,18 +81,21 @@ def shares(tensor: Any, value: Any, run: Run) -> List[Tuple[Any, Any]]:
 
 
 def fed_copies(tensor: Any, run: Run) -> List[List[Any]]:
-    """What stands for a fed tensor in each clone; empty if all share it."""
+    """What stands for a fed tensor in each clone; empty if all share it.
+
+    Slices of a micro-batch share an iterator's batch, which is cut behind the tensor that is fed.
+    """
     copying = [g.clones for g in run.groups if g.clones is not None and len(g.clones.clones) > 1]
     if not copying:
         return []
     last = copying[0].clones[-1]
     if all(copies.tensor(tensor, last) is tensor for copies in copying):
         return []
-    found = []
+    found: Dict[Tuple[str, ...], List[Any]] = {}
     for clone in copying[0].clones:
         by_name = {t.name: t for t in (copies.tensor(tensor, clone) for copies in copying)}
-        found.append([by_name[name] for name in sorted(by_name)])
-    return found
+        found.setdefault(tuple(sorted(by_name)), [by_name[name] for name in sorted(by_name)])
+    return list(found.values())
 
 
 def is_divided(tensor: Any) -> bool:

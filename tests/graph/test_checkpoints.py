@@ -20,24 +20,23 @@ SIDES = {"plain": None, "stages": PIPELINE, "replicas": REPLICAS, "both": BOTH}
 FEATURES, LABELS = devices.data()
 
 
-def trained(resource, restore=None, save=None):
+def trained(restore=None, save=None):
     """A script: three steps from a checkpoint or from the beginning; returns the losses."""
     def script(stage):
-        with tf.variable_scope(tf.get_variable_scope(), use_resource=resource):
-            x = tf.placeholder(tf.float32, [None, 3], "x")
-            y = tf.placeholder(tf.float32, [None, 1], "y")
-            # What comes before the first stage belongs to it.
-            short = tf.get_variable("s", [3], initializer=tf.ones_initializer())
-            table = tf.get_variable("table", [5, 3], initializer=tf.ones_initializer())
-            ids = tf.cast(tf.abs(2 * x[:, 0]), tf.int32) % 5
-            hidden = tf.multiply(x, short, name="scaled") * tf.nn.embedding_lookup(table, ids)
-            with tf.variable_scope("my_global_step"):
-                loss = tf.losses.mean_squared_error(y, devices.network(hidden, stage))
-            step = tf.train.get_or_create_global_step()
-            train = tf.train.AdamOptimizer(0.05, epsilon=1e-3).minimize(loss, step)
-            averages = tf.train.ExponentialMovingAverage(0.9)
-            with tf.control_dependencies([train]):
-                train = averages.apply(tf.trainable_variables())
+        x = tf.placeholder(tf.float32, [None, 3], "x")
+        y = tf.placeholder(tf.float32, [None, 1], "y")
+        # What comes before the first stage belongs to it; these are ref variables.
+        short = tf.get_variable("s", [3], initializer=tf.ones_initializer())
+        table = tf.get_variable("table", [5, 3], initializer=tf.ones_initializer())
+        ids = tf.cast(tf.abs(2 * x[:, 0]), tf.int32) % 5
+        hidden = tf.multiply(x, short, name="scaled") * tf.nn.embedding_lookup(table, ids)
+        with tf.variable_scope("my_global_step", use_resource=True):
+            loss = tf.losses.mean_squared_error(y, devices.network(hidden, stage))
+        step = tf.train.get_or_create_global_step()
+        train = tf.train.AdamOptimizer(0.05, epsilon=1e-3).minimize(loss, step)
+        averages = tf.train.ExponentialMovingAverage(0.9)
+        with tf.control_dependencies([train]):
+            train = averages.apply(tf.trainable_variables())
         saver = tf.train.Saver()
         with tf.Session(config=devices.session_config()) as session:
             if restore:
@@ -46,8 +45,9 @@ def trained(resource, restore=None, save=None):
                 session.run(tf.global_variables_initializer())
             losses = []
             for _ in range(STEPS):
-                rows = slice(16 * session.run(step), 16 * session.run(step) + 16)
-                losses.append(session.run([loss, train], {x: FEATURES[rows], y: LABELS[rows]})[0])
+                first = 16 * session.run(step)
+                fed = {x: FEATURES[first:first + 16], y: LABELS[first:first + 16]}
+                losses.append(session.run([loss, train], fed)[0])
             if save:
                 assert saver.save(session, save, step) == "{}-{}".format(save, session.run(step))
             return losses
@@ -59,19 +59,19 @@ def content(path):
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["ref", "resource"])
-def written(request, tmp_path_factory):
-    """(resource?, side -> (losses, prefix of the checkpoint it wrote))."""
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """side -> (losses, prefix of the checkpoint it wrote)."""
     found = {}
     for side, layout in SIDES.items():
         prefix = os.path.join(str(tmp_path_factory.mktemp(side)), "model")
-        found[side] = devices.run(layout, trained(request.param, save=prefix)), prefix + "-3"
-    return request.param, found
+        found[side] = devices.run(layout, trained(save=prefix)), prefix + "-3"
+    return found
 
 
 @pytest.mark.parametrize("side", [side for side in SIDES if side != "plain"])
 def test_names_and_values_are_those_of_plain_tensorflow(written, side):
-    (expected_losses, expected), (losses, path) = written[1]["plain"], written[1][side]
+    (expected_losses, expected), (losses, path) = written["plain"], written[side]
     devices.assert_same(losses, expected_losses)
     expected, found = content(expected), content(path)
     assert {"s", "s/Adam", "s/Adam_1", "s/ExponentialMovingAverage", "beta1_power",
@@ -83,17 +83,15 @@ def test_names_and_values_are_those_of_plain_tensorflow(written, side):
 
 @pytest.fixture(scope="module")
 def uninterrupted(written):
-    """side -> losses of three more steps in plain TensorFlow."""
-    resource, found = written
-    return devices.run(None, trained(resource, restore=found["plain"][1]))
+    """Losses of three more steps in plain TensorFlow."""
+    return devices.run(None, trained(restore=written["plain"][1]))
 
 
 @pytest.mark.parametrize("reader", SIDES)
 @pytest.mark.parametrize("writer", SIDES)
 def test_training_goes_on_from_any_other(written, uninterrupted, writer, reader):
-    resource, found = written
-    losses = devices.run(SIDES[reader], trained(resource, restore=found[writer][1]))
-    assert not np.allclose(losses, found["plain"][0], rtol=1e-3)
+    losses = devices.run(SIDES[reader], trained(restore=written[writer][1]))
+    assert not np.allclose(losses, written["plain"][0], rtol=1e-3)
     devices.assert_same(losses, uninterrupted)
 
 

@@ -121,8 +121,9 @@ def test_evaluation_and_prediction_run_once_on_the_devices_of_the_first_replica(
         made = estimator(layout, devices.stages(layout), directory)
         evaluated = made.evaluate(eval_input(), hooks=[hook])
         devices.assert_same(dict(evaluated), expected[1])
-        assert hook.seen == [("first/MatMul", "/device:CPU:0"),
-                             ("second/MatMul", "/device:CPU:{}".format(layout.stages - 1))]
+        # With one stage TensorFlow chooses, as it does without EPL.
+        places = ["/device:CPU:0", "/device:CPU:1"] if layout.stages == 2 else ["", ""]
+        assert hook.seen == list(zip(["first/MatMul", "second/MatMul"], places))
         hook.seen = []
         rows = list(made.predict(eval_input(7), hooks=[hook]))
         assert [len(hook.seen), len(rows)] == [2, 7]

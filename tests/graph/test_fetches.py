@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from tests.graph import devices
-from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, REPLICAS, ROWS, SEVERAL, weight_after
+from tests.graph.devices import BOTH, PIPELINE, ROWS, SEVERAL, weight_after
 
 KEYS = epl.GraphKeys
 EACH = pytest.mark.parametrize("layout", SEVERAL, ids=str)
@@ -185,24 +185,6 @@ def test_none_is_refused_as_a_fetch_as_tensorflow_does(layout):
 
 
 @EACH
-def test_rows_that_cannot_be_divided_are_refused_before_anything_runs(layout):
-    rows = np.ones(layout.clones * 2 + 1, np.float32)
-    with devices.started(layout):
-        number = tf.data.make_one_shot_iterator(tf.data.Dataset.range(100)).get_next()
-        x = tf.placeholder(tf.float32, [None], "x")
-        model = devices.fit(devices.stages(layout), x=x + 0.0 * tf.cast(number, tf.float32))
-        epl.add_to_collection(number, KEYS.GLOBAL_CONCAT_OBJECTS)
-        with devices.session() as session:
-            for wrong in (rows, np.zeros([0], np.float32)):
-                with pytest.raises(ValueError, match="{} rows.*'x:0'.*{} clones".format(
-                        len(wrong), layout.clones)):
-                    session.run(model.train, {x: wrong})
-            assert session.run([model.step, model.weight]) == [0, 0.0]
-            found = session.run([number, model.train], {x: ROWS})[0]
-            np.testing.assert_array_equal(found, np.arange(layout.clones))
-
-
-@EACH
 def test_tensors_between_the_stages_can_be_fed(layout):
     with devices.started(layout):
         model = devices.fit(devices.stages(layout))
@@ -288,16 +270,25 @@ def test_rows_fed_instead_of_a_default_for_all_are_divided(layout):
     devices.assert_same(devices.run(layout, script), devices.run(None, script))
 
 
-@pytest.mark.parametrize("layout", [ACCUMULATION, REPLICAS, BOTH], ids=str)
-def test_placeholders_that_cannot_be_divided_are_refused_by_name(layout):
-    with devices.started(layout):
-        with pytest.raises(ValueError, match="'anything'.*shape="):
-            model = devices.fit(devices.stages(layout), x=tf.placeholder(tf.float32, None,
-                                                                         "anything"))
-            devices.session()
-    with devices.started(layout):
-        sparse = tf.sparse_placeholder(tf.float32, [None, 3], "sparse_rows")
-        model = devices.fit(devices.stages(layout), x=tf.sparse.reduce_sum(sparse, 1))
-        with devices.session() as session, pytest.raises(NotImplementedError,
-                                                         match="sparse_rows.*dense"):
-            session.run(model.train, {sparse: ([[0, 0], [1, 2]], [1.0, 2.0], [2, 3])})
+@pytest.mark.parametrize("layout", [PIPELINE, BOTH], ids=str)
+def test_dropout_masks_differ_between_clones_and_repeat(layout):
+    def masks(stage):
+        x = tf.placeholder(tf.float32, [None, 64])
+        with stage(0):
+            mask = tf.nn.dropout(tf.ones_like(x), rate=0.5, seed=3)
+        with stage(1):
+            weight = tf.get_variable("w", [64], initializer=tf.ones_initializer())
+            loss = tf.reduce_mean(mask * x * weight)
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        if epl.Env.get().cluster.gpu_num_per_worker > 1:
+            epl.add_to_collection(mask, epl.GraphKeys.GLOBAL_CONCAT_OBJECTS)
+        with devices.session() as session:
+            return [session.run([mask, train], {x: np.ones([8, 64])})[0] for _ in range(2)]
+
+    one, two, plain = [devices.run(side, masks) for side in (layout, layout, None)]
+    np.testing.assert_array_equal(one, two)
+    rows = 8 // layout.clones
+    # The first clone draws what one device draws first.
+    np.testing.assert_array_equal(one[0][:rows], plain[0][:rows])
+    drawn = [part.tobytes() for mask in one for part in np.split(mask, layout.clones)]
+    assert len(set(drawn)) == 2 * layout.clones

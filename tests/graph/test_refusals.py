@@ -15,7 +15,7 @@ import epl
 from tests.graph import devices
 from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, REPLICAS, ROWS
 
-EACH = pytest.mark.parametrize("layout", [ACCUMULATION, PIPELINE, REPLICAS, BOTH], ids=str)
+EACH = pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
 
 
 @contextlib.contextmanager
@@ -228,6 +228,20 @@ def test_micro_batches_of_a_constant_batch_are_the_same_for_all():
             assert session.run(model.weight) == 2.25
 
 
+@EACH
+def test_a_tensor_that_input_and_model_share_divides_nothing_less(layout):
+    """The size of a batch, a tensor, is used by the dataset and by the loss."""
+    with devices.started(layout):
+        size = tf.constant(8 // layout.clones, tf.int64)
+        rows = tf.data.Dataset.from_tensor_slices(ROWS).batch(size)
+        x = tf.data.make_one_shot_iterator(rows).get_next()
+        model = devices.fit(devices.stages(layout), x=x * tf.cast(size, tf.float32))
+        with devices.session() as session:
+            factor = 8.0 / layout.clones
+            assert session.run([model.loss, model.train])[0] == 25.5 * factor ** 2
+            assert session.run(model.weight) == 2.25 * factor
+
+
 def test_an_error_of_the_rewrite_comes_again():
     with devices.started(BOTH):
         devices.fit(devices.stages(BOTH), x=tf.placeholder(tf.float32, None, "anything"))
@@ -238,10 +252,34 @@ def test_an_error_of_the_rewrite_comes_again():
             tf.get_default_graph().finalize()
 
 
-def test_a_strategy_may_be_set_and_not_used():
-    with devices.started(REPLICAS):
-        epl.set_default_strategy(epl.replicate(1))
-        model = devices.fit(lambda number: contextlib.nullcontext())
+@EACH
+def test_rows_that_cannot_be_divided_are_refused_before_anything_runs(layout):
+    rows = np.ones(layout.clones * 2 + 1, np.float32)
+    with devices.started(layout):
+        number = tf.data.make_one_shot_iterator(tf.data.Dataset.range(100)).get_next()
+        x = tf.placeholder(tf.float32, [None], "x")
+        model = devices.fit(devices.stages(layout), x=x + 0.0 * tf.cast(number, tf.float32))
+        epl.add_to_collection(number, epl.GraphKeys.GLOBAL_CONCAT_OBJECTS)
         with devices.session() as session:
-            session.run(model.train, {model.x: ROWS})
-            assert np.array_equal(session.run(model.weight), 2.25)
+            for wrong in (rows, np.zeros([0], np.float32)):
+                with pytest.raises(ValueError, match="{} rows.*'x:0'.*{} clones".format(
+                        len(wrong), layout.clones)):
+                    session.run(model.train, {x: wrong})
+            assert session.run([model.step, model.weight]) == [0, 0.0]
+            found = session.run([number, model.train], {x: ROWS})[0]
+            np.testing.assert_array_equal(found, np.arange(layout.clones))
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, REPLICAS, BOTH], ids=str)
+def test_placeholders_that_cannot_be_divided_are_refused_by_name(layout):
+    with devices.started(layout):
+        with pytest.raises(ValueError, match="'anything'.*shape="):
+            model = devices.fit(devices.stages(layout), x=tf.placeholder(tf.float32, None,
+                                                                         "anything"))
+            devices.session()
+    with devices.started(layout):
+        sparse = tf.sparse_placeholder(tf.float32, [None, 3], "sparse_rows")
+        model = devices.fit(devices.stages(layout), x=tf.sparse.reduce_sum(sparse, 1))
+        with devices.session() as session, pytest.raises(NotImplementedError,
+                                                         match="sparse_rows.*dense"):
+            session.run(model.train, {sparse: ([[0, 0], [1, 2]], [1.0, 2.0], [2, 3])})

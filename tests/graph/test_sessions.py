@@ -69,7 +69,7 @@ def by_a_callable(model):
 
 
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
-@pytest.mark.parametrize("layout", SEVERAL, ids=str)
+@pytest.mark.parametrize("layout", [PIPELINE, REPLICAS, BOTH], ids=str)
 @pytest.mark.parametrize("train", [
     in_a_session, in_an_interactive_session, in_a_monitored_session, in_a_singular_session,
     in_a_supervised_session, by_a_callable], ids=lambda function: function.__name__)
@@ -178,19 +178,6 @@ def test_a_lost_session_is_recovered_and_training_goes_on(layout, undisturbed, t
 
 
 @pytest.mark.parametrize("layout", [PIPELINE, BOTH], ids=str)
-def test_a_second_monitored_session_on_the_same_graph_resumes(layout, tmp_path):
-    with devices.started(layout):
-        model = devices.fit(devices.stages(layout))
-        for last in (2, 4):
-            with tf.train.MonitoredTrainingSession(
-                    checkpoint_dir=str(tmp_path), config=devices.session_config(),
-                    hooks=[tf.train.StopAtStepHook(last_step=last)]) as session:
-                while not session.should_stop():
-                    session.run(model.train, {model.x: ROWS})
-    assert checkpoint(str(tmp_path)) == {"w": weight_after(4), "global_step": 4}
-
-
-@pytest.mark.parametrize("layout", [PIPELINE, BOTH], ids=str)
 def test_two_sessions_on_one_graph_have_variables_of_their_own(layout):
     with devices.started(layout):
         model = devices.fit(devices.stages(layout))
@@ -261,19 +248,6 @@ def test_a_traced_step_shows_work_on_every_device():
                         tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), metadata)
         busy = {stats.device[-1] for stats in metadata.step_stats.dev_stats if stats.node_stats}
         assert busy >= {"0", "1", "2", "3"}
-
-
-@pytest.mark.parametrize("layout", [PIPELINE, BOTH], ids=str)
-def test_a_model_without_training_runs_in_any_session(layout):
-    features, _ = devices.data(7)
-
-    def script(stage):
-        x = tf.placeholder(tf.float32, [None, 3])
-        output = devices.network(x, stage)
-        with devices.session() as session:
-            return session.run(output, {x: features})
-
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
 
 
 def test_a_graph_of_a_class_of_ones_own():

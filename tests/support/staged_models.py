@@ -138,10 +138,14 @@ def lstm(batch):
 
 @in_quarters
 def encoder(batch):
-    """A transformer of two layers with one attention head, over the sum of two embeddings."""
+    """A transformer of two layers with one attention head, over the sum of two embeddings.
+
+    The ids of words differ from row to row, those of positions are the same for all.
+    """
     length, size = int(batch["ids"].shape[1]), 8
     hidden = (tf.nn.embedding_lookup(tf.get_variable("words", [12, size]), batch["ids"])
-              + tf.get_variable("positions", [length, size]))
+              + tf.nn.embedding_lookup(tf.get_variable("positions", [length, size]),
+                                       tf.range(length)))
     for name in ("lower", "upper"):
         yield
         # No bias for the keys: softmax cancels it, so its gradient would be rounding alone.
@@ -279,13 +283,13 @@ def l2(batch):
 
 @in_quarters
 def stop_gradient(batch):
-    """One way is closed to gradients, and one trainable variable has none at all."""
+    """No gradient reaches the first quarter, not all ways are open later, one variable has none."""
     tf.get_variable("unused", [3])
-    hidden = _dense(batch["x"], "first")
+    first = tf.stop_gradient(_dense(batch["x"], "first"))
     yield
-    hidden = tf.concat([tf.stop_gradient(hidden), _dense(hidden, "second")], 1)
+    hidden = _dense(first, "second")
     yield
-    hidden = _dense(tf.stop_gradient(_dense(hidden, "ahead")) + hidden[:, :8], "third")
+    hidden = _dense(tf.concat([tf.stop_gradient(hidden), hidden + first], 1), "third")
     yield
     yield _squared_error(hidden, batch)
 

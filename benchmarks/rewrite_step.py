@@ -1,0 +1,147 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One process of `rewrite.py`: build BERT's training step, rewrite it, time both.
+
+Usage: rewrite_step.py SETTINGS
+SETTINGS is JSON: `layers`, `micro_batches` (0: TensorFlow alone), `passes` (time every pass of the
+rewrite, whose sum is then somewhat larger), `run` (run the step too). Prints one JSON object.
+"""
+
+import collections
+import contextlib
+import functools
+import json
+import os
+import sys
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from examples.bert import modeling  # noqa: E402
+from examples.bert.bert_config import BertConfig  # noqa: E402
+
+tf.disable_v2_behavior()
+tf.logging.set_verbosity(tf.logging.ERROR)
+
+ROWS, LENGTH, HIDDEN, VOCABULARY = 2, 16, 16, 100  # next to nothing to compute
+
+
+def build_loss(layers, on_stage=None):
+    """BERT in two stages, with dropout and the span loss, on rows of a dataset."""
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=HIDDEN, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=4 * HIDDEN, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+        max_position_embeddings=LENGTH, type_vocab_size=2)
+    columns = np.ones((ROWS, LENGTH), np.int32), np.ones(ROWS, np.int32)
+    dataset = tf.data.Dataset.from_tensors(columns).repeat()
+    ids, answers = tf.data.make_one_shot_iterator(dataset).get_next()
+    encoded = modeling.bert(config, ids, tf.ones_like(ids), tf.zeros_like(ids), training=True,
+                            num_stages=2, on_stage=on_stage)
+    losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(labels=answers, logits=logits)
+              for logits in modeling.span_logits(config, encoded.sequence_output)]
+    return tf.reduce_mean(losses[0] + losses[1]) / 2
+
+
+class Clock:
+    """Seconds and numbers of operations of what is done one after the other."""
+
+    def __init__(self):
+        self.seconds, self.operations = {}, {}
+
+    @contextlib.contextmanager
+    def part(self, name):
+        before = len(tf.get_default_graph().get_operations())
+        begin = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - begin
+        self.operations[name] = len(tf.get_default_graph().get_operations()) - before
+
+
+class Passes:
+    """Times functions of the rewrite from outside; a function's time is without what it calls."""
+
+    def __init__(self):
+        self.seconds = collections.OrderedDict()
+        self._inner = [0.0]
+
+    def watch(self, owner, attribute, name):
+        function = getattr(owner, attribute)
+
+        @functools.wraps(function)
+        def timed(*args, **kwargs):
+            self._inner.append(0.0)
+            begin = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent = time.perf_counter() - begin
+                own = spent - self._inner.pop()
+                self._inner[-1] += spent
+                self.seconds[name] = self.seconds.get(name, 0.0) + own
+
+        setattr(owner, attribute, timed)
+
+
+def watch_passes():
+    """Put clocks around the passes of `epl.rewrite.rewriter`."""
+    from epl.rewrite import clones, merge, rewriter, statistics
+
+    passes = Passes()
+    for owner, attribute, name in (
+            (rewriter, "vary_seeds", "seeds"), (rewriter, "check_seeds", "seeds"),
+            (rewriter, "dissect", "anatomy"), (rewriter.Sources, "add", "sources"),
+            (rewriter.Sources, "cut", "sources"), (rewriter._Rewrite, "_place", "place"),
+            (clones.Copies, "add", "clones, the rest"), (tf, "import_graph_def", "clones, import"),
+            (clones, "_Template", "clones, template"),
+            (rewriter, "order_cells", "order"), (rewriter, "accumulate", "accumulate"),
+            (statistics, "average_updates", "statistics"), (merge, "sources_of", "merge"),
+            (merge, "wanted", "merge"), (merge, "merge_registered", "merge"),
+            (rewriter, "merge_summaries", "summaries"), (rewriter, "verify_group", "verify"),
+            (rewriter._Rewrite, "run", "the rest")):
+        passes.watch(owner, attribute, name)
+    return passes
+
+
+def start_epl(micro_batches):
+    """`epl.init` for two stages; returns what begins a stage."""
+    import epl
+
+    epl.init(epl.Config({"pipeline.num_micro_batch": micro_batches}))
+    return lambda stage: epl.set_default_strategy(epl.replicate(1, name="stage_{}".format(stage)))
+
+
+def measure(layers, micro_batches, passes, run):
+    tf.set_random_seed(1)
+    clock, watched = Clock(), None
+    on_stage = start_epl(micro_batches) if micro_batches else None
+    if passes:
+        watched = watch_passes()
+    with clock.part("forward"):
+        loss = build_loss(layers, on_stage)
+    with clock.part("gradients"):
+        gradients = tf.gradients(loss, tf.trainable_variables())
+    pairs = [(g, v) for g, v in zip(gradients, tf.trainable_variables()) if g is not None]
+    with clock.part("optimizer"):
+        op = tf.train.GradientDescentOptimizer(0.01).apply_gradients(pairs)
+        init = tf.global_variables_initializer()
+    if micro_batches:
+        from epl.rewrite.rewriter import rewrite
+
+        with clock.part("rewrite"):
+            rewrite(tf.get_default_graph())
+    if run:
+        with clock.part("session"):
+            session = tf.Session()
+        for name, target in (("initializer", init), ("first step", op), ("second step", op)):
+            with clock.part(name):
+                session.run(target)
+    return {"seconds": clock.seconds, "operations": clock.operations,
+            "passes": watched.seconds if watched else {}}
+
+
+if __name__ == "__main__":
+    settings = json.loads(sys.argv[1])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:settings.pop("cores")])
+    print(json.dumps(measure(**settings)))

@@ -1,0 +1,93 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Two workers with two devices each, as stages or as replicas, equal one device.
+
+Both ways a step of the job has four equal parts: see `jobs/staged.py`.
+"""
+
+import pickle
+import time
+
+import numpy as np
+import pytest
+
+from tests.support import jobs, staged_models
+
+# Both sides add the same 32-bit floats in another order. One addition errs by at most 6e-8
+# relative to the larger operand; five steps of a few hundred additions stay within 1e-5 of a
+# tensor's largest element. Weights are of order 0.1, their gradients of order 0.01.
+RELATIVE = 1e-5
+ABSOLUTE = 1e-6
+
+PARTS = ("tied-ref", "tied-resource", "lstm", "norm-ref", "norm-resource", "unknown_shapes")
+# From the start of the processes to the end of the job; a step takes milliseconds.
+SECONDS = 40
+
+
+def load(result, worker):
+    with open(result.path(worker, "results.pkl"), "rb") as file:
+        return pickle.load(file)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    return load(jobs.alone("staged.py", tmp_path_factory.mktemp("plain"), "plain").check(), 0)
+
+
+@pytest.fixture(scope="module", params=["stages", "replicas"])
+def trained(request, tmp_path_factory):
+    """The results of both workers."""
+    result = jobs.launch("staged.py", tmp_path_factory.mktemp(request.param), request.param,
+                         devices=2).check()
+    return [load(result, worker) for worker in range(2)]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_variables_equal_one_device_with_the_whole_batch(plain, trained, part):
+    expected, chief, other = [found[part][1] for found in [plain] + trained]
+    assert set(expected) == set(chief) == set(other) and expected["global_step:0"] == 5
+    for name, value in expected.items():
+        np.testing.assert_array_equal(chief[name], other[name], err_msg=name)
+        np.testing.assert_allclose(chief[name], value, rtol=0, err_msg=name,
+                                   atol=RELATIVE * np.max(np.abs(value)) + ABSOLUTE)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_worker_sees_the_loss_and_the_norm_of_the_whole_batch(plain, trained, part):
+    expected, chief, other = [found[part][0] for found in [plain] + trained]
+    assert expected[0, 0] != expected[-1, 0]
+    np.testing.assert_array_equal(chief, other)
+    np.testing.assert_allclose(chief, expected, rtol=RELATIVE, atol=ABSOLUTE)
+
+
+@pytest.mark.parametrize("part", ["norm-ref", "norm-resource"])
+def test_statistics_are_those_of_all_clones(plain, trained, part):
+    names = [name for name in plain[part][1] if "moving_" in name]
+    assert len(names) == 4
+    for name in names:
+        start = 0.0 if "mean" in name else 1.0
+        assert not np.allclose(trained[0][part][1][name], start, atol=1e-3)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_registered_tensors_come_in_the_order_of_workers_and_clones(trained, part):
+    column = {"tied": "ids", "lstm": "ids", "norm": "image"}.get(part.split("-")[0], "x")
+    rows = staged_models.data((column,))[column][:staged_models.GLOBAL_BATCH]
+    found = trained[0][part][2]
+    np.testing.assert_array_equal(found["GLOBAL_CONCAT"], rows)
+    np.testing.assert_array_equal(found["LOCAL_CONCAT"], rows[:len(rows) // 2])
+    assert (found["GLOBAL_SUM"], found["LOCAL_SUM"]) == (rows.size, rows.size // 2)
+
+
+@pytest.mark.parametrize("kind, message", [
+    ("other_micro_batches", "worker(s) 1: config pipeline.num_micro_batch = 4"),
+    ("not_finite", "the input is not finite"),
+    ("odd_rows", "7 rows are fed to 'Placeholder:0'"),
+    ("killed", "worker 1"),
+])
+def test_a_worker_that_goes_another_way_ends_the_job_in_seconds(tmp_path, kind, message):
+    start = time.time()
+    result = jobs.launch("staged_failures.py", tmp_path, kind, devices=2, timeout=SECONDS)
+    assert result.code != 0, result.output
+    assert message in result.output, result.output
+    assert time.time() - start < SECONDS

@@ -1,0 +1,294 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The control edges make every device run its cells in the plan's order, and nothing else.
+
+A cell is (replica, stage, phase, micro-batch). It is found anew here, for every operation from what
+it is a copy of, so that the edges say for themselves what waits for what.
+"""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import epl
+from epl.ir.graph_state import state_of
+from epl.rewrite import loops
+from epl.rewrite.rewriter import rewrite
+from epl.rewrite.walk import ancestors
+from tests.graph.devices import Layout, session, started
+from tests.support.layouts import SCHEDULES
+
+EACH_SCHEDULE = pytest.mark.parametrize("schedule", SCHEDULES)
+MODELS = {}
+
+
+def model(function):
+    MODELS[function.__name__] = function
+    return function
+
+
+def weights(name, width=3):
+    return tf.get_variable(name, [3, width], initializer=tf.ones_initializer())
+
+
+@model
+def dense(hidden, number):
+    return tf.tanh(tf.matmul(hidden, weights("w{}".format(number))))
+
+
+@model
+def looped(hidden, number):
+    kernel = weights("w{}".format(number))
+    return tf.while_loop(lambda n, _: n < 2, lambda n, v: (n + 1, tf.tanh(tf.matmul(v, kernel))),
+                         [0, hidden])[1]
+
+
+@model
+def mapped(hidden, number):
+    kernel = weights("w{}".format(number))
+    return tf.map_fn(lambda row: tf.tanh(tf.reduce_sum(row * kernel, 1)), hidden)
+
+
+@model
+def branched(hidden, number):
+    kernel = weights("w{}".format(number))
+    return tf.cond(tf.reduce_sum(hidden) > 0, lambda: tf.matmul(hidden, kernel),
+                   lambda: tf.sin(hidden))
+
+
+@model
+def branched_twice(hidden, number):
+    kernel = weights("w{}".format(number))
+
+    def outer():
+        return tf.cond(tf.reduce_max(hidden) > 1, lambda: tf.matmul(hidden, kernel),
+                       lambda: tf.sin(hidden))
+    return tf.cond(tf.reduce_sum(hidden) > 0, outer, lambda: 2.0 * tf.matmul(hidden, kernel))
+
+
+@model
+def assertive(hidden, number):
+    with tf.control_dependencies([tf.assert_less(hidden, 1e9)]):
+        return tf.tanh(tf.matmul(hidden, weights("w{}".format(number))))
+
+
+class Ordered:
+    """The gradients of a pipeline, rewritten, and what each operation's cell is."""
+
+    def __init__(self, graph, make, stages, penalty=False):
+        hidden = self.x = tf.placeholder(tf.float32, [None, 3], "x")
+        for number in range(stages):
+            with epl.replicate(1):
+                hidden = make(hidden, number)
+        self.loss = tf.reduce_mean(hidden)
+        if penalty:
+            self.loss += tf.reduce_mean(tf.gradients(self.loss, self.x)[0] ** 2)
+        self.gradients = tf.gradients(self.loss, tf.trainable_variables())
+        rewrite(graph)
+        self.group = state_of(graph).groups[-1]
+        self.plan = epl.Env.get().plan_for(graph)
+        self.cells = {}
+        clones = self.group.clones
+        for op, phase in self.group.anatomy.phase.items():
+            for clone in clones.clones:
+                self.cells[clones.op(op, clone)] = (
+                    clone.replica, self.group.anatomy.stage[op], phase, clone.micro_batch)
+
+    def edges(self):
+        """(cell before, cell after) of every control edge."""
+        return {(self.cells[before], self.cells[edge.after]) for edge in self.group.edges
+                for before in edge.barrier.control_inputs}
+
+    def planned(self):
+        """(cell before, cell after) of every two neighbours in the plan."""
+        found = set()
+        for replica in range(self.plan.num_replicas):
+            for stage in range(self.plan.num_stages):
+                cells = [(replica, stage, task.phase, task.micro_batch)
+                         for task in self.plan.tasks(stage)]
+                found.update(zip(cells, cells[1:]))
+        return found
+
+    def of_cell(self):
+        found = collections.defaultdict(set)
+        for op, cell in self.cells.items():
+            found[cell].add(op)
+        return found
+
+
+def pipeline(stages, micro_batches, schedule, replicas=1):
+    return started(Layout(stages, replicas, micro_batches), {"pipeline.strategy": schedule})
+
+
+@EACH_SCHEDULE
+@pytest.mark.parametrize("stages", [1, 2, 4])
+@pytest.mark.parametrize("micro_batches", [1, 2, 4])
+def test_the_edges_are_the_plan(stages, micro_batches, schedule):
+    with pipeline(stages, micro_batches, schedule) as graph:
+        ordered = Ordered(graph, dense, stages)
+        if micro_batches == 1:  # one clone: its own dependencies are the order
+            assert ordered.group.edges == []
+        else:
+            assert ordered.edges() == ordered.planned()
+
+
+@EACH_SCHEDULE
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_edges_are_the_plan_whatever_a_stage_is_made_of(name, schedule):
+    with pipeline(2, 2, schedule, replicas=2) as graph:
+        ordered = Ordered(graph, MODELS[name], 2)
+        assert ordered.edges() == ordered.planned()
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("schedule", SCHEDULES[:2])
+def test_a_cell_begins_when_the_one_before_has_ended(name, schedule):
+    with pipeline(2, 2, schedule) as graph:
+        ordered = Ordered(graph, MODELS[name], 2)
+        conditional = {op for op in ordered.group.anatomy.conditional}
+        originals = {ordered.group.clones.op(op, clone): op for op in ordered.group.anatomy.phase
+                     for clone in ordered.group.clones.clones}
+        members = ordered.of_cell()
+        for before, after in ordered.planned():
+            # In front of which barrier `before` ended.
+            barriers = {edge.barrier for edge in ordered.group.edges
+                        if ordered.cells[edge.after] == after}
+            ended = ancestors(barriers)
+            for op in members[before]:
+                if originals[op] not in conditional:
+                    assert op in ended, (before, op)
+            for op in members[after]:
+                if any(ordered.cells.get(source) == after
+                       for source in [t.op for t in op.inputs] + list(op.control_inputs)):
+                    continue  # waits because its input does
+                if originals[op] in ordered.group.anatomy.loop and not loops.is_enter(op):
+                    continue
+                assert barriers & set(op.control_inputs), (after, op)
+
+
+@EACH_SCHEDULE
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_no_edge_crosses_a_loops_border_but_at_enters_and_exits(name, schedule):
+    with pipeline(2, 2, schedule) as graph:
+        ordered = Ordered(graph, MODELS[name], 2)
+        clones, anatomy = ordered.group.clones, ordered.group.anatomy
+        in_loop = {clones.op(op, clone) for op in anatomy.loop for clone in clones.clones}
+        assert bool(in_loop) == (name in ("looped", "mapped"))
+        for edge in ordered.group.edges:
+            assert edge.barrier not in in_loop
+            assert edge.after not in in_loop or loops.is_enter(edge.after), edge
+            for before in edge.barrier.control_inputs:
+                assert before not in in_loop or loops.is_exit(before), (before, edge)
+
+
+@pytest.mark.parametrize("name", ["branched", "branched_twice", "assertive"])
+def test_nothing_waits_for_what_may_never_run(name):
+    with pipeline(2, 2, "PreferBackward") as graph:
+        ordered = Ordered(graph, MODELS[name], 2)
+        clones = ordered.group.clones
+        conditional = {clones.op(op, clone) for op in ordered.group.anatomy.conditional
+                       for clone in clones.clones}
+        assert conditional
+        for edge in ordered.group.edges:
+            assert not conditional & set(edge.barrier.control_inputs)
+
+
+@EACH_SCHEDULE
+def test_the_first_cell_of_every_device_waits_for_nothing(schedule):
+    with pipeline(2, 4, schedule, replicas=2) as graph:
+        ordered = Ordered(graph, dense, 2)
+        first = {(replica, stage, "forward", 0) for replica in range(2) for stage in range(2)}
+        assert first.isdisjoint({after for _, after in ordered.edges()})
+        assert first <= {before for before, _ in ordered.edges()}
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_the_scripts_own_forward_waits_for_no_other_clone(name):
+    with pipeline(2, 4, "PreferBackward") as graph:
+        ordered = Ordered(graph, MODELS[name], 2)
+        own = ancestors([ordered.loss.op])
+        assert not own & {edge.barrier for edge in ordered.group.edges}
+        assert not any(op.name.startswith("epl/gradients") and "replica" in op.name for op in own)
+
+
+def assert_no_cycle(following):
+    """Kahn's algorithm: everything can be put in a line."""
+    waits = {node: 0 for node in following}
+    for users in following.values():
+        for user in users:
+            waits[user] += 1
+    ready, done = [node for node, count in waits.items() if not count], 0
+    while ready:
+        done += 1
+        for user in following[ready.pop()]:
+            waits[user] -= 1
+            if not waits[user]:
+                ready.append(user)
+    assert done == len(following), [node for node, count in waits.items() if count][:9]
+
+
+@EACH_SCHEDULE
+@pytest.mark.parametrize("name", sorted(MODELS) + ["penalty"])
+@pytest.mark.parametrize("stages, micro_batches", [(2, 2), (3, 4)])
+def test_neither_operations_nor_cells_wait_for_each_other(name, schedule, stages, micro_batches):
+    if stages == 3 and name not in ("dense", "penalty"):
+        pytest.skip("large graphs; two stages of these show the same")
+    with pipeline(stages, micro_batches, schedule) as graph:
+        ordered = Ordered(graph, MODELS.get(name, dense), stages, penalty=name == "penalty")
+        ends = ancestors([gradient.op for gradient in ordered.gradients])
+        following = {op: [] for op in ends}
+        between = collections.defaultdict(set)
+        for op in ends:
+            for source in [t.op for t in op.inputs] + list(op.control_inputs):
+                if source.type != "NextIteration":
+                    following[source].append(op)
+                cells = ordered.cells.get(source), ordered.cells.get(op)
+                if None not in cells and cells[0] != cells[1]:
+                    between[cells[0]].add(cells[1])
+        assert_no_cycle(following)
+        for before, after in ordered.edges():
+            between[before].add(after)
+        assert_no_cycle({cell: between[cell] for cell in set(ordered.cells.values())})
+
+
+@EACH_SCHEDULE
+@pytest.mark.parametrize("penalty", [False, True], ids=["plain", "penalty"])
+def test_a_step_of_a_deep_pipeline_runs(schedule, penalty):
+    rows = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
+    with pipeline(4, 4, schedule) as graph:
+        ordered = Ordered(graph, dense, 4, penalty)
+        with session() as running:
+            found = running.run(ordered.gradients + [ordered.loss], {ordered.x: rows})
+    assert all(np.isfinite(value).all() for value in found)
+
+
+@EACH_SCHEDULE
+def test_the_slices_of_a_device_are_one_cell(schedule):
+    with started(Layout(micro_batches=2), {"pipeline.strategy": schedule}, devices=3) as graph:
+        x = tf.placeholder(tf.float32, [None, 3])
+        with epl.replicate(1):
+            hidden = dense(x, 0)
+        with epl.replicate(2):
+            loss = tf.reduce_mean(dense(hidden, 1))
+        tf.gradients(loss, tf.trainable_variables())
+        rewrite(graph)
+        group, plan = state_of(graph).groups[0], epl.Env.get().plan_for(graph)
+        cells = {}
+        for op, phase in group.anatomy.phase.items():
+            for clone in group.clones.clones:
+                stage = group.anatomy.stage[op]
+                cells[group.clones.op(op, clone)] = (
+                    plan.device_of(0, stage, clone.slice).index, phase, clone.micro_batch,
+                    clone.slice)
+        found = {(cells[before], cells[edge.after]) for edge in group.edges
+                 for before in edge.barrier.control_inputs}
+        expected = set()
+        for stage, pieces_of in ((0, {0: [0, 1]}), (1, {1: [0], 2: [1]})):
+            tasks = plan.tasks(stage)
+            for device, pieces in pieces_of.items():
+                expected |= {((device,) + one + (p,), (device,) + other + (q,))
+                             for one, other in zip(tasks, tasks[1:])
+                             for p in pieces for q in pieces}
+        assert found == expected
