@@ -4,7 +4,8 @@
 
 Usage: rewrite_step.py SETTINGS
 SETTINGS is JSON: `layers`, `micro_batches` (0: TensorFlow alone), `passes` (time every pass of the
-rewrite, whose sum is then somewhat larger), `run` (run the step too). Prints one JSON object.
+rewrite, whose sum is then somewhat larger), `run` (run the step too) and `core` (where graphs are
+built). Prints one JSON object.
 """
 
 import collections
@@ -51,11 +52,11 @@ class Clock:
         self.seconds, self.operations = {}, {}
 
     @contextlib.contextmanager
-    def part(self, name):
+    def part(self, name, now=time.process_time):
         before = len(tf.get_default_graph().get_operations())
-        begin = time.perf_counter()
+        begin = now()
         yield
-        self.seconds[name] = time.perf_counter() - begin
+        self.seconds[name] = now() - begin
         self.operations[name] = len(tf.get_default_graph().get_operations()) - before
 
 
@@ -72,11 +73,11 @@ class Passes:
         @functools.wraps(function)
         def timed(*args, **kwargs):
             self._inner.append(0.0)
-            begin = time.perf_counter()
+            begin = time.process_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                spent = time.perf_counter() - begin
+                spent = time.process_time() - begin
                 own = spent - self._inner.pop()
                 self._inner[-1] += spent
                 self.seconds[name] = self.seconds.get(name, 0.0) + own
@@ -132,10 +133,9 @@ def measure(layers, micro_batches, passes, run):
         with clock.part("rewrite"):
             rewrite(tf.get_default_graph())
     if run:
-        with clock.part("session"):
-            session = tf.Session()
+        session = tf.Session()
         for name, target in (("initializer", init), ("first step", op), ("second step", op)):
-            with clock.part(name):
+            with clock.part(name, time.perf_counter):
                 session.run(target)
     return {"seconds": clock.seconds, "operations": clock.operations,
             "passes": watched.seconds if watched else {}}
@@ -143,5 +143,7 @@ def measure(layers, micro_batches, passes, run):
 
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:settings.pop("cores")])
+    core = settings.pop("core")
+    if not settings["run"]:
+        os.sched_setaffinity(0, [core])
     print(json.dumps(measure(**settings)))

@@ -17,6 +17,7 @@ from tensorflow.python.framework import kernels as kernels_module
 from tensorflow.python.framework import ops as ops_module
 from tensorflow.python.framework.func_graph import FuncGraph
 from tensorflow.python.ops import gradients_util
+from tensorflow.python.saved_model.builder_impl import SavedModelBuilder
 from tensorflow.python.summary.writer import writer as summary_writer_module
 from tensorflow.python.training import monitored_session as monitored_session_module
 from tensorflow.python.training import saver as saver_module
@@ -25,9 +26,9 @@ from tensorflow_estimator.python.estimator import run_config as run_config_modul
 from tensorflow_estimator.python.estimator import training as estimator_training_module
 
 __all__ = [
-    "FuncGraph", "estimator_training_module", "gradients_util", "monitored_session_module",
-    "ops_module", "run_config_module", "saver_module", "session_module", "summary_writer_module",
-    "training_util",
+    "FuncGraph", "SavedModelBuilder", "estimator_training_module", "gradients_util",
+    "monitored_session_module", "ops_module", "run_config_module", "saver_module",
+    "session_module", "summary_writer_module", "training_util",
 ]
 
 

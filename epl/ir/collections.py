@@ -27,7 +27,7 @@ def add_to_collection(tensor_or_list: Union[Any, List[Any]], key: str) -> None:
     Raises:
       KeyError: unknown key.
       ValueError: something that is no `tf.Tensor`, or a tensor registered under another key.
-      RuntimeError: before `epl.init()`.
+      RuntimeError: before `epl.init()`, or when the graph of a training step is finalized.
     """
     Env.get().require_init("epl.add_to_collection")
     _check_key(key)
@@ -37,7 +37,12 @@ def add_to_collection(tensor_or_list: Union[Any, List[Any]], key: str) -> None:
             raise ValueError("epl.add_to_collection takes tf.Tensor objects, not {!r} of type {}"
                              .format(tensor, type(tensor).__name__))
     for tensor in tensors:
+        state = state_of(tensor.graph)
+        if tensor.graph.finalized and state.trains:
+            raise RuntimeError("{} is registered in a graph that is finalized: register it before "
+                               "the session is made".format(tensor.name))
         _register(tensor, key)
+        state.rewritten_version = -1  # there is something to do, though no new operation
 
 
 def get_collection(key: str) -> List[Any]:

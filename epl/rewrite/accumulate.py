@@ -69,7 +69,7 @@ def _sum(values: List[Any]) -> Any:
 
 
 def _wide(tensor: Any) -> Any:
-    """`tensor` in at least 32 bits: the sum of 16-bit gradients may not fit where their mean does."""
+    """`tensor` in 32 bits or more: a sum of 16-bit gradients may not fit where their mean does."""
     if tensor.dtype.size >= 4:
         return tensor
     with tf.device(tensor.device or None):

@@ -88,6 +88,7 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
     ys, gradients, others = list(ys), list(gradients), list(others)
     ops = sorted(script.behind(ys + gradients + others) - script.added, key=lambda op: op._id)
     following = loops.successors(ops)
+    in_order = loops.topological(following)
     loop = loops.outermost_loops(following)
     in_loop = loops.members(loop)
     reached, updates = _reached(ops, following, loop, in_loop, script)
@@ -101,9 +102,9 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
     backward = script.behind(gradients)
     phase = {op: FORWARD if op in forward else BACKWARD for op in per_batch
              if op in forward or op in backward}
-    stage = _Stages(ops, forward, following, loop, in_loop, script).found
+    stage = _Stages(in_order, forward, following, loop, in_loop, script).found
     return Anatomy(ops, sources, per_batch, updates, late, phase, stage, loop,
-                   _conditional(ops, loop), following)
+                   _conditional(in_order, loop), following)
 
 
 def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, str],
@@ -234,9 +235,10 @@ class _Stages:
         if op in self._forward:
             return max([s for _, s in known] or [self._last])
         stage = self._of_forward_op(op)
+        backward = [s for b, s in known
+                    if self._script.is_gradient_id(b._id) and b not in self._forward]
         if stage is not None:
-            return stage
-        backward = [s for b, s in known if self._script.is_gradient_id(b._id)]
+            return min([stage] + backward)  # gradients never go back up
         return min(backward) if backward else max([s for _, s in known] or [self._last])
 
     def _of_forward_op(self, op: Any) -> Optional[int]:

@@ -9,10 +9,12 @@ A frame is entered by `Enter` alone and left by `Exit` alone, so every way throu
 operation passes the same ones, and one walk finds the frame of each.
 """
 
+import heapq
 from typing import Any, Dict, Iterable, List, Set, Tuple
 
 _ENTERS = frozenset(["Enter", "RefEnter"])
 _EXITS = frozenset(["Exit", "RefExit"])
+_BACK = frozenset(["NextIteration", "RefNextIteration"])
 
 
 def is_enter(op: Any) -> bool:
@@ -32,6 +34,32 @@ def successors(ops: Iterable[Any]) -> Dict[Any, List[Any]]:
         for source in [tensor.op for tensor in op.inputs] + list(op.control_inputs):
             if source in found:
                 found[source].append(op)
+    return found
+
+
+def topological(following: Dict[Any, List[Any]]) -> List[Any]:
+    """The operations, each behind all that it depends on; what closes a loop does not count.
+
+    Ids will not do: an operation in a `tf.cond` is numbered before the Switch in front of it.
+
+    Args:
+      following: as `outermost_loops` takes it.
+    """
+    waiting = dict.fromkeys(following, 0)
+    for op, users in following.items():
+        if op.type not in _BACK:
+            for user in users:
+                waiting[user] += 1
+    ready = [(op._id, op) for op, number in waiting.items() if number == 0]
+    heapq.heapify(ready)
+    found: List[Any] = []
+    while ready:
+        op = heapq.heappop(ready)[1]
+        found.append(op)
+        for user in following[op] if op.type not in _BACK else ():
+            waiting[user] -= 1
+            if waiting[user] == 0:
+                heapq.heappush(ready, (user._id, user))
     return found
 
 

@@ -16,7 +16,7 @@ from epl.communicators import horovod_backend
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import Collective, GradientGroup, GraphState
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds
+from epl.rewrite import kinds, loops
 from epl.rewrite.accumulate import scale
 from epl.rewrite.aggregate import record
 from epl.rewrite.walk import ancestors
@@ -53,14 +53,16 @@ def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
     owners = {op: group for group in state.groups if group.rewritten
               for op in group.returned_ops}
     behind = ancestors((t.op for t in tensors), owners)
-    found: Set[Any] = set()
-    fed: Set[Any] = set()  # sources, and what works on their data
-    for op in sorted(behind, key=lambda op: op._id):
-        works_on_data = any(t.op in fed for t in op.inputs)
-        if kinds.brings_data(op) and not works_on_data:
-            found.add(op)
-        if works_on_data or op in found:
+    found = {op for op in behind if kinds.brings_data(op)}
+    following = loops.successors(behind)
+    fed: Set[Any] = set()  # what works on the data
+    pending = [user for op in found for user in following[op]]
+    while pending:
+        op = pending.pop()
+        if op not in fed:
             fed.add(op)
+            pending.extend(following[op])
+    found -= fed
     return found.union(*[owners[op].sources for op in behind if op in owners])
 
 

@@ -8,7 +8,7 @@ that all clones use, and what works on it in place, or is colocated with it, sit
 an embedding travel, not tables.
 """
 
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -48,6 +48,7 @@ class Devices:
         self._replicas = plan.replicas_of(worker)
         self._homes: Dict[Any, str] = {}
         self._chosen: Dict[Tuple[Any, int, int], str] = {}
+        self._placed: Set[Any] = set()
         self.several = plan.devices_per_worker > 1
 
     def of_stage(self, stage: int, clone: CloneId) -> str:
@@ -70,7 +71,7 @@ class Devices:
             op = compat.variable_key(variable)
             if any(t is not op for t in compat.colocated_with(op)) or op in self._homes:
                 continue
-            if pinned_to_cpu(op):
+            if self._is_pinned(op):
                 self._homes[op] = op.device
             else:
                 by_stage.setdefault(stage_of(op), []).append(variable)
@@ -100,6 +101,10 @@ class Devices:
             return None
         return self._homes.get(origin) or origin.device or HOST
 
+    def _is_pinned(self, op: Any) -> bool:
+        """True if the script itself put `op` on the CPU."""
+        return op not in self._placed and pinned_to_cpu(op)
+
     def _origin(self, op: Any) -> Optional[Any]:
         handle = next((t for t in op.inputs if kinds.is_handle(t)), None)
         origin = op if handle is None else kinds.handle_origin(handle)
@@ -125,7 +130,7 @@ class Devices:
         return self._chosen[key]
 
     def _choice(self, op: Any, stage: int, clone: CloneId, backward: bool) -> str:
-        if pinned_to_cpu(op):
+        if self._is_pinned(op):
             return op.device
         home = self.home(op, follow=not backward)
         if home is not None:
@@ -140,6 +145,7 @@ class Devices:
             return
         chosen = self.choose(op, stage, clone, backward)
         if op.device != chosen:
+            self._placed.add(op)
             if self.home(op, follow=not backward) is None:
                 # It may be colocated with one of another stage, as a tf.cond's inputs are.
                 compat.forget_colocation(op)
@@ -147,5 +153,5 @@ class Devices:
 
 
 def pinned_to_cpu(op: Any) -> bool:
-    """True if the script itself put `op` on the CPU."""
+    """True if the device of `op` is a CPU."""
     return bool(op.device) and tf.DeviceSpec.from_string(op.device).device_type == "CPU"

@@ -5,11 +5,11 @@
 Runs when the graph is complete: before a session runs it, or when it is finalized. What is added to
 the graph later (another optimizer, another registered tensor) is carried out before the next run.
 
-    per gradient group   seeds > anatomy > sources > place > clones > order > accumulate > aggregate
+    per loss             seeds > anatomy > sources > place > clones > order > accumulate > aggregate
     per graph            statistics > merge > summaries > verify
 """
 
-from typing import Any, List, Set
+from typing import Any, Dict, List, Set
 
 from epl import compat
 from epl.env import Env
@@ -19,7 +19,7 @@ from epl.plan.schedule import BACKWARD
 from epl.rewrite import merge, statistics
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
-from epl.rewrite.anatomy import Script, dissect
+from epl.rewrite.anatomy import Anatomy, Script, dissect
 from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.order import order_cells
 from epl.rewrite.place import Devices
@@ -95,8 +95,8 @@ class _Rewrite:
             self._place_model()
             return
         new = [group for group in state.groups if not group.rewritten]
-        for group in new:
-            self._group(group)
+        for family in _families(new):
+            self._family(family)
         self._complete_clones()
         statistics.average_updates(graph, state, self._options)
         for group in state.groups:
@@ -106,20 +106,25 @@ class _Rewrite:
             verify_group(group, self._plan, state.devices)
         verify_names(state)
 
-    # What one call of tf.gradients becomes.
+    # What calls of tf.gradients become.
 
-    def _group(self, group: GradientGroup) -> None:
-        raw = [gradient.raw for gradient in group.gradients]
-        group.sources = merge.sources_of(
-            group.ys + [part for g in raw for part in parts(g)], self._state)
+    def _family(self, family: List[GradientGroup]) -> None:
+        """Rewrite gradients of one loss: they share their clones."""
+        for group in family:
+            group.sources = merge.sources_of(group.ys + _raw([group]), self._state)
         if self._cluster.worker_num * len(self._clones) > 1:
-            outputs = group.ys + [part for g in raw for part in parts(g)]
+            outputs = family[0].ys + _raw(family)
             check_seeds(outputs)
             changed = vary_seeds(outputs, self._first_seed, self._state.varied_seeds)
             self._state.note_change(changed)
-        local = raw
         if not self._plan.is_single_device:
-            self._make_clones(group, order=True)
+            self._make_clones(family, order=True)
+        for group in family:
+            self._aggregate(group)
+
+    def _aggregate(self, group: GradientGroup) -> None:
+        local = [gradient.raw for gradient in group.gradients]
+        if group.clones is not None:
             with compat.inserted(self._graph, group.name + "/accumulate"):
                 local = [accumulate(g.raw, group.clones, self._plan, self._home(g.variable))
                          for g in group.gradients]
@@ -147,41 +152,45 @@ class _Rewrite:
 
     # Clones.
 
-    def _make_clones(self, group: GradientGroup, order: bool) -> None:
-        """Dissect, place and copy what `group` and its followers need; order it once."""
-        state, graph, plan = self._state, self._graph, self._plan
-        script = self._script()
-        raw = [part for g in group.gradients for part in parts(g.raw)]
-        others = self._others(group)
-        anatomy = dissect(group.ys, raw, others, script)
-        if state.sources.cut(anatomy.sources):
-            script = self._script()
-            anatomy = dissect(group.ys, raw, others, script)
-        self._check_stages(anatomy)
-        self._check_updates(anatomy)
-        self._place(anatomy)
-        if group.clones is None:
-            group.clones = Copies(graph, group.name, self._clones, self._first_seed,
-                                  state.sources.tensor)
+    def _make_clones(self, family: List[GradientGroup], order: bool) -> None:
+        """Dissect, place and copy what `family` and its followers need; order it once."""
+        state, first = self._state, family[0]
+        anatomy = self._dissect(family)
+        clones = first.clones or Copies(self._graph, first.name, self._clones, self._first_seed,
+                                        state.sources.tensor)
+        edges = first.edges
         if len(self._clones) > 1:
             state.sources.add(anatomy.sources)
-            devices = state.devices
-            group.clones.add(
-                anatomy.per_batch, self._clones,
-                lambda op, clone: devices.choose(op, anatomy.stage[op], clone,
-                                                 anatomy.phase.get(op) == BACKWARD),
-                dropped=anatomy.late)
+            clones.add(anatomy.per_batch, self._clones,
+                       lambda op, clone: state.devices.choose(
+                           op, anatomy.stage[op], clone, anatomy.phase.get(op) == BACKWARD),
+                       dropped=anatomy.late)
             if order:
-                self._defer_updates(anatomy, group)
-                group.edges = order_cells(graph, anatomy, group.clones, plan, self._worker,
-                                          group.name)
-                state.note_change(e.after for e in group.edges)
-        group.anatomy = anatomy
+                self._defer_updates(anatomy, family)
+                edges = order_cells(self._graph, anatomy, clones, self._plan, self._worker,
+                                    first.name)
+                state.note_change(edge.after for edge in edges)
+        for group in family:
+            group.clones, group.edges, group.anatomy = clones, edges, anatomy
 
-    def _others(self, group: GradientGroup) -> List[Any]:
-        """Tensors whose value every clone of `group` has to give, beside the gradients."""
-        registered = [tensor for tensor, _ in merge.wanted(group, self._state)]
-        values = [op.inputs[1] for op, owner in self._updates() if owner is group]
+    def _dissect(self, family: List[GradientGroup]) -> Anatomy:
+        """What the steps of `family` consist of, checked and placed."""
+        ys, raw, others = family[0].ys, _raw(family), self._others(family)
+        script = self._script()
+        anatomy = dissect(ys, raw, others, script)
+        if self._state.sources.cut(anatomy.sources):
+            script = self._script()
+            anatomy = dissect(ys, raw, others, script)
+        self._check_stages(ys, anatomy, script)
+        self._check_updates(anatomy)
+        self._place(anatomy)
+        return anatomy
+
+    def _others(self, family: List[GradientGroup]) -> List[Any]:
+        """Tensors whose value every clone of `family` has to give, beside the gradients."""
+        registered = [tensor for group in family
+                      for tensor, _ in merge.wanted(group, self._state)]
+        values = [op.inputs[1] for op, owner in self._updates() if owner in family]
         return registered + values
 
     def _updates(self) -> Any:
@@ -189,11 +198,11 @@ class _Rewrite:
 
     def _complete_clones(self) -> None:
         """Copy what was registered after a group was rewritten."""
-        for group in self._state.groups:
-            if group.clones is not None and len(self._clones) > 1:
-                known = set(group.anatomy.ops) | self._script().added
-                if any(tensor.op not in known for tensor in self._others(group)):
-                    self._make_clones(group, order=False)
+        for family in _families(self._state.groups):
+            if family[0].clones is not None and len(self._clones) > 1:
+                known = set(family[0].anatomy.ops) | self._script().added
+                if any(tensor.op not in known for tensor in self._others(family)):
+                    self._make_clones(family, order=False)
 
     def _script(self) -> Script:
         state = self._state
@@ -204,8 +213,9 @@ class _Rewrite:
         return Script(state.annotations.task_graph_of, state.is_gradient_id, slices,
                       added - slices)
 
-    def _check_stages(self, anatomy: Any) -> None:
-        used = set(anatomy.stage.values())
+    def _check_stages(self, ys: List[Any], anatomy: Anatomy, script: Script) -> None:
+        used = {anatomy.stage[op] for op in script.behind(ys)
+                if op in anatomy.stage and not script.is_gradient_id(op._id)}
         for number, name in enumerate(self._plan.stage_names):
             if number not in used:
                 raise ValueError(
@@ -213,7 +223,7 @@ class _Rewrite:
                     "nothing; remove this epl.replicate, or move it to where its part of the "
                     "model begins".format(number, name))
 
-    def _check_updates(self, anatomy: Any) -> None:
+    def _check_updates(self, anatomy: Anatomy) -> None:
         if len(self._clones) == 1:
             return
         averaged = {op for op, _ in self._updates()} | self._state.averaged_updates
@@ -226,7 +236,7 @@ class _Rewrite:
                     "value is averaged), or run it after the training step".format(
                         op.name, op.type))
 
-    def _defer_updates(self, anatomy: Any, group: GradientGroup) -> None:
+    def _defer_updates(self, anatomy: Anatomy, family: List[GradientGroup]) -> None:
         """What waited for an update waits no longer; what the script gets does."""
         waited: List[Any] = []
         for op in (op for op in anatomy.ops if op not in anatomy.late):
@@ -237,12 +247,12 @@ class _Rewrite:
                 self._state.note_change([op])
         unique = sorted(set(waited), key=lambda op: op._id)
         if unique:
-            for op in group.returned_ops:
+            for op in (op for group in family for op in group.returned_ops):
                 op._add_control_inputs(unique)
 
     # Placement.
 
-    def _place(self, anatomy: Any) -> None:
+    def _place(self, anatomy: Anatomy) -> None:
         devices = self._state.devices
         if not devices.several:
             return
@@ -258,8 +268,7 @@ class _Rewrite:
         owned = [v for v in compat.global_variables(self._graph) if self._is_of_model(v)]
         state.devices.settle(owned, lambda op: state.annotations.task_graph_of(op._id))
         for variable in owned:
-            op = compat.variable_key(variable)
-            op._set_device(state.devices.home(op))
+            state.devices.place(compat.variable_key(variable), 0, self._clones[0], False)
 
     def _is_of_model(self, variable: Any) -> bool:
         """True for weights and statistics; counters and what optimizers add are TensorFlow's."""
@@ -280,3 +289,19 @@ class _Rewrite:
             state.devices.place(op, state.annotations.task_graph_of(op._id), self._clones[0], False)
         state.placed_id = compat.last_id(self._graph)
 
+
+def _families(groups: List[GradientGroup]) -> List[List[GradientGroup]]:
+    """Groups of gradients of the same tensors, in the order of the calls.
+
+    A group that has clones of its own already stays alone with those that share them.
+    """
+    found: Dict[Any, List[GradientGroup]] = {}
+    for group in groups:
+        key = tuple(y.name for y in group.ys), id(group.clones)
+        found.setdefault(key, []).append(group)
+    return list(found.values())
+
+
+def _raw(family: List[GradientGroup]) -> List[Any]:
+    """The tensors of the raw gradients."""
+    return [part for group in family for g in group.gradients for part in parts(g.raw)]

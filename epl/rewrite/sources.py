@@ -85,7 +85,8 @@ class Sources:
             return False
         self.add(sources)
         taken = [op for op in sources if op not in self._pieces and not kinds.is_fed_per_batch(op)]
-        batches = [t for op in taken for t in op.outputs if t.shape.ndims != 0]
+        batches = [t for op in taken for t in op.outputs if t.shape.ndims != 0
+                   and (not op.inputs or any(kinds.is_handle(i) for i in op.inputs))]
         for tensor in batches:
             self._cut(tensor)
         return bool(batches)

@@ -5,6 +5,7 @@
 Each function stands in for one of TensorFlow's; the function itself comes as `original`.
 """
 
+import inspect
 from typing import Any, Callable
 
 import numpy as np
@@ -44,6 +45,16 @@ def save(original: Callable[..., str], saver: Any, sess: Any, save_path: str,
 def write_graph(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The `graph.pbtxt` of TensorFlow's checkpoint hook."""
     return original(*args, **kwargs) if writes_here() else None
+
+
+def add_to_saved_model(original: Callable[..., Any], builder: Any, *args: Any,
+                       **kwargs: Any) -> Any:
+    """`SavedModelBuilder.add_meta_graph*`: where it is served there may be one device only."""
+    call = inspect.signature(original).bind(builder, *args, **kwargs)
+    env = Env.get()
+    if env.initialized and env.cluster.gpu_num_per_worker > 1:
+        call.arguments["clear_devices"] = True
+    return original(*call.args, **call.kwargs)
 
 
 class SilentEventWriter:

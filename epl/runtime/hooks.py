@@ -59,6 +59,8 @@ PATCHES: _Patches = (
     (compat.ops_module.Graph, "finalize", _finalize),
     (_BASE_SESSION, "__init__", session.init),
     (compat.saver_module.Saver, "save", chief.save),
+    (compat.SavedModelBuilder, "add_meta_graph_and_variables", chief.add_to_saved_model),
+    (compat.SavedModelBuilder, "add_meta_graph", chief.add_to_saved_model),
     (compat.summary_writer_module, "EventFileWriter", chief.event_file_writer),
     (compat.training_util, "write_graph", chief.write_graph),
     (_MONITORED.ChiefSessionCreator, "create_session", chief.create_chief_session),
@@ -72,6 +74,7 @@ PATCHES: _Patches = (
 
 PATCHES_OF_RUNS: _Patches = (
     (_BASE_SESSION, "_run", session.run),
+    (_BASE_SESSION, "partial_run_setup", session.partial_run_setup),
     (_BASE_SESSION, "_extend_graph", session.extend_graph),
     (_BASE_SESSION, "_do_run", session.do_run),
     (_BASE_SESSION, "make_callable", session.make_callable),

@@ -42,6 +42,16 @@ def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, f
     return original(session, handle, fetches, feed_dict, *args)
 
 
+def partial_run_setup(original: Callable[..., Any], session: Any, fetches: Any,
+                      *args: Any, **kwargs: Any) -> Any:
+    """`BaseSession.partial_run_setup`: a step is run as a whole."""
+    rewrite(session.graph)
+    if _is_step(session.graph, fetches):
+        raise NotImplementedError("partial_run of a training step is not supported; use "
+                                  "session.run")
+    return original(session, fetches, *args, **kwargs)
+
+
 def extend_graph(original: Callable[..., None], session: Any) -> None:
     """`BaseSession._extend_graph`: the session is told of new operations; none may change then."""
     rewrite(session.graph)
@@ -68,9 +78,6 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
         finally:
             if run.writes:
                 agreement.mark_stale(session)
-    if handle is not None:
-        raise NotImplementedError("partial_run of a training step is not supported; use "
-                                  "session.run")
     _check_knows_graph(session)
     fed = feeds.divide(fed, run, state)
     return _step(session, run, lambda: original(

@@ -50,7 +50,7 @@ ACCUMULATION = Layout(micro_batches=2)
 PIPELINE = Layout(stages=2, micro_batches=2)
 REPLICAS = Layout(replicas=2)
 BOTH = Layout(stages=2, replicas=2, micro_batches=2)
-SEVERAL = (ACCUMULATION, PIPELINE, REPLICAS, BOTH)
+SEVERAL = (ACCUMULATION, REPLICAS, BOTH)
 
 
 @contextlib.contextmanager

@@ -162,6 +162,8 @@ def test_values_come_in_the_structure_of_the_fetches(layout, resource):
                         dict(ordered)] == copies
                 assert list(feeds) == [model.x, "w_rate:0"] and feeds[model.x] is fed
                 np.testing.assert_array_equal(fed, ROWS)
+            with pytest.raises(TypeError):  # as TensorFlow does
+                session.run([model.train, None], feeds)
             value = session.run(model.weight, {})
             assert session.run([model.weight, model.step]) == [value, 2]
     assert value == weight_after(2) and isinstance(found, list) and len(found) == 8
@@ -174,14 +176,6 @@ def test_values_come_in_the_structure_of_the_fetches(layout, resource):
     assert found[3]["z"] == found[0]
     assert (found[4].values, found[4].indices) == ([[1.0]], [4])
     assert found[5] == Pair(None, ()) and found[6:] == [[], {}]
-
-
-@EACH
-def test_none_is_refused_as_a_fetch_as_tensorflow_does(layout):
-    with devices.started(layout):
-        model = devices.fit(devices.stages(layout))
-        with devices.session() as session, pytest.raises(TypeError):
-            session.run([model.train, None], {model.x: ROWS})
 
 
 @EACH
@@ -292,3 +286,14 @@ def test_dropout_masks_differ_between_clones_and_repeat(layout):
     np.testing.assert_array_equal(one[0][:rows], plain[0][:rows])
     drawn = [part.tobytes() for mask in one for part in np.split(mask, layout.clones)]
     assert len(set(drawn)) == 2 * layout.clones
+
+
+@pytest.mark.parametrize("layout", [PIPELINE, BOTH], ids=str)
+def test_a_loss_is_whole_in_the_step_of_another_loss(layout):
+    with devices.started(layout):
+        model = devices.fit(devices.stages(layout))
+        other = tf.reduce_mean(tf.abs(model.x - model.weight))
+        train = tf.train.GradientDescentOptimizer(0.0).minimize(other)
+        with devices.session() as session:
+            found = session.run([model.loss, other, train], {model.x: ROWS})
+    assert found[:2] == [25.5, 4.5]

@@ -232,7 +232,8 @@ def test_a_placeholder_without_a_shape_is_refused_with_both_cures():
 
 
 def test_only_placeholders_are_fed_per_batch():
-    assert not kinds.is_fed_per_batch(tf.placeholder_with_default([1.0], [None]).op)
+    assert kinds.is_fed_per_batch(tf.placeholder_with_default([1.0], [None]).op)
+    assert not kinds.is_fed_per_batch(tf.placeholder_with_default(1.0, []).op)
     assert not kinds.is_fed_per_batch(tf.constant([1.0]).op)
 
 

@@ -69,7 +69,7 @@ def by_a_callable(model):
 
 
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
-@pytest.mark.parametrize("layout", [PIPELINE, REPLICAS, BOTH], ids=str)
+@pytest.mark.parametrize("layout", [REPLICAS, BOTH], ids=str)
 @pytest.mark.parametrize("train", [
     in_a_session, in_an_interactive_session, in_a_monitored_session, in_a_singular_session,
     in_a_supervised_session, by_a_callable], ids=lambda function: function.__name__)
@@ -167,7 +167,7 @@ def test_hooks_summaries_and_checkpoints_of_a_monitored_session(layout, undistur
     devices.assert_same(checkpoint(str(tmp_path)), checkpoint(directory))
 
 
-@pytest.mark.parametrize("layout", [PIPELINE, REPLICAS, BOTH], ids=str)
+@pytest.mark.parametrize("layout", [REPLICAS, BOTH], ids=str)
 def test_a_lost_session_is_recovered_and_training_goes_on(layout, undisturbed, tmp_path):
     expected, directory = undisturbed
     abort = Abort()

@@ -6,6 +6,9 @@ Every function of `SCRIPTS` is a script. It gets two fed placeholders and the lo
 two stages, and returns numbers. It runs in plain TensorFlow and on several devices.
 """
 
+import itertools
+import time
+
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -108,15 +111,6 @@ def twice_on_the_same_variables(x, y, loss):
     return steps(x, y, one, two, [loss, one], two, step)
 
 
-@script(resource=False)
-def sum_of_losses(x, y, loss):
-    tf.losses.absolute_difference(y, tf.reduce_sum(x, 1, keepdims=True) * of_layer("second/bias"))
-    tf.losses.add_loss(0.1 * tf.nn.l2_loss(of_layer("first/kernel")[0]))
-    total = tf.losses.get_total_loss()
-    train = sgd().minimize(total)
-    return steps(x, y, [total, train], train)
-
-
 # Derivatives of derivatives.
 
 @script(resource=False)
@@ -159,8 +153,7 @@ def hessian_vector_product(x, y, loss):
 def saliency(x, y, loss):
     """Gradients by inputs are left alone: outside of a step they are those of what is fed."""
     slope, = tf.gradients(loss, x)
-    train = sgd().minimize(loss)
-    return steps(x, y, slope, train, slope)
+    return steps(x, y, slope, sgd().minimize(loss), slope)
 
 
 # Gradients in the script's hands.
@@ -205,20 +198,13 @@ def no_gradient(x, y, loss):
 
 
 @script(resource=False)
-def grad_ys(x, y, loss):
+def grad_ys_and_stop_gradients(x, y, loss):
+    hidden = tf.get_default_graph().get_tensor_by_name("first/Tanh:0")
+    assert tf.gradients(loss, of_layer("first"), stop_gradients=[hidden]) == [None, None]
     factor = tf.constant(3.0)
     gradients = tf.gradients([loss, tf.reduce_mean(y) * of_layer("second/bias")[0]],
                              tf.trainable_variables(), [factor, tf.ones([1])])
-    return steps(x, y, gradients)
-
-
-@script(resource=False)
-def stop_gradients(x, y, loss):
-    hidden = tf.get_default_graph().get_tensor_by_name("first/Tanh:0")
-    of_second = tf.gradients(loss, of_layer("second"), stop_gradients=[hidden])
-    of_first = tf.gradients(loss, of_layer("first"), stop_gradients=[hidden])
-    assert of_first == [None, None]
-    return steps(x, y, of_second)
+    return steps(x, y, gradients, tf.gradients(loss, of_layer("second"), stop_gradients=[hidden]))
 
 
 @script(resource=True)
@@ -232,19 +218,6 @@ def sparse_gradients(x, y, loss):
     train = tf.train.AdagradOptimizer(0.1).apply_gradients(
         zip(gradients, tf.trainable_variables()))
     return steps(x, y, [value, train], [norm, slices[0].values, slices[0].indices, train], train)
-
-
-@script(resource=True)
-def accumulated_by_the_script(x, y, loss):
-    """Gradients are added up in variables, and applied in a run of its own."""
-    weights = tf.trainable_variables()
-    sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in weights]
-    gradients = tf.gradients(loss, weights)
-    add = tf.group(*[s.assign_add(g) for s, g in zip(sums, gradients)])
-    apply = sgd(0.05).apply_gradients(zip(sums, weights))
-    with tf.control_dependencies([apply]):
-        clear = tf.group(*[s.assign(tf.zeros(s.shape)) for s in sums])
-    return steps(x, y, add, [loss, add], clear, add, add, clear)
 
 
 @script(resource=True)
@@ -291,12 +264,31 @@ def schedules(x, y, loss):
     return steps(x, y, train, [rate, loss, train], train, [rate, step], train)
 
 
+@script(resource=True)
+def same_draws_for_two_gradients(x, y, loss):
+    """Two gradients of one loss, with an unseeded mask in it; they differ by nothing."""
+    one, two = [tf.get_variable(name, [3], initializer=tf.ones_initializer()) for name in "ab"]
+    masked = loss + tf.reduce_mean(tf.nn.dropout(tf.ones_like(x), rate=0.5) * x * (one + two))
+    of_one, of_two = tf.gradients(masked, one)[0], tf.gradients(masked, two)[0]
+    return steps(x, y, tf.group(of_one), of_one - of_two, of_one - of_two)
+
+
 @pytest.mark.parametrize("layout", [PIPELINE, BOTH], ids=str)
-def test_a_loss_is_whole_in_the_step_of_another_loss(layout):
+def test_two_optimizers_in_one_step_see_the_variables_from_before_it(layout):
+    """With ref variables: the loss of a step is that of its beginning, as on one device."""
+    calls = itertools.count()
+
+    def slowly(rows):
+        time.sleep(0.02 * (next(calls) % 3))  # some clones lag behind others
+        return rows
+
     with devices.started(layout):
-        model = devices.fit(devices.stages(layout))
-        other = tf.reduce_mean(tf.abs(model.x - model.weight))
-        train = sgd(0.0).minimize(other)
+        x = tf.placeholder(tf.float32, [None, 3])
+        slow = tf.reshape(tf.py_func(slowly, [x], tf.float32), [-1, 3])
+        loss = tf.reduce_mean(tf.square(devices.network(slow, devices.stages(layout))))
+        train = [sgd().minimize(loss, var_list=of_layer(name)) for name in ("second", "first")]
         with devices.session() as session:
-            found = session.run([model.loss, other, train], {model.x: devices.ROWS})
-    assert found[:2] == [25.5, 4.5]
+            for _ in range(8):
+                before = session.run(loss, {x: FEATURES[:16]})
+                found = session.run([loss, train], {x: FEATURES[:16]})[0]
+                assert found == pytest.approx(before, rel=1e-5)
