@@ -8,7 +8,7 @@ names; a version that moves one needs a change here and nowhere else.
 
 import contextlib
 import functools
-from typing import Any, Iterator, List, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
@@ -77,6 +77,33 @@ def inserted(graph: Any, scope: str, context: Any = None) -> Iterator[None]:
             yield
         finally:
             graph._set_control_flow_context(outer)
+
+
+@contextlib.contextmanager
+def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
+    """While gradients are built, tell `begin` which operation is differentiated from then on.
+
+    Takes the place of `colocate_gradients_with_ops`, which says the same in a form that is not as
+    exact: the gradients of what is colocated with something name that. Between two operations, and
+    at the end, `begin` gets None.
+    """
+    original = gradients_util._maybe_colocate_with
+
+    @contextlib.contextmanager
+    def observed(op: Any, gradient_uid: Any, colocate: Any) -> Iterator[None]:
+        del colocate
+        begin(op)
+        try:
+            with original(op, gradient_uid, False):
+                yield
+        finally:
+            begin(None)
+
+    gradients_util._maybe_colocate_with = observed
+    try:
+        yield
+    finally:
+        gradients_util._maybe_colocate_with = original
 
 
 def set_int_attribute(op: Any, name: str, value: int) -> None:

@@ -95,6 +95,24 @@ class GradientGroup:
         return [part.op for gradient in self.gradients for part in parts(gradient.returned)]
 
 
+class Differentiated:
+    """Intervals of op ids: what TensorFlow built while it differentiated an operation."""
+
+    def __init__(self) -> None:
+        self._starts: List[int] = []  # last op id before each interval
+        self._ops: List[Any] = []
+
+    def begin(self, last_op_id: int, op: Any) -> None:
+        """Operations created after `last_op_id` belong to the gradient of `op`; None: to none."""
+        self._starts.append(last_op_id)
+        self._ops.append(op)
+
+    def operation(self, op_id: int) -> Any:
+        """The operation whose gradient the one with this id belongs to, or None."""
+        position = bisect.bisect_left(self._starts, op_id) - 1
+        return self._ops[position] if position >= 0 else None
+
+
 class GraphState:
     """The record of one graph.
 
@@ -103,6 +121,7 @@ class GraphState:
       registered: collection key -> tensors put there by `epl.add_to_collection`.
       groups: gradient groups, in the order of the calls that made them.
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
+      differentiated: which operation each backward operation belongs to.
       gradient_ids: (first, last) operation ids of what TensorFlow built for gradients.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
       devices: who sits where (see `rewrite.place`), or None.
@@ -123,6 +142,7 @@ class GraphState:
         self.registered: Dict[str, List[Any]] = {}
         self.groups: List[GradientGroup] = []
         self.gradient_calls = 0
+        self.differentiated = Differentiated()
         self.gradient_ids: List[Tuple[int, int]] = []
         self.sources: Any = None
         self.devices: Any = None

@@ -52,7 +52,9 @@ def measure(boxes: Sequence[Box], plan: ParallelPlan) -> Bubble:
     """
     cells = [box for box in boxes if box.cell is not None]
     if not cells:
-        raise ValueError("no cell of the pipeline has run: nothing can be measured")
+        raise ValueError("no cell of the pipeline ran on the devices of the plan, so nothing can "
+                         "be measured; tf.ConfigProto(log_device_placement=True) shows where they "
+                         "ran")
     stage_time = busy = 0
     windows = []
     for replica in sorted({box.cell.replica for box in cells if box.cell is not None}):

@@ -22,7 +22,8 @@ class TimelineHook(tf.train.SessionRunHook):
 
     For each it writes `timeline_<step>.json` (for chrome://tracing or https://ui.perfetto.dev) and
     `timeline_<step>.png`, and prints the measured share of the bubble beside the plan's. Only the
-    chief traces and writes. The other steps run as without the hook.
+    chief traces and writes. The other steps run as without the hook; up to the last chosen one the
+    chief reads the global step between runs.
 
     Attributes:
       timelines: step -> its timeline; filled on the chief.

@@ -13,7 +13,6 @@ A stage and a phase make a cell of the pipeline: what a device runs at a time.
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
-from epl import compat
 from epl.plan.schedule import BACKWARD, FORWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.functions import Library
@@ -57,12 +56,14 @@ class Script(NamedTuple):
     Attributes:
       stage_of_id: the stage in whose interval an operation was created.
       is_gradient_id: True for operations that TensorFlow created for gradients.
+      differentiated: the operation whose gradient one with this id belongs to, or None.
       slices: operations that cut a source's batch (see `rewrite.sources`).
       added: what the rewrite put into the graph and the script's operations depend on.
     """
 
     stage_of_id: Callable[[int], int]
     is_gradient_id: Callable[[int], bool]
+    differentiated: Callable[[int], Any]
     slices: Set[Any]
     added: Set[Any]
 
@@ -201,8 +202,8 @@ class _Stages:
     """The stage of every operation.
 
     A forward operation belongs to the stage in whose interval it was created, a backward one to
-    that of the forward operation it is the gradient of: TensorFlow colocates it with that. Where
-    it names none (or a variable), the stage follows from what the operation takes. Gradients that
+    that of the forward operation it is the gradient of. Where that is none, or the reading of a
+    variable, the stage follows from what the operation takes. Gradients that
     the loss is computed from go forward: they belong to the last stage that they take something
     from. A loop is in one stage as a whole.
     """
@@ -242,14 +243,16 @@ class _Stages:
         return min(backward) if backward else max([s for _, s in known] or [self._last])
 
     def _of_forward_op(self, op: Any) -> Optional[int]:
-        """The stage of the forward operation that a backward one is colocated with."""
-        for target in compat.colocated_with(op):
-            if target is not op and not kinds.is_variable(target):
-                if target in self.found:
-                    return self.found[target]
-                if not self._script.is_gradient_id(target._id):
-                    return self._script.stage_of_id(target._id)
-        return None
+        """The stage of the forward operation that a backward one is the gradient of."""
+        target = self._script.differentiated(op._id)
+        if target is None or any(kinds.is_handle(t) for t in list(target.outputs) + list(
+                target.inputs) if kinds.is_variable(kinds.handle_origin(t))):
+            return None  # a variable, or the reading of one: other stages may read it too
+        if target in self.found:
+            return self.found[target]
+        if self._script.is_gradient_id(target._id):
+            return None
+        return self._script.stage_of_id(target._id)
 
     def _of_loop(self, members: List[Any]) -> Optional[int]:
         built = [op for op in members if not self._script.is_gradient_id(op._id)]

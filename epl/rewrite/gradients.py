@@ -17,7 +17,6 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.env import Env
 from epl.ir.graph_state import Gradient, GradientGroup, GraphState, parts, state_of
-from epl.rewrite import kinds
 from epl.rewrite.walk import ancestors
 
 
@@ -65,37 +64,26 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
     if plan.is_single_device:
         gradients = build(ys, xs, *args, **kwargs)
     else:
-        state.note_change(_forget_foreign_colocation(ys))
-        gradients = _build_in_place(build, ys, xs, *args, **kwargs)
+        gradients = _build_in_place(state, graph, build, ys, xs, *args, **kwargs)
     result = _noted(graph, state, _tensors(ys), variables, gradients)
     state.gradient_ids.append((first, compat.last_id(graph)))
     return result
 
 
-def _forget_foreign_colocation(ys: Sequence[Any]) -> List[Any]:
-    """Let the operations behind `ys` be colocated with variables only.
-
-    A TensorArray is colocated with the first value written to it, a tf.cond's Switch with its
-    input, whatever stage that comes from. Gradients would name that as their place.
-    """
-    changed = []
-    for op in ancestors(tensor.op for tensor in _tensors(ys)):
-        targets = compat.colocated_with(op)
-        if targets and not any(kinds.is_variable(target) for target in targets):
-            compat.forget_colocation(op)
-            changed.append(op)
-    return changed
-
-
-def _build_in_place(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) -> List[Any]:
-    """Build gradients that say where they belong, and that wait for their siblings.
+def _build_in_place(state: GraphState, graph: Any, build: Callable[..., List[Any]], *args: Any,
+                    **kwargs: Any) -> List[Any]:
+    """Build gradients of which is known what they are the gradients of, and that wait for siblings.
 
     Without waiting, an update of a ref variable could overtake the last reader of its old value.
     """
+    def begin(op: Any) -> None:
+        if op is None or op.graph is graph:  # not the body of a function
+            state.differentiated.begin(compat.last_id(graph), op)
+
     call = inspect.signature(build).bind(*args, **kwargs)
-    call.arguments["colocate_gradients_with_ops"] = True
     call.arguments["gate_gradients"] = True
-    return build(*call.args, **call.kwargs)
+    with compat.observed_gradients(begin):
+        return build(*call.args, **call.kwargs)
 
 
 def _noted(graph: Any, state: GraphState, ys: List[Any], variables: Sequence[Any],

@@ -112,8 +112,9 @@ def _borders(anatomy: Anatomy) -> Dict[Tuple[str, int], _Borders]:
         before = [t.op for t in op.inputs] + list(op.control_inputs)
         if not any(cells.get(b) == cell for b in before) and _may_be_entered(op, anatomy):
             borders.entries.append(op)
-        if not any(cells.get(user) == cell for user in anatomy.following[op]) \
-                and _may_be_awaited(op, anatomy):
+        if _may_be_awaited(op, anatomy) and not any(
+                cells.get(user) == cell and _may_be_awaited(user, anatomy)
+                for user in anatomy.following[op]):
             borders.exits.append(op)
     return found
 

@@ -210,8 +210,8 @@ class _Rewrite:
         added.update(edge.barrier for group in state.groups for edge in group.edges)
         added.update(op.inputs[1].op for op in state.averaged_updates)
         slices = set(state.sources.slices)
-        return Script(state.annotations.task_graph_of, state.is_gradient_id, slices,
-                      added - slices)
+        return Script(state.annotations.task_graph_of, state.is_gradient_id,
+                      state.differentiated.operation, slices, added - slices)
 
     def _check_stages(self, ys: List[Any], anatomy: Anatomy, script: Script) -> None:
         used = {anatomy.stage[op] for op in script.behind(ys)

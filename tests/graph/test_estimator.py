@@ -14,7 +14,6 @@ from tests.graph.devices import BOTH, PIPELINE, REPLICAS
 
 FEATURES, LABELS = devices.data(80)
 GLOBAL_BATCH = 16
-LAYOUTS = pytest.mark.parametrize("layout", [PIPELINE, REPLICAS, BOTH], ids=str)
 
 
 class Devices(tf.train.SessionRunHook):
@@ -112,7 +111,7 @@ def test_equals_one_device_with_the_whole_batch(layout, plain_run, tmp_path):
         devices.assert_same(one, other)
 
 
-@LAYOUTS
+@pytest.mark.parametrize("layout", [PIPELINE, REPLICAS, BOTH], ids=str)
 def test_evaluation_and_prediction_run_once_on_the_devices_of_the_first_replica(
         layout, plain_run, tmp_path):
     expected, directory = plain_run

@@ -43,7 +43,8 @@ def dissected(ys, gradients=(), others=(), second_stage_from=None):
     """Dissect without a rewrite; operations after `second_stage_from` are in stage 1."""
     def stage(op_id):
         return int(second_stage_from is not None and op_id > second_stage_from)
-    return dissect(ys, gradients, others, Script(stage, lambda op_id: False, set(), set()))
+    return dissect(ys, gradients, others, Script(
+        stage, lambda op_id: False, lambda op_id: None, set(), set()))
 
 
 def of_type(anatomy, *types):
