@@ -42,7 +42,7 @@ class Tracer:
     def timeline(self, step: int, metadata: Any) -> Optional[Timeline]:
         """The timeline of a run, or None if it was no training step.
 
-        Of several training steps in one run it is the one whose gradients were built first.
+        Of several losses that the run trains it is the one whose gradients were built first.
         """
         events = read_events(metadata.step_stats)
         for cell_map in self._cell_maps():

@@ -7,7 +7,8 @@
                      sum, x 1 / clones      where the variable lives
 
 The order of additions is fixed, so two runs give the same bits. Rows of sparse gradients are joined
-in the order of clones: those of one device with the whole batch, in their order.
+in the order of clones: those of one device with the whole batch, in their order. Rows that are the
+same for all clones are added up.
 """
 
 from typing import Any, Dict, List
@@ -15,6 +16,7 @@ from typing import Any, Dict, List
 import tensorflow.compat.v1 as tf
 
 from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import kinds
 from epl.rewrite.clones import Copies
 
 
@@ -33,6 +35,9 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> 
     if len(copies.clones) == 1:
         return gradient
     factor = scale(plan, len(copies.clones))
+    if isinstance(gradient, tf.IndexedSlices) and kinds.same_rows(gradient):
+        values = accumulate(gradient.values, copies, plan, home)
+        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     if isinstance(gradient, tf.IndexedSlices):
         with tf.device(home or None):
             values = tf.concat([copies.tensor(gradient.values, c) for c in copies.clones], 0)

@@ -4,7 +4,8 @@
 
     g0 g1 g2 --flatten, concatenate--> bucket --(fp16)--> all_reduce --> split, reshape --> g0 g1 g2
 
-Sparse gradients travel as their rows and indices, gathered from all workers.
+Sparse gradients travel as their rows and indices, gathered from all workers; where all workers have
+the same rows, as dense ones.
 """
 
 from typing import Any, List, NamedTuple, Optional, Sequence
@@ -14,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from epl.communicators import horovod_backend
 from epl.ir.graph_state import Collective
 from epl.plan.buckets import TensorSpec, plan_buckets
+from epl.rewrite import kinds
 
 # The smallest finite value that overflows a 16-bit float is above this.
 _FP16_MAX = 65504.0
@@ -49,12 +51,15 @@ def reduce_gradients(gradients: Sequence[Any], prefix: str, options: ReduceOptio
       The aggregated gradients: the same kinds, shapes and dtypes, in the same order.
     """
     result = list(gradients)
-    dense = [i for i, g in enumerate(gradients) if not isinstance(g, tf.IndexedSlices)]
-    reduced = reduce_dense([gradients[i] for i in dense], prefix + "dense", options, collectives)
-    for index, tensor in zip(dense, reduced):
-        result[index] = tensor
-    for index, gradient in enumerate(gradients):
-        if isinstance(gradient, tf.IndexedSlices):
+    rows = {i: g for i, g in enumerate(gradients) if isinstance(g, tf.IndexedSlices)}
+    same = {i: g for i, g in rows.items() if kinds.same_rows(g)}
+    dense = [i for i in range(len(gradients)) if i not in rows or i in same]
+    tensors = [same[i].values if i in same else gradients[i] for i in dense]
+    for index, tensor in zip(dense, reduce_dense(tensors, prefix + "dense", options, collectives)):
+        result[index] = tensor if index not in same else tf.IndexedSlices(
+            tensor, same[index].indices, same[index].dense_shape)
+    for index, gradient in rows.items():
+        if index not in same:
             name = "{}sparse_{}".format(prefix, index)
             result[index] = _gather_sparse(gradient, name, options, collectives)
     return result

@@ -114,7 +114,7 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
     reached: Set[Any] = set()
     updates: Set[Any] = set()
     library = Library(ops[0].graph) if ops else None
-    pending = [op for op in ops if kinds.starts_batch(op) or op in script.slices]
+    pending = [op for op in ops if _starts_batch(op, script)]
     while pending:
         op = pending.pop()
         if op in reached or op in updates:
@@ -195,7 +195,15 @@ def _is_source(op: Any, reached: Set[Any], loop: Dict[Any, str], script: Script)
     if op in loop or op.type in kinds.STEP_SCOPED or kinds.is_random(op):
         return False
     behind = [t.op for t in op.inputs] + list(op.control_inputs)
-    return kinds.starts_batch(op) and not any(b in reached for b in behind)
+    return _starts_batch(op, script) and not any(b in reached for b in behind)
+
+
+def _starts_batch(op: Any, script: Script) -> bool:
+    """As `kinds.starts_batch`; `gradients` itself hides the number of rows behind placeholders."""
+    if op in script.slices:
+        return True
+    return kinds.starts_batch(op) and not (
+        op.type == "PlaceholderWithDefault" and script.is_gradient_id(op._id))
 
 
 class _Stages:

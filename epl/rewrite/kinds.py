@@ -11,6 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.rewrite.walk import ancestors
 
 _VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"])
 PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2"])
@@ -155,6 +156,18 @@ def starts_batch(op: Any) -> bool:
         return False
     return not (owns_state(op) or op.type in _READERS or op.type in _WITHOUT_STATE
                 or written_variable(op) is not None)
+
+
+def same_rows(slices: Any) -> bool:
+    """True if a sparse gradient has the same rows in every clone and on every worker.
+
+    Those of a table of positions, say, that is looked up for all of them. Such a gradient is added
+    up row by row: on one device it would have each row once, which its norm depends on.
+    """
+    op = slices.indices.op
+    if op.type == "PlaceholderWithDefault":  # see `gradients`
+        op = op.inputs[0].op
+    return not any(starts_batch(behind) for behind in ancestors([op]))
 
 
 def brings_data(op: Any) -> bool:

@@ -13,7 +13,7 @@ import epl
 from epl.env import Env
 from epl.plan.schedule import BACKWARD, FORWARD
 from epl.profiler import TimelineHook, trace_step
-from tests.graph.devices import ACCUMULATION, Layout, session, session_config, stages, started
+from tests.graph.devices import ACCUMULATION, BOTH, Layout, session, session_config, stages, started
 from tests.unit.test_timeline_files import check_nesting, png_size, rows
 
 WIDTH = 96
@@ -138,6 +138,29 @@ def test_gradient_accumulation_on_one_device(tmp_path):
         with session() as plain:
             plain.run(train, feeds)
             check(trace_step(plain, train, feeds, str(tmp_path)).timeline, 1, 2)
+
+
+def test_replicas_in_one_worker(tmp_path):
+    with started(BOTH):
+        _, train, feeds = model(stages(BOTH))
+        with session() as plain:
+            plain.run(train, feeds)
+            timeline = trace_step(plain, train, feeds, str(tmp_path)).timeline
+    assert not timeline.missing
+    places = {(box.cell.replica, box.cell.stage): box.device for box in timeline.boxes if box.cell}
+    assert places == {(0, 0): "CPU:0", (0, 1): "CPU:1", (1, 0): "CPU:2", (1, 1): "CPU:3"}
+    assert len([box for box in timeline.boxes if box.cell]) == 2 * 4 * 2
+
+
+def test_two_optimizers_of_one_loss(tmp_path):
+    with started(LAYOUT):
+        loss, _, feeds = model(stages(LAYOUT))
+        lower, upper = tf.trainable_variables()[:6], tf.trainable_variables()[6:]
+        sgd = tf.train.GradientDescentOptimizer(0.1)
+        train = [sgd.minimize(loss, var_list=lower), sgd.minimize(loss, var_list=upper)]
+        with session() as plain:
+            plain.run(train, feeds)
+            check(trace_step(plain, train, feeds, str(tmp_path)).timeline, 2, 4)
 
 
 def test_estimator(tmp_path):

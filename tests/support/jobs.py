@@ -47,7 +47,8 @@ def launch(script, directory, *args, workers=2, devices=1, timeout=120.0,
     """
     path = script if os.path.isabs(script) else os.path.join(JOBS, script)
     command = [sys.executable, "-m", "epl.launcher", "--num_workers", str(workers),
-               "--gpu_per_worker", str(devices), "--log_dir", str(directory), path] + [str(a) for a in args]
+               "--gpu_per_worker", str(devices), "--log_dir", str(directory), path]
+    command += [str(a) for a in args]
     return _run(command, str(directory), timeout, environment)
 
 
