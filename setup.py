@@ -43,6 +43,7 @@ setup(
         "gpu": ["tensorflow-gpu==1.15.*"] + _TF1_PINS,
         "tf2": ["tensorflow>=2.10,<2.16"],
         "horovod": ["horovod==0.28.1", "cloudpickle", "packaging", "psutil", "pyyaml"],
+        "profiler": ["matplotlib"],
         "dev": ["matplotlib", "mypy==1.4.1", "pytest", "pytest-timeout", "ruff"],
     },
     entry_points={"console_scripts": ["epl-launch = epl.launcher.cli:main"]},

@@ -50,6 +50,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "profiler":
+        return importlib.import_module("epl.profiler")
     if name not in _HOME:
         raise AttributeError("module 'epl' has no attribute '{}'".format(name))
     value = getattr(importlib.import_module(_HOME[name]), name)

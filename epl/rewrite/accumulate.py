@@ -16,7 +16,6 @@ from typing import Any, Dict, List
 import tensorflow.compat.v1 as tf
 
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds
 from epl.rewrite.clones import Copies
 
 
@@ -35,7 +34,8 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> 
     if len(copies.clones) == 1:
         return gradient
     factor = scale(plan, len(copies.clones))
-    if isinstance(gradient, tf.IndexedSlices) and kinds.same_rows(gradient):
+    if isinstance(gradient, tf.IndexedSlices) and all(
+            copies.tensor(gradient.indices, c) is gradient.indices for c in copies.clones):
         values = accumulate(gradient.values, copies, plan, home)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     if isinstance(gradient, tf.IndexedSlices):
