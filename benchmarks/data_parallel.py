@@ -17,13 +17,12 @@ import argparse
 import os
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(HERE)
-STEP = os.path.join(HERE, "bert_step.py")
+import measuring
+from measuring import median_ratio
+
+STEP = os.path.join(measuring.HERE, "bert_step.py")
 KINDS = ("one", "ceiling", "epl", "horovod")
 
 
@@ -31,12 +30,12 @@ def measure(kind, model, batch, steps):
     """Examples per second of all processes of one run together."""
     arguments = [model, str(batch), str(steps)]
     if kind in ("one", "ceiling"):
-        processes = [_start([sys.executable, STEP, "plain"] + arguments + [str(core)])
+        processes = [measuring.start([STEP, "plain"] + arguments + [str(core)])
                      for core in range(1 if kind == "one" else 2)]
     else:
         logs = tempfile.mkdtemp()
-        processes = [_start([sys.executable, "-m", "epl.launcher", "--num_workers", "2",
-                             "--log_dir", logs, STEP, kind] + arguments + ["0"])]
+        processes = [measuring.start(["-m", "epl.launcher", "--num_workers", "2", "--log_dir", logs,
+                                      STEP, kind] + arguments + ["0"])]
     outputs = [process.communicate()[0].decode() for process in processes]
     for process, output in zip(processes, outputs):
         if process.returncode:
@@ -46,18 +45,11 @@ def measure(kind, model, batch, steps):
     return sum(float(number) for number in found)
 
 
-def _start(command):
-    environment = dict(os.environ, PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="2",
-                       PYTHONWARNINGS="ignore", CUDA_VISIBLE_DEVICES="")
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            env=environment)
-
-
 def table(results, settings):
     """The results as a Markdown table; `results` maps (model, kind) to one number per round."""
-    lines = ["| model | batch per worker | one process | ceiling: two at once | EPL | Horovod | "
-             "EPL / Horovod | EPL / (2 x one) | ceiling / (2 x one) | EPL / ceiling |",
-             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    header = ["model", "batch per worker", "one process", "ceiling: two at once", "EPL", "Horovod",
+              "EPL / Horovod", "EPL / (2 x one)", "ceiling / (2 x one)", "EPL / ceiling"]
+    rows = []
     for model, batch in settings:
         row = {kind: results[model, kind] for kind in KINDS}
         one = [2 * number for number in row["one"]]
@@ -66,43 +58,28 @@ def table(results, settings):
         cells = [model, str(batch)]
         cells += ["{:.1f}".format(statistics.median(row[kind])) for kind in KINDS]
         cells += ["{:.3f}".format(median_ratio(a, b)) for a, b in ratios]
-        lines.append("| {} |".format(" | ".join(cells)))
-    return "\n".join(lines)
+        rows.append(cells)
+    return measuring.table(header, rows)
 
 
-def median_ratio(above, below):
-    """The median of the ratios within each round."""
-    return statistics.median(a / b for a, b in zip(above, below))
-
-
-def picture(results, settings, path, title):
+def picture(results, settings, title):
     """A bar per kind and model, with the rounds as dots."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, len(settings), figsize=(5 * len(settings), 3.6))
+    figure, axes = measuring.pyplot().subplots(1, len(settings), figsize=(5 * len(settings), 3.6))
     for axis, (model, batch) in zip(axes, settings):
-        values = [results[model, kind] for kind in KINDS]
-        axis.bar(KINDS, [statistics.median(v) for v in values],
-                 color=["#b0b0b0", "#d8c890", "#3070b0", "#70a070"])
-        for position, numbers in enumerate(values):
-            axis.plot([position] * len(numbers), numbers, "k.", markersize=4)
+        measuring.bars(axis, {kind: results[model, kind] for kind in KINDS},
+                       ["#b0b0b0", "#d8c890", "#3070b0", "#70a070"])
         axis.set_title("BERT-{}, {} rows per worker".format(model, batch))
         axis.set_ylabel("examples/s, all processes")
     figure.suptitle(title)
-    figure.tight_layout()
-    figure.savefig(path, dpi=100)
+    return figure
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=30, help="timed steps per run of BERT-tiny")
-    parser.add_argument("--output", default=os.path.join(ROOT, "docs", "benchmarks"))
+    measuring.add_output_option(parser)
     options = parser.parse_args()
-    os.makedirs(options.output, exist_ok=True)
     settings = [("tiny", 16), ("mini", 16)]
     results = {}
     for number in range(options.rounds):
@@ -113,16 +90,10 @@ def main():
                 results.setdefault((model, kind), []).append(speed)
                 print("round {} BERT-{} {:8} {:8.1f} examples/s".format(number, model, kind, speed),
                       flush=True)
-    version = subprocess.check_output(
-        [sys.executable, "-c", "import tensorflow as tf; print(tf.__version__)"],
-        stderr=subprocess.DEVNULL, env=dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")).decode().strip()
+    version = measuring.tensorflow_version()
     title = "TensorFlow {}, {} rounds".format(version, options.rounds)
-    text = table(results, settings)
-    name = os.path.join(options.output, "data_parallel_tf{}".format(version.split(".")[0]))
-    with open(name + ".md", "w") as file:
-        file.write("{}\n\n{}\n".format(title, text))
-    picture(results, settings, name + ".png", title)
-    print(title, text, sep="\n\n")
+    measuring.write(measuring.output_name(options.output, "data_parallel", version),
+                    [title, table(results, settings)], picture(results, settings, title))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ micro-batches; they take turns, round by round. Times of graph work are seconds 
 (it has one thread; other processes disturb it less than seconds of a clock), of session runs those
 of a clock.
 
-  gradients     `tf.gradients`, in plain TensorFlow, and with EPL, which has it colocate gradients
-                with their operations and wait for their siblings
+  gradients     `tf.gradients`, in plain TensorFlow, and with EPL, which has gradients wait for
+                their siblings (as `Optimizer.minimize` does of itself)
   rewrite       `epl.rewrite.rewriter.rewrite`
   per clone     the slope of a straight line through the rewrite's times over M
   deviation     the largest distance of a time from that line, as a share of the time

@@ -62,7 +62,7 @@ class GradientGroup:
       collectives: those of the aggregation.
       merged: name of a tensor -> its merged value in a step of this group.
       clones: the model's copies (see `rewrite.clones`), or None if there is one clone only.
-      edges: control edges that order the cells (see `rewrite.order`).
+      order: what orders the cells (see `rewrite.order`), or None.
       anatomy: what the step consists of (see `rewrite.anatomy`).
     """
 
@@ -75,7 +75,7 @@ class GradientGroup:
         self.collectives: List[Collective] = []
         self.merged: Dict[str, Any] = {}
         self.clones: Any = None
-        self.edges: List[Any] = []
+        self.order: Any = None
         self.anatomy: Any = None
 
     def describe(self) -> List[str]:
@@ -88,6 +88,11 @@ class GradientGroup:
         return [count + ": {} gradient(s) over {} clone(s), {} collective(s)".format(
             len(self.gradients), clones, len(self.collectives))] + [
                 "  " + collective.describe() for collective in self.collectives]
+
+    @property
+    def edges(self) -> List[Any]:
+        """The control edges that order the cells."""
+        return [] if self.order is None else self.order.edges
 
     @property
     def returned_ops(self) -> List[Any]:

@@ -11,15 +11,16 @@ in the order of clones: those of one device with the whole batch, in their order
 same for all clones are added up.
 """
 
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import tensorflow.compat.v1 as tf
 
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite.clones import Copies
+from epl.rewrite.clones import CloneId, Copies
 
 
-def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> Any:
+def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
+               end: Callable[[CloneId], Any] = lambda clone: None) -> Any:
     """Sum or average a gradient over the clones of this worker.
 
     Args:
@@ -27,6 +28,9 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> 
       copies: the clones.
       plan: says "mean" or "sum".
       home: device of the result; "" for TensorFlow's choice.
+      end: the end of a clone's backward cell, or None. An addition waits for it: TensorFlow's graph
+        optimizer joins additions that wait for nothing, and would keep all gradients until the last
+        has come.
 
     Returns:
       A gradient of the same kind, dtype and static shape.
@@ -36,7 +40,7 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> 
     factor = scale(plan, len(copies.clones))
     if isinstance(gradient, tf.IndexedSlices) and all(
             copies.tensor(gradient.indices, c) is gradient.indices for c in copies.clones):
-        values = accumulate(gradient.values, copies, plan, home)
+        values = accumulate(gradient.values, copies, plan, home, end)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     if isinstance(gradient, tf.IndexedSlices):
         with tf.device(home or None):
@@ -49,7 +53,8 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str) -> 
         if clone.replica not in replicas:
             replicas[clone.replica] = value
         else:
-            with tf.device(replicas[clone.replica].device or None):
+            ends = [op for op in [end(clone)] if op is not None]
+            with tf.device(replicas[clone.replica].device or None), tf.control_dependencies(ends):
                 replicas[clone.replica] = tf.add(replicas[clone.replica], value)
     with tf.device(home or None):
         total = _scaled(_sum(list(replicas.values())), factor)

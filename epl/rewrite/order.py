@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.plan.parallel_plan import ParallelPlan
+from epl.plan.schedule import BACKWARD
 from epl.rewrite import loops
 from epl.rewrite.anatomy import Anatomy
 from epl.rewrite.clones import CloneId, Copies
@@ -42,6 +43,18 @@ class Edge(NamedTuple):
     after: Any
 
 
+class Order(NamedTuple):
+    """What makes the cells run one after the other.
+
+    Attributes:
+      edges: the control edges that were added.
+      ends: (clone, stage) -> an operation that runs when the clone's backward cell has ended.
+    """
+
+    edges: List[Edge]
+    ends: Dict[Tuple[CloneId, int], Any]
+
+
 class _Borders(NamedTuple):
     """Where a cell begins and ends, as operations of the script."""
 
@@ -50,7 +63,7 @@ class _Borders(NamedTuple):
 
 
 def order_cells(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan, worker: int,
-                scope: str) -> List[Edge]:
+                scope: str) -> Order:
     """Make every device of this worker run its cells one after the other.
 
     Args:
@@ -62,20 +75,20 @@ def order_cells(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan
       scope: name scope of what is added.
 
     Returns:
-      The control edges that were added.
+      What was added.
     """
     borders = _borders(anatomy)
-    edges: List[Edge] = []
+    order = Order([], {})
     for replica in plan.replicas_of(worker):
         for stage in range(plan.num_stages):
             for pieces in _slices_by_device(plan, replica, stage):
-                _order_device(graph, borders, copies, plan, (replica, stage), pieces, scope, edges)
-    return edges
+                _order_device(graph, borders, copies, plan, (replica, stage), pieces, scope, order)
+    return order
 
 
 def _order_device(graph: Any, borders: Dict[Tuple[str, int], _Borders], copies: Copies,
                   plan: ParallelPlan, place: Tuple[int, int], pieces: List[int], scope: str,
-                  edges: List[Edge]) -> None:
+                  order: Order) -> None:
     replica, stage = place
     barrier = None
     for task in plan.tasks(stage):
@@ -86,12 +99,14 @@ def _order_device(graph: Any, borders: Dict[Tuple[str, int], _Borders], copies: 
         if barrier is not None:
             for entry in (copies.op(op, clone) for clone in clones for op in cell.entries):
                 entry._add_control_input(barrier)
-                edges.append(Edge(barrier, entry))
+                order.edges.append(Edge(barrier, entry))
         exits = [copies.op(op, clone) for clone in clones for op in cell.exits]
         name = Cell(replica, stage, task.phase, task.micro_batch).describe()
         with compat.inserted(graph, "{}/after/{}".format(scope, name)), \
                 tf.device(exits[0].device if exits else None), tf.control_dependencies(exits):
             barrier = tf.no_op("slice_{}".format(pieces[0]) if plan.num_slices > 1 else "end")
+        if task.phase == BACKWARD:
+            order.ends.update({(clone, stage): barrier for clone in clones})
 
 
 def _slices_by_device(plan: ParallelPlan, replica: int, stage: int) -> List[List[int]]:

@@ -9,7 +9,7 @@ the graph later (another optimizer, another registered tensor) is carried out be
     per graph            statistics > merge > summaries > verify
 """
 
-from typing import Any, Dict, List, Set
+from typing import Any, Callable, Dict, List, Set
 
 from epl import compat
 from epl.env import Env
@@ -118,7 +118,7 @@ class _Rewrite:
             changed = vary_seeds(outputs, self._first_seed, self._state.varied_seeds)
             self._state.note_change(changed)
         if not self._plan.is_single_device:
-            self._make_clones(family, order=True)
+            self._make_clones(family)
         for group in family:
             self._aggregate(group)
 
@@ -126,8 +126,8 @@ class _Rewrite:
         local = [gradient.raw for gradient in group.gradients]
         if group.clones is not None:
             with compat.inserted(self._graph, group.name + "/accumulate"):
-                local = [accumulate(g.raw, group.clones, self._plan, self._home(g.variable))
-                         for g in group.gradients]
+                local = [accumulate(g.raw, group.clones, self._plan, self._home(g.variable),
+                                    _ends(group, g.raw)) for g in group.gradients]
         reduced = local
         if self._cluster.worker_num > 1:
             with compat.inserted(self._graph, group.name):
@@ -152,26 +152,26 @@ class _Rewrite:
 
     # Clones.
 
-    def _make_clones(self, family: List[GradientGroup], order: bool) -> None:
+    def _make_clones(self, family: List[GradientGroup]) -> None:
         """Dissect, place and copy what `family` and its followers need; order it once."""
         state, first = self._state, family[0]
         anatomy = self._dissect(family)
         clones = first.clones or Copies(self._graph, first.name, self._clones, self._first_seed,
                                         state.sources.tensor)
-        edges = first.edges
+        order = first.order
         if len(self._clones) > 1:
             state.sources.add(anatomy.sources)
             clones.add(anatomy.per_batch, self._clones,
                        lambda op, clone: state.devices.choose(
                            op, anatomy.stage[op], clone, anatomy.phase.get(op) == BACKWARD),
                        dropped=anatomy.late)
-            if order:
+            if order is None:
                 self._defer_updates(anatomy, family)
-                edges = order_cells(self._graph, anatomy, clones, self._plan, self._worker,
+                order = order_cells(self._graph, anatomy, clones, self._plan, self._worker,
                                     first.name)
-                state.note_change(edge.after for edge in edges)
+                state.note_change(edge.after for edge in order.edges)
         for group in family:
-            group.clones, group.edges, group.anatomy = clones, edges, anatomy
+            group.clones, group.order, group.anatomy = clones, order, anatomy
 
     def _dissect(self, family: List[GradientGroup]) -> Anatomy:
         """What the steps of `family` consist of, checked and placed."""
@@ -202,7 +202,7 @@ class _Rewrite:
             if family[0].clones is not None and len(self._clones) > 1:
                 known = set(family[0].anatomy.ops) | self._script().added
                 if any(tensor.op not in known for tensor in self._others(family)):
-                    self._make_clones(family, order=False)
+                    self._make_clones(family)
 
     def _script(self) -> Script:
         state = self._state
@@ -300,6 +300,12 @@ def _families(groups: List[GradientGroup]) -> List[List[GradientGroup]]:
         key = tuple(y.name for y in group.ys), id(group.clones)
         found.setdefault(key, []).append(group)
     return list(found.values())
+
+
+def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Any]:
+    """The end of the backward cell that a gradient comes from, by clone."""
+    stage = group.anatomy.stage.get(parts(raw)[0].op)
+    return lambda clone: group.order.ends.get((clone, stage)) if group.order else None
 
 
 def _raw(family: List[GradientGroup]) -> List[Any]:

@@ -226,3 +226,22 @@ def test_rows_that_are_the_same_for_all_clones_are_added_up():
                                           {x: [1.0, 1.0, 3.0, 3.0]})
     np.testing.assert_array_equal(indices, [3, 1])
     np.testing.assert_array_equal(values, np.full([2, 2], (1 + 3) / 2))
+
+
+def test_gradients_are_added_as_they_come():
+    """TensorFlow's graph optimizer leaves the additions alone: it joins what waits for nothing."""
+    with started(Layout(2, 1, 4)):
+        hidden = x = tf.placeholder(tf.float32, [None, 3])
+        for number in range(2):
+            with epl.replicate(1):
+                hidden = tf.matmul(hidden, tf.get_variable(
+                    "w{}".format(number), [3, 3], initializer=tf.ones_initializer()))
+        gradients = tf.gradients(tf.reduce_mean(hidden), tf.trainable_variables())
+        metadata = tf.RunMetadata()
+        with session() as running:
+            running.run(gradients, {x: np.ones([8, 3])},
+                        tf.RunOptions(output_partition_graphs=True), metadata)
+    nodes = [n for graph in metadata.partition_graphs for n in graph.node
+             if "/accumulate/" in n.name]
+    added = [n for n in nodes if n.op in ("Add", "AddV2")]
+    assert len(added) == 2 * 3 and not any(n.op == "AddN" for n in nodes)
