@@ -215,11 +215,6 @@ def is_ref(tensor: Any) -> bool:
     return bool(tensor.dtype._is_ref_dtype)
 
 
-def writes_through_ref(op: Any) -> bool:
-    """True if `op` takes a ref variable by reference, so that it may write it."""
-    return any(arg.is_ref for arg in op.op_def.input_arg) if op.op_def is not None else False
-
-
 def variable_key(variable: Any) -> Any:
     """The operation that stands for a variable in the graph: its buffer or its handle."""
     return variable.handle.op if hasattr(variable, "handle") else variable.op

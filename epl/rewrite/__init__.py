@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Passes from a user's graph to the parallel one, started by the gradients hook.
+"""Passes from a user's graph to the parallel one.
 
-`gradients` drives them in this order: `seeds`, `aggregate`, `statistics`, `merge`, `verify`.
+`gradients` notes what a script asks for; `rewriter` drives the passes when the graph is complete.
 """

@@ -94,6 +94,16 @@ def plain():
             setattr(owner, name, function)
 
 
+@contextlib.contextmanager
+def control_flow_v2():
+    """`tf.cond` and `tf.while_loop` as operations that call functions."""
+    tf.enable_control_flow_v2()
+    try:
+        yield
+    finally:
+        tf.disable_control_flow_v2()
+
+
 def stages(layout):
     """What a script builds its stages in; a single stage holds all of the model."""
     def stage(number):

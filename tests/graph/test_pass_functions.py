@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What called functions do is found at any depth; those of an input pipeline do not count."""
 
-import contextlib
 
 import pytest
 import tensorflow.compat.v1 as tf
 
 from epl.rewrite.functions import Library
 from epl.rewrite.seeds import check_seeds
+from tests.graph.devices import control_flow_v2
 
 tf.disable_v2_behavior()
 
@@ -17,15 +17,6 @@ tf.disable_v2_behavior()
 def fresh_graph():
     with tf.Graph().as_default() as graph:
         yield graph
-
-
-@contextlib.contextmanager
-def control_flow_v2():
-    tf.enable_control_flow_v2()
-    try:
-        yield
-    finally:
-        tf.disable_control_flow_v2()
 
 
 def calls(graph):

@@ -13,18 +13,9 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from tests.graph import devices
-from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, REPLICAS, ROWS
+from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, REPLICAS, ROWS, control_flow_v2
 
 EACH = pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
-
-
-@contextlib.contextmanager
-def control_flow_v2():
-    tf.enable_control_flow_v2()
-    try:
-        yield
-    finally:
-        tf.disable_control_flow_v2()
 
 
 @contextlib.contextmanager

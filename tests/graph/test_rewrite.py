@@ -16,6 +16,7 @@ from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.verify import verify_group, verify_names
 from epl.rewrite.walk import ancestors
 from epl.runtime.runs import describe
+from tests.graph.devices import control_flow_v2
 
 tf.disable_v2_behavior()
 
@@ -72,12 +73,9 @@ def test_different_workers_draw_differently_inside_a_loop():
 
 
 def test_a_seed_inside_a_function_is_refused_by_name():
-    tf.enable_control_flow_v2()
-    try:
+    with control_flow_v2():
         value = tf.cond(tf.placeholder_with_default(True, []),
                         lambda: tf.random_uniform([2], seed=3), lambda: tf.zeros([2]))
-    finally:
-        tf.disable_control_flow_v2()
     with pytest.raises(NotImplementedError, match="RandomUniform"):
         check_seeds([value])
 
