@@ -101,6 +101,10 @@ class Devices:
             return None
         return self._homes.get(origin) or origin.device or HOST
 
+    def placed(self, op: Any) -> bool:
+        """True if one of the script's operations has its device from here, not from the script."""
+        return op in self._placed
+
     def _is_pinned(self, op: Any) -> bool:
         """True if the script itself put `op` on the CPU."""
         return op not in self._placed and pinned_to_cpu(op)

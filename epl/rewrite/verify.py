@@ -92,13 +92,17 @@ def _verify_order(group: GradientGroup) -> None:
 
 
 def _verify_devices(group: GradientGroup, devices: Devices) -> None:
-    """Everything sits where the plan puts it."""
+    """Everything sits where `place` decided, and what belongs to a stage on its clone's device."""
     clones, anatomy = group.clones, group.anatomy
+    first = clones.clones[0]
     for op in anatomy.ops:
-        backward = anatomy.phase.get(op) == BACKWARD
-        for clone in clones.clones if op in anatomy.per_batch else clones.clones[:1]:
+        stage, backward = anatomy.stage[op], anatomy.phase.get(op) == BACKWARD
+        follows_stage = devices.placed(op) and devices.home(op, follow=not backward) is None \
+            and op.device == devices.of_stage(stage, first)
+        for clone in clones.clones if op in anatomy.per_batch else [first]:
             placed = clones.op(op, clone)
-            if placed.device != devices.choose(op, anatomy.stage[op], clone, backward):
+            meant = devices.of_stage(stage, clone) if follows_stage \
+                else devices.choose(op, stage, clone, backward)
+            if placed.device != meant:
                 raise RewriteError("{} is on '{}' instead of '{}'".format(
-                    placed.name, placed.device,
-                    devices.choose(op, anatomy.stage[op], clone, backward)))
+                    placed.name, placed.device, meant))

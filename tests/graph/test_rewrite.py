@@ -166,6 +166,18 @@ def test_verify_finds_an_operation_on_the_wrong_device(rewritten):
         verify_group(*rewritten)
 
 
+def test_verify_finds_a_replica_on_the_devices_of_another(rewritten, monkeypatch):
+    """Whatever `choose` says, by which it was placed."""
+    group, _, devices = rewritten
+    other = next(clone for clone in group.clones.clones if clone.replica == 1)
+    copy, wrong = group.clones.tensor(group.ys[0], other).op, group.ys[0].op.device
+    assert copy.device != wrong
+    copy._set_device(wrong)
+    monkeypatch.setattr(devices, "choose", lambda op, *_: op.device)
+    with pytest.raises(RewriteError, match="{}' instead of".format(wrong)):
+        verify_group(*rewritten)
+
+
 def test_verify_finds_two_collectives_of_one_name(fresh_graph):
     collective = Collective(tf.no_op(), "all_reduce", "name_0", "float32", "[]")
     state = state_of(fresh_graph)
