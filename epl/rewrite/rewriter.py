@@ -5,7 +5,8 @@
 Runs when the graph is complete: before a session runs it, or when it is finalized. What is added to
 the graph later (another optimizer, another registered tensor) is carried out before the next run.
 
-    per loss             seeds > anatomy > sources > place > clones > order > accumulate > aggregate
+    per loss             seeds > anatomy > sources > place > clones > order
+                         > sparse > accumulate > aggregate
     per graph            statistics > merge > summaries > verify
 """
 
@@ -16,7 +17,7 @@ from epl.env import Env
 from epl.ir.graph_state import GradientGroup, GraphState, parts, state_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import merge, statistics
+from epl.rewrite import merge, sparse, statistics
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
@@ -123,18 +124,22 @@ class _Rewrite:
             self._aggregate(group)
 
     def _aggregate(self, group: GradientGroup) -> None:
-        local = [gradient.raw for gradient in group.gradients]
+        split = [sparse.pieces(gradient.raw) for gradient in group.gradients]
+        local = [piece for pieces in split for piece in pieces]
         if group.clones is not None:
             with compat.inserted(self._graph, group.name + "/accumulate"):
-                local = [accumulate(g.raw, group.clones, self._plan, self._home(g.variable),
-                                    _ends(group, g.raw)) for g in group.gradients]
+                local = [accumulate(piece, group.clones, self._plan, self._home(g.variable),
+                                    _ends(group, g.raw))
+                         for g, pieces in zip(group.gradients, split) for piece in pieces]
         reduced = local
         if self._cluster.worker_num > 1:
             with compat.inserted(self._graph, group.name):
                 reduced = reduce_gradients(local, group.name + "/", self._options,
                                            group.collectives)
-        for gradient, value in zip(group.gradients, reduced):
-            self._return(gradient, value)
+        rest = iter(reduced)
+        with compat.inserted(self._graph, group.name + "/join"):
+            for gradient, pieces in zip(group.gradients, split):
+                self._return(gradient, sparse.joined([next(rest) for _ in pieces]))
         group.rewritten = True
 
     def _return(self, gradient: Any, value: Any) -> None:

@@ -10,6 +10,7 @@ from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
+from epl.rewrite import sparse
 from epl.rewrite.place import Devices
 from epl.rewrite.walk import ancestors
 
@@ -63,8 +64,9 @@ def _verify_aggregation(group: GradientGroup) -> None:
     """Every clone's gradient reaches what the script got, unless it is the same for all."""
     clones = group.clones
     for gradient in group.gradients:
-        for raw, returned in zip(parts(gradient.raw), parts(gradient.returned)):
-            ends = {clones.tensor(raw, clone).op for clone in clones.clones}
+        pieces = [parts(piece) for piece in sparse.pieces(gradient.raw)]
+        for raw, returned in zip(zip(*pieces), parts(gradient.returned)):
+            ends = {clones.tensor(tensor, clone).op for tensor in raw for clone in clones.clones}
             missing = ends - ancestors([returned.op], ends)
             if missing:
                 raise RewriteError("gradient {} would be applied without that of {}".format(

@@ -19,7 +19,7 @@ from tests.support import jobs, staged_models
 RELATIVE = 1e-5
 ABSOLUTE = 1e-6
 
-PARTS = ("tied-ref", "tied-resource", "lstm", "norm-ref", "norm-resource", "unknown_shapes")
+PARTS = ("tied-ref", "tied-resource", "lookups", "lstm", "norm-ref", "norm-resource", "unknown_shapes")
 # From the start of the processes to the end of the job; a step takes milliseconds.
 SECONDS = 40
 
@@ -71,7 +71,7 @@ def test_statistics_are_those_of_all_clones(plain, trained, part):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_registered_tensors_come_in_the_order_of_workers_and_clones(trained, part):
-    column = {"tied": "ids", "lstm": "ids", "norm": "image"}.get(part.split("-")[0], "x")
+    column = {"tied": "ids", "lookups": "ids", "lstm": "ids", "norm": "image"}.get(part.split("-")[0], "x")
     rows = staged_models.data((column,))[column][:staged_models.GLOBAL_BATCH]
     found = trained[0][part][2]
     np.testing.assert_array_equal(found["GLOBAL_CONCAT"], rows)

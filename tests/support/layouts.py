@@ -73,6 +73,7 @@ MODELS = {
     "cond": Spec(staged_models.cond, _XY, "feedable"),
     "cond_v2": Spec(staged_models.cond, _XY, "placeholders", control_flow_v2=True),
     "tied": Spec(staged_models.tied, ("ids",), "queue"),
+    "lookups": Spec(staged_models.lookups, _IDS, "one_shot"),
     "names": Spec(staged_models.odd_names, _XY, "one_shot"),
     "fed": Spec(staged_models.fed, _XY, "fed"),
     "py_func": Spec(staged_models.py_func, _XY, "initializable"),

@@ -227,6 +227,20 @@ def tied(batch):
 
 
 @in_quarters
+def lookups(batch):
+    """One table is looked up by the ids of the rows and, as a whole, by ids that all rows share."""
+    table = tf.get_variable("table", [12, 8])
+    shared = tf.gather(table, tf.range(12))
+    words = tf.nn.embedding_lookup(table, batch["ids"])
+    yield
+    hidden = tf.matmul(words, shared, transpose_b=True)
+    yield
+    hidden = _dense(tf.reduce_mean(hidden, 1), "third")
+    yield
+    yield _squared_error(hidden, batch)
+
+
+@in_quarters
 def odd_names(batch):
     """Variables and operations with names that look as if they meant something."""
     short = tf.get_variable("s", [8])
