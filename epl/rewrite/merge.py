@@ -98,6 +98,16 @@ def merge_registered(group: GradientGroup, state: GraphState, num_workers: int,
                 group.merged[tensor.name] = merged
 
 
+def merged_loss(group: GradientGroup, loss: Any, num_workers: int, plan: ParallelPlan) -> Merged:
+    """The loss of the global batch: merged over clones and workers, as the gradients are."""
+    local = _merged(group, loss, _LOSS, num_workers, plan).value
+    if num_workers == 1:
+        return Merged(local, ())
+    name = "{}/merged/{}/written".format(group.name, loss.name.replace(":", "_"))
+    with compat.inserted(loss.graph, name):
+        return _reduced(local, name, plan.reduce_method == "mean", num_workers, 1)
+
+
 def _merged(group: GradientGroup, tensor: Any, key: str, num_workers: int,
             plan: ParallelPlan) -> Merged:
     how, everywhere = _KEYS.get(key, (key, False))

@@ -7,7 +7,7 @@ the graph later (another optimizer, another registered tensor) is carried out be
 
     per loss             seeds > anatomy > sources > place > clones > order
                          > sparse > accumulate > aggregate
-    per graph            statistics > merge > summaries > verify
+    per graph            statistics > merge > readers > summaries > verify
 """
 
 from typing import Any, Callable, Dict, List, Set
@@ -24,6 +24,7 @@ from epl.rewrite.anatomy import Anatomy, Script, dissect
 from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.order import order_cells
 from epl.rewrite.place import Devices
+from epl.rewrite.readers import write_merged_losses
 from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.sources import Sources
 from epl.rewrite.summaries import merge_summaries
@@ -102,6 +103,8 @@ class _Rewrite:
         statistics.average_updates(graph, state, self._options)
         for group in state.groups:
             merge.merge_registered(group, state, self._cluster.worker_num, self._plan)
+        write_merged_losses(graph, state, self._cluster.worker_num, self._plan)
+        for group in state.groups:
             merge_summaries(graph, group)
         for group in new:
             verify_group(group, self._plan, state.devices)

@@ -60,7 +60,8 @@ def describe(graph: Any, fetched_ops: Sequence[Any]) -> Run:
 
 def _walked(graph: Any, state: GraphState, fetched_ops: Sequence[Any]) -> Run:
     reached = ancestors(fetched_ops)
-    groups = [g for g in state.groups if not reached.isdisjoint(g.returned_ops)]
+    groups = [g for g in state.groups if not reached.isdisjoint(
+        g.returned_ops + [merged.value.op for merged in g.merged.values()])]
     names = [g.name for g in groups] + [c.name for c in state.statistics if c.op in reached]
     if not names:
         return Run("", _writes_variables(graph, reached), [], {})

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on workers with several devices each, or in plain TensorFlow with the whole batch.
 
-Usage: staged.py plain|stages|replicas
+Usage: staged.py plain|stages|replicas|workers
 
-stages: two stages, two micro-batches; replicas: one stage, two replicas per worker. Either way a
-step has `CLONES` equal parts. Writes part -> result to `$EPL_OUTPUT_DIR/results.pkl`.
+stages: two stages, two micro-batches; replicas: one stage, two replicas per worker; workers: one
+replica per worker. Each way a step has `CLONES` equal parts. Writes part -> result to `$EPL_OUTPUT_DIR/results.pkl`.
 """
 
 import contextlib
@@ -73,10 +73,12 @@ def train(side, model, columns, optimizer, resource=False):
                                custom_getter=seeded):
             loss = model(batch, side.stage, side.num_stages)
             step = tf.train.get_or_create_global_step()
+            optimizer = optimizer(loss) if callable(optimizer) else optimizer
             gradients, variables = zip(*optimizer.compute_gradients(loss))
             clipped, norm = tf.clip_by_global_norm(gradients, 0.5)
             with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
                 train_op = optimizer.apply_gradients(zip(clipped, variables), step)
+            train_op = tf.group(train_op, tf.train.ExponentialMovingAverage(0.5).apply([loss]))
         first = batch[columns[0]]
         seen = {"GLOBAL_CONCAT": tf.identity(first), "LOCAL_CONCAT": first + 0,
                 "GLOBAL_SUM": tf.size(first), "LOCAL_SUM": tf.size(first) + 0}
@@ -130,7 +132,10 @@ def main():
     side = Side(sys.argv[1])
     # A large epsilon: the usual one turns rounding in tiny gradients into whole steps.
     adam = functools.partial(tf.train.AdamOptimizer, 0.02, epsilon=1e-3)
-    momentum = functools.partial(tf.train.MomentumOptimizer, 0.1, 0.9)
+
+    def momentum(rate=0.1):
+        return tf.train.MomentumOptimizer(rate, 0.9)
+
     results = {
         "tied-ref": train(side, staged_models.tied, ("ids",), momentum()),
         "tied-resource": train(side, staged_models.tied, ("ids",), adam(), resource=True),
@@ -138,6 +143,8 @@ def main():
         "lstm": train(side, staged_models.lstm, ("ids", "length", "y"), adam()),
         "norm-ref": train(side, normalised(side), ("image", "y"), momentum()),
         "norm-resource": train(side, normalised(side), ("image", "y"), adam(), resource=True),
+        "follows_loss": train(side, staged_models.mlp, ("x", "y"), lambda loss: momentum(
+            0.1 / (1.0 + loss))),
         "unknown_shapes": train(side, unknown_shapes, ("x", "y"), momentum()),
     }
     with open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "results.pkl"), "wb") as file:
