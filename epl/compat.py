@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterator, List, Optional
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.client import session as session_module
+from tensorflow.python.framework import importer
 from tensorflow.python.framework import kernels as kernels_module
 from tensorflow.python.framework import ops as ops_module
 from tensorflow.python.framework.func_graph import FuncGraph
@@ -104,6 +105,21 @@ def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
         yield
     finally:
         gradients_util._maybe_colocate_with = original
+
+
+@contextlib.contextmanager
+def plain_imports() -> Iterator[None]:
+    """Imports of graphs only make the operations: no device functions, no colocation.
+
+    TensorFlow's importer calls both for every operation, which takes as long as all the rest.
+    """
+    usual = importer._ProcessNewOps
+    importer._ProcessNewOps = lambda graph, *args: graph._add_new_tf_operations(
+        compute_devices=False)
+    try:
+        yield
+    finally:
+        importer._ProcessNewOps = usual
 
 
 def set_int_attribute(op: Any, name: str, value: int) -> None:

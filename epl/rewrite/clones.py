@@ -59,26 +59,22 @@ class Copies:
         self._scope = scope
         self._names = {clone: clone.describe(num_slices) for clone in clones}
         self._numbers = {clone: first_seed + n for n, clone in enumerate(clones)}
-        self._copied: Dict[CloneId, Set[Any]] = {clone: set() for clone in clones}
+        self._copies: Dict[CloneId, Dict[Any, Any]] = {clone: {} for clone in clones}
         self._behind = behind
         self.clones = clones
 
     def has(self, op: Any) -> bool:
         """True if `op` is copied, for one clone at least."""
-        return any(op in copied for copied in self._copied.values())
+        return any(op in copies for copies in self._copies.values())
 
     def op(self, op: Any, clone: CloneId) -> Any:
         """What stands for `op` in `clone`: its copy, or `op` itself if it is shared."""
-        if op not in self._copied[clone]:
-            return op
-        return self._graph.get_operation_by_name("/".join(
-            [self._scope, self._names[clone], op.name]))
+        return self._copies[clone].get(op, op)
 
     def tensor(self, tensor: Any, clone: CloneId) -> Any:
         """What stands for `tensor` in `clone`."""
-        if tensor.op not in self._copied[clone]:
-            return self._behind(tensor, clone)
-        return self.op(tensor.op, clone).outputs[tensor.value_index]
+        copy = self._copies[clone].get(tensor.op)
+        return self._behind(tensor, clone) if copy is None else copy.outputs[tensor.value_index]
 
     def add(self, ops: Iterable[Any], clones: Iterable[CloneId],
             device: Callable[[Any, CloneId], str], dropped: Iterable[Any] = ()) -> None:
@@ -99,16 +95,16 @@ class Copies:
                 self._copy(template, clone, device)
 
     def _copy(self, template: "_Template", clone: CloneId, device: Any) -> None:
-        name = self._names[clone]
-        definition = template.definition("/".join([self._scope, name]) + "/", self._numbers[clone])
+        scope = "/".join([self._scope, self._names[clone]]) + "/"
+        definition = template.definition(scope, self._numbers[clone],
+                                         lambda op: device(op, clone))
         feeds = {key: self.tensor(tensor, clone)
                  for key, tensor in template.inputs.items()}
-        with compat.inserted(self._graph, self._scope):
-            tf.import_graph_def(definition, input_map=feeds,
-                                name="/".join([self._scope, name]) + "/")
-        self._copied[clone].update(template.ops)
+        with compat.inserted(self._graph, self._scope), compat.plain_imports():
+            tf.import_graph_def(definition, input_map=feeds, name=scope)
+        copies = self._copies[clone]
         for op in template.ops:
-            self.op(op, clone)._set_device(device(op, clone))
+            copies[op] = self._graph.get_operation_by_name(scope + op.name)
         for op, waits_for in template.controls:
             self.op(op, clone)._add_control_inputs([self.op(c, clone) for c in waits_for])
 
@@ -132,7 +128,6 @@ class _Template:
         node = self._definition.node.add()
         node.CopyFrom(op.node_def)
         node.attr.pop("_class", None)  # names the original; the device says where the copy belongs
-        node.device = ""  # set afterwards: an import with devices takes twice as long
         del node.input[:]
         for tensor in op.inputs:
             key = tensor.name if tensor.value_index else tensor.op.name
@@ -153,16 +148,19 @@ class _Template:
         if drawn is not None and any(drawn):
             self._seeds.append((number, drawn))
 
-    def definition(self, prefix: str, seed_number: int) -> Any:
+    def definition(self, prefix: str, seed_number: int, device: Callable[[Any], str]) -> Any:
         """The `GraphDef` for one clone.
 
         Args:
           prefix: put before the frame names of loops, which must differ between clones.
           seed_number: number of the clone among those of all workers.
+          device: operation -> device of its copy.
         """
         nodes = self._definition.node
         for number, frame in self._loops:
             nodes[number].attr["frame_name"].s = (prefix + frame).encode()
         for number, drawn in self._seeds:
             nodes[number].attr["seed2"].i = mixed_seed(drawn, seed_number)
+        for op, node in zip(self.ops, nodes):
+            node.device = device(op)
         return self._definition

@@ -64,24 +64,28 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
     if plan.is_single_device:
         gradients = build(ys, xs, *args, **kwargs)
     else:
-        gradients = _build_in_place(state, graph, build, ys, xs, *args, **kwargs)
+        gated = plan.clones_per_worker(env.cluster.worker_index) == 1
+        gradients = _build_in_place(state, graph, gated, build, ys, xs, *args, **kwargs)
     result = _noted(graph, state, _tensors(ys), variables, gradients)
     state.gradient_ids.append((first, compat.last_id(graph)))
     return result
 
 
-def _build_in_place(state: GraphState, graph: Any, build: Callable[..., List[Any]], *args: Any,
-                    **kwargs: Any) -> List[Any]:
-    """Build gradients of which is known what they are the gradients of, and that wait for siblings.
+def _build_in_place(state: GraphState, graph: Any, gated: bool, build: Callable[..., List[Any]],
+                    *args: Any, **kwargs: Any) -> List[Any]:
+    """Build gradients of which is known what they are the gradients of.
 
-    Without waiting, an update of a ref variable could overtake the last reader of its old value.
+    An update of a ref variable must not overtake the last reader of its old value. With several
+    clones it waits for the last cell of the step; with one gradients have to wait for their
+    siblings (`gated`).
     """
     def begin(op: Any) -> None:
         if op is None or op.graph is graph:  # not the body of a function
             state.differentiated.begin(compat.last_id(graph), op)
 
     call = inspect.signature(build).bind(*args, **kwargs)
-    call.arguments["gate_gradients"] = True
+    if gated:
+        call.arguments["gate_gradients"] = True
     with compat.observed_gradients(begin):
         return build(*call.args, **call.kwargs)
 

@@ -49,10 +49,12 @@ class Order(NamedTuple):
     Attributes:
       edges: the control edges that were added.
       ends: (clone, stage) -> an operation that runs when the clone's backward cell has ended.
+      done: an operation that runs when all backward cells have ended.
     """
 
     edges: List[Edge]
     ends: Dict[Tuple[CloneId, int], Any]
+    done: Any
 
 
 class _Borders(NamedTuple):
@@ -77,36 +79,55 @@ def order_cells(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan
     Returns:
       What was added.
     """
-    borders = _borders(anatomy)
-    order = Order([], {})
-    for replica in plan.replicas_of(worker):
-        for stage in range(plan.num_stages):
-            for pieces in _slices_by_device(plan, replica, stage):
-                _order_device(graph, borders, copies, plan, (replica, stage), pieces, scope, order)
-    return order
+    ordering = _Ordering(graph, _borders(anatomy), copies, plan, scope)
+    last = [ordering.add_device(replica, stage, pieces)
+            for replica in plan.replicas_of(worker) for stage in range(plan.num_stages)
+            for pieces in _slices_by_device(plan, replica, stage)]
+    with compat.inserted(graph, scope + "/after"):
+        done = tf.group(*[op for op in last if op is not None], name="all")
+    return Order(ordering.edges, ordering.ends, done)
 
 
-def _order_device(graph: Any, borders: Dict[Tuple[str, int], _Borders], copies: Copies,
-                  plan: ParallelPlan, place: Tuple[int, int], pieces: List[int], scope: str,
-                  order: Order) -> None:
-    replica, stage = place
-    barrier = None
-    for task in plan.tasks(stage):
-        cell = borders.get((task.phase, stage))
-        if cell is None:
-            continue
-        clones = [CloneId(replica, task.micro_batch, piece) for piece in pieces]
-        if barrier is not None:
-            for entry in (copies.op(op, clone) for clone in clones for op in cell.entries):
-                entry._add_control_input(barrier)
-                order.edges.append(Edge(barrier, entry))
-        exits = [copies.op(op, clone) for clone in clones for op in cell.exits]
-        name = Cell(replica, stage, task.phase, task.micro_batch).describe()
-        with compat.inserted(graph, "{}/after/{}".format(scope, name)), \
+class _Ordering:
+    """Orders the cells of one device after the other; `edges` and `ends` as in `Order`."""
+
+    def __init__(self, graph: Any, borders: Dict[Tuple[str, int], _Borders], copies: Copies,
+                 plan: ParallelPlan, scope: str):
+        self._graph, self._borders, self._copies = graph, borders, copies
+        self._plan, self._scope = plan, scope
+        self.edges: List[Edge] = []
+        self.ends: Dict[Tuple[CloneId, int], Any] = {}
+
+    def add_device(self, replica: int, stage: int, pieces: List[int]) -> Any:
+        """Order the cells of a stage's slices on one device.
+
+        Returns:
+          What runs after the last backward cell, or None if there is none.
+        """
+        barrier = last = None
+        for task in self._plan.tasks(stage):
+            cell = self._borders.get((task.phase, stage))
+            if cell is None:
+                continue
+            clones = [CloneId(replica, task.micro_batch, piece) for piece in pieces]
+            if barrier is not None:
+                for entry in self._of_clones(cell.entries, clones):
+                    entry._add_control_input(barrier)
+                    self.edges.append(Edge(barrier, entry))
+            barrier = self._barrier(Cell(replica, stage, task.phase, task.micro_batch), pieces[0],
+                                    self._of_clones(cell.exits, clones))
+            if task.phase == BACKWARD:
+                last = barrier
+                self.ends.update({(clone, stage): barrier for clone in clones})
+        return last
+
+    def _of_clones(self, ops: List[Any], clones: List[CloneId]) -> List[Any]:
+        return [self._copies.op(op, clone) for clone in clones for op in ops]
+
+    def _barrier(self, cell: Cell, piece: int, exits: List[Any]) -> Any:
+        with compat.inserted(self._graph, "{}/after/{}".format(self._scope, cell.describe())), \
                 tf.device(exits[0].device if exits else None), tf.control_dependencies(exits):
-            barrier = tf.no_op("slice_{}".format(pieces[0]) if plan.num_slices > 1 else "end")
-        if task.phase == BACKWARD:
-            order.ends.update({(clone, stage): barrier for clone in clones})
+            return tf.no_op("slice_{}".format(piece) if self._plan.num_slices > 1 else "end")
 
 
 def _slices_by_device(plan: ParallelPlan, replica: int, stage: int) -> List[List[int]]:

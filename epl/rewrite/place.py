@@ -48,6 +48,7 @@ class Devices:
         self._replicas = plan.replicas_of(worker)
         self._homes: Dict[Any, str] = {}
         self._chosen: Dict[Tuple[Any, int, int], str] = {}
+        self._of_stage: Dict[Tuple[int, int, int], str] = {}
         self._placed: Set[Any] = set()
         self.several = plan.devices_per_worker > 1
 
@@ -55,8 +56,11 @@ class Devices:
         """The device of a stage of a clone; "" if there is one device only."""
         if not self.several:
             return ""
-        device = self._plan.device_of(clone.replica, stage, clone.slice)
-        return "/device:{}:{}".format(self._kind, device.index)
+        key = (stage, clone.replica, clone.slice)
+        if key not in self._of_stage:
+            device = self._plan.device_of(clone.replica, stage, clone.slice)
+            self._of_stage[key] = "/device:{}:{}".format(self._kind, device.index)
+        return self._of_stage[key]
 
     def settle(self, variables: Iterable[Any], stage_of: Any) -> None:
         """Choose the homes of variables, spread by size over the devices of their stage.

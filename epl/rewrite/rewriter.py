@@ -10,7 +10,9 @@ the graph later (another optimizer, another registered tensor) is carried out be
     per graph            statistics > merge > readers > summaries > verify
 """
 
-from typing import Any, Callable, Dict, List, Set
+import contextlib
+import gc
+from typing import Any, Callable, Dict, Iterator, List, Set
 
 from epl import compat
 from epl.env import Env
@@ -52,11 +54,24 @@ def rewrite(graph: Any) -> None:
         plan = _plan(env, graph, state)
         if plan is not None:
             try:
-                _Rewrite(graph, state, plan).run()
+                with _no_collection():
+                    _Rewrite(graph, state, plan).run()
             except Exception as error:
                 state.failure = error
                 raise
         state.rewritten_version = graph.version
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python's cyclic collector rests: it would look through the growing graph again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _plan(env: Env, graph: Any, state: GraphState) -> Any:
@@ -142,16 +157,18 @@ class _Rewrite:
         rest = iter(reduced)
         with compat.inserted(self._graph, group.name + "/join"):
             for gradient, pieces in zip(group.gradients, split):
-                self._return(gradient, sparse.joined([next(rest) for _ in pieces]))
+                self._return(group, gradient, sparse.joined([next(rest) for _ in pieces]))
         group.rewritten = True
 
-    def _return(self, gradient: Any, value: Any) -> None:
+    def _return(self, group: GradientGroup, gradient: Any, value: Any) -> None:
         """Put the aggregated value behind what the script got."""
         for old, returned, new in zip(parts(gradient.raw), parts(gradient.returned), parts(value)):
             if new is not old:
                 compat.replace_input(returned.op, old, new)
             if self._state.devices.several:
                 returned.op._set_device(self._home(gradient.variable))
+            if group.order is not None:  # an update must not overtake a reader of the old value
+                returned.op._add_control_input(group.order.done)
 
     def _home(self, variable: Any) -> str:
         if not self._state.devices.several:

@@ -12,7 +12,7 @@ from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
 from epl.rewrite import sparse
 from epl.rewrite.place import Devices
-from epl.rewrite.walk import ancestors
+from epl.rewrite.walk import data_ancestors
 
 
 def verify_names(state: GraphState) -> None:
@@ -55,7 +55,7 @@ def _verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
     reduced = {collective.op for collective in group.collectives}
     for gradient in group.gradients:
         for part in parts(gradient.returned):
-            if not ancestors([part.op]) & reduced:
+            if not data_ancestors([part.op], reduced) & reduced:
                 raise RewriteError("gradient {} would be applied without being reduced".format(
                     part.name))
 
@@ -67,7 +67,7 @@ def _verify_aggregation(group: GradientGroup) -> None:
         pieces = [parts(piece) for piece in sparse.pieces(gradient.raw)]
         for raw, returned in zip(zip(*pieces), parts(gradient.returned)):
             ends = {clones.tensor(tensor, clone).op for tensor in raw for clone in clones.clones}
-            missing = ends - ancestors([returned.op], ends)
+            missing = ends - data_ancestors([returned.op], ends)
             if missing:
                 raise RewriteError("gradient {} would be applied without that of {}".format(
                     returned.name, sorted(op.name for op in missing)[0]))

@@ -20,6 +20,21 @@ def ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
     return seen
 
 
+def data_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
+    """As `ancestors`, along data edges alone."""
+    seen = set(ops)
+    stack = list(seen)
+    while stack:
+        op = stack.pop()
+        if op in ends:
+            continue
+        for tensor in op.inputs:
+            if tensor.op not in seen:
+                seen.add(tensor.op)
+                stack.append(tensor.op)
+    return seen
+
+
 def descendants(ops: Iterable[Any]) -> Set[Any]:
     """`ops` and every operation that depends on them."""
     seen = set(ops)
