@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl.ir.graph_state import state_of
+from epl.plan.schedule import BACKWARD
 from epl.rewrite import loops
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.walk import ancestors
@@ -177,6 +178,19 @@ def test_a_cell_begins_when_the_one_before_has_ended(name, schedule):
             if originals[op] in anatomy.loop and not loops.is_enter(op):
                 continue
             assert barriers & set(op.control_inputs), (after, op)
+
+
+@EACH_ORDER
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
+    """Else the update of a ref variable could overtake a reader of its old value."""
+    ordered = ordered_pipeline(name, 2, 2, schedule)
+    anatomy, clones = ordered.group.anatomy, ordered.group.clones
+    conditional = {clones.op(op, c) for op in anatomy.conditional for c in clones.clones}
+    backward = {op for cell, ops in ordered.of_cell().items() if cell[2] == BACKWARD for op in ops}
+    assert backward
+    for returned in ordered.group.returned_ops:
+        assert backward - conditional <= ancestors([returned])
 
 
 @EACH_ORDER
