@@ -11,16 +11,17 @@ in the order of clones: those of one device with the whole batch, in their order
 same for all clones are added up.
 """
 
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import tensorflow.compat.v1 as tf
 
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.order import CellEnd
 
 
 def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
-               end: Callable[[CloneId], Any] = lambda clone: None) -> Any:
+               end: Callable[[CloneId], Optional[CellEnd]] = lambda clone: None) -> Any:
     """Sum or average a gradient over the clones of this worker.
 
     Args:
@@ -28,9 +29,9 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
       copies: the clones.
       plan: says "mean" or "sum".
       home: device of the result; "" for TensorFlow's choice.
-      end: the end of a clone's backward cell, or None. An addition waits for it: TensorFlow's graph
+      end: the end of a clone's backward cell, or None. An addition waits for it (TensorFlow's graph
         optimizer joins additions that wait for nothing, and would keep all gradients until the last
-        has come.
+        has come), and the next cell for the addition.
 
     Returns:
       A gradient of the same kind, dtype and static shape.
@@ -53,9 +54,7 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
         if clone.replica not in replicas:
             replicas[clone.replica] = value
         else:
-            ends = [op for op in [end(clone)] if op is not None]
-            with tf.device(replicas[clone.replica].device or None), tf.control_dependencies(ends):
-                replicas[clone.replica] = tf.add(replicas[clone.replica], value)
+            replicas[clone.replica] = _added(replicas[clone.replica], value, end(clone))
     with tf.device(home or None):
         total = _scaled(_sum(list(replicas.values())), factor)
         result = tf.cast(total, gradient.dtype)
@@ -69,6 +68,14 @@ def scale(plan: ParallelPlan, num_clones: int) -> float:
     The slices of a micro-batch are always averaged: its loss is a mean over its rows.
     """
     return 1.0 / (num_clones if plan.reduce_method == "mean" else plan.num_slices)
+
+
+def _added(total: Any, value: Any, end: Optional[CellEnd]) -> Any:
+    with tf.device(total.device or None), tf.control_dependencies([end.ended] if end else []):
+        total = tf.add(total, value)
+    if end:
+        end.released._add_control_input(total.op)
+    return total
 
 
 def _sum(values: List[Any]) -> Any:

@@ -43,17 +43,30 @@ class Edge(NamedTuple):
     after: Any
 
 
+class CellEnd(NamedTuple):
+    """The end of a backward cell.
+
+    Attributes:
+      ended: an operation that runs when the cell has ended.
+      released: one that runs after it; the next cell of the device waits for it. What uses up the
+        cell's gradients is put between the two, so that they do not pile up.
+    """
+
+    ended: Any
+    released: Any
+
+
 class Order(NamedTuple):
     """What makes the cells run one after the other.
 
     Attributes:
       edges: the control edges that were added.
-      ends: (clone, stage) -> an operation that runs when the clone's backward cell has ended.
+      ends: (clone, stage) -> the end of the clone's backward cell.
       done: an operation that runs when all backward cells have ended.
     """
 
     edges: List[Edge]
-    ends: Dict[Tuple[CloneId, int], Any]
+    ends: Dict[Tuple[CloneId, int], CellEnd]
     done: Any
 
 
@@ -96,7 +109,7 @@ class _Ordering:
         self._graph, self._borders, self._copies = graph, borders, copies
         self._plan, self._scope = plan, scope
         self.edges: List[Edge] = []
-        self.ends: Dict[Tuple[CloneId, int], Any] = {}
+        self.ends: Dict[Tuple[CloneId, int], CellEnd] = {}
 
     def add_device(self, replica: int, stage: int, pieces: List[int]) -> Any:
         """Order the cells of a stage's slices on one device.
@@ -114,20 +127,24 @@ class _Ordering:
                 for entry in self._of_clones(cell.entries, clones):
                     entry._add_control_input(barrier)
                     self.edges.append(Edge(barrier, entry))
-            barrier = self._barrier(Cell(replica, stage, task.phase, task.micro_batch), pieces[0],
-                                    self._of_clones(cell.exits, clones))
+            name = Cell(replica, stage, task.phase, task.micro_batch).describe()
+            if self._plan.num_slices > 1:
+                name += "/slice_{}".format(pieces[0])
+            barrier = self._barrier(name + "/end", self._of_clones(cell.exits, clones))
             if task.phase == BACKWARD:
-                last = barrier
-                self.ends.update({(clone, stage): barrier for clone in clones})
+                end = CellEnd(barrier, self._barrier(name + "/released", [barrier]))
+                self.ends.update({(clone, stage): end for clone in clones})
+                last = barrier = end.released
         return last
 
     def _of_clones(self, ops: List[Any], clones: List[CloneId]) -> List[Any]:
         return [self._copies.op(op, clone) for clone in clones for op in ops]
 
-    def _barrier(self, cell: Cell, piece: int, exits: List[Any]) -> Any:
-        with compat.inserted(self._graph, "{}/after/{}".format(self._scope, cell.describe())), \
+    def _barrier(self, name: str, exits: List[Any]) -> Any:
+        scope, _, last = "{}/after/{}".format(self._scope, name).rpartition("/")
+        with compat.inserted(self._graph, scope), \
                 tf.device(exits[0].device if exits else None), tf.control_dependencies(exits):
-            return tf.no_op("slice_{}".format(piece) if self._plan.num_slices > 1 else "end")
+            return tf.no_op(last)
 
 
 def _slices_by_device(plan: ParallelPlan, replica: int, stage: int) -> List[List[int]]:

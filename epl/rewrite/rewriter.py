@@ -12,7 +12,7 @@ the graph later (another optimizer, another registered tensor) is carried out be
 
 import contextlib
 import gc
-from typing import Any, Callable, Dict, Iterator, List, Set
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
 from epl import compat
 from epl.env import Env
@@ -24,7 +24,7 @@ from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
 from epl.rewrite.clones import CloneId, Copies
-from epl.rewrite.order import order_cells
+from epl.rewrite.order import CellEnd, order_cells
 from epl.rewrite.place import Devices
 from epl.rewrite.readers import write_merged_losses
 from epl.rewrite.seeds import check_seeds, vary_seeds
@@ -327,7 +327,7 @@ def _families(groups: List[GradientGroup]) -> List[List[GradientGroup]]:
     return list(found.values())
 
 
-def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Any]:
+def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[CellEnd]]:
     """The end of the backward cell that a gradient comes from, by clone."""
     stage = group.anatomy.stage.get(parts(raw)[0].op)
     return lambda clone: group.order.ends.get((clone, stage)) if group.order else None
