@@ -86,6 +86,12 @@ def main() -> None:
     parser.add_argument("prediction_file", help="a JSON object: question id -> answer")
     arguments = parser.parse_args()
     dataset, predictions = _load(arguments.dataset_file), _load(arguments.prediction_file)
+    if not isinstance(predictions, dict) or not all(
+            isinstance(answer, str) for answer in predictions.values()):
+        sys.exit("error: '{}' is not a JSON object: question id -> answer".format(
+            arguments.prediction_file))
+    if not isinstance(dataset, dict):
+        sys.exit("error: '{}' is not a data set in SQuAD 1.1 format".format(arguments.dataset_file))
     if dataset.get("version") != VERSION:
         sys.stderr.write("This evaluates version {}; '{}' is of version {}.\n".format(
             VERSION, arguments.dataset_file, dataset.get("version")))

@@ -14,13 +14,14 @@ A paragraph that does not fit is read through overlapping windows:
 A token seen in several windows counts where it has the most context on its poorer side.
 """
 
+import unicodedata
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from examples.bert.errors import UserError
-from examples.bert.squad import Answer, Question
-from examples.bert.tokenization import CLASSIFY, SEPARATE, Token, Tokenizer, Vocabulary
+from examples.bert.squad import Question
+from examples.bert.tokenization import CLASSIFY, SEPARATE, Tokenizer, Vocabulary
 
 # [CLS], and [SEP] after the question and after the paragraph.
 _MARKS = 3
@@ -56,8 +57,10 @@ class Window(NamedTuple):
       question: index of its question.
       ids: the word piece ids without padding, int32.
       offset: position in the sequence of the paragraph's first token.
-      tokens: the paragraph's tokens in this window.
-      central: for each of `tokens`, whether this window shows the most of its context.
+      places: the first character of each of the paragraph's T tokens in this window, and the
+        character after its last, in the paragraph; int32 [T, 2].
+      central: for each of these tokens, whether this window shows the most of its context;
+        bool [T].
       target: positions in the sequence of the answer's first and last token; (0, 0) if the answer
         is not in this window or not known.
     """
@@ -65,40 +68,86 @@ class Window(NamedTuple):
     question: int
     ids: Any
     offset: int
-    tokens: Sequence[Token]
-    central: Sequence[bool]
+    places: Any
+    central: Any
     target: Tuple[int, int]
 
 
-def make_windows(questions: List[Question], tokenizer: Tokenizer, vocabulary: Vocabulary,
-                 lengths: Lengths) -> List[Window]:
-    """All windows of all questions, in order.
+class _Tokens(NamedTuple):
+    """A paragraph's T tokens: their ids, int32 [T], and their places, int32 [T, 2]."""
 
-    Raises:
-      UserError: a question or an answer of which the tokenizer leaves nothing.
-    """
-    lengths.check()
-    windows: List[Window] = []
-    paragraph: Optional[str] = None
-    tokens: List[Token] = []
-    for index, question in enumerate(questions):
-        if question.paragraph is not paragraph:
-            paragraph, tokens = question.paragraph, tokenizer.tokenize(question.paragraph)
-        asked = [t.piece for t in tokenizer.tokenize(question.text)][:lengths.question]
-        if not asked or not tokens:
+    ids: Any
+    places: Any
+
+
+class Reader:
+    """Turns questions into windows."""
+
+    def __init__(self, vocabulary: Vocabulary, lower_case: bool, lengths: Lengths):
+        """Make a reader.
+
+        Args:
+          vocabulary: the word pieces.
+          lower_case: see `Tokenizer`.
+          lengths: of the sequences.
+
+        Raises:
+          UserError: lengths that leave no room for a paragraph.
+        """
+        lengths.check()
+        self._vocabulary = vocabulary
+        self._lower_case = lower_case
+        self._lengths = lengths
+        self._tokenizer = Tokenizer(vocabulary, lower_case)
+
+    @property
+    def settings(self) -> Dict[str, Any]:
+        """All that the windows depend on besides the questions, and the code."""
+        settings: Dict[str, Any] = dict(self._lengths._asdict())
+        return dict(settings, vocabulary=self._vocabulary.digest, lower_case=self._lower_case,
+                    unicode=unicodedata.unidata_version)
+
+    def windows(self, questions: Sequence[Question], first: int = 0) -> List[Window]:
+        """All windows of all questions, in order.
+
+        Args:
+          questions: those about one paragraph come one after the other.
+          first: index of the first of them.
+
+        Raises:
+          UserError: a question or an answer of which the tokenizer leaves nothing.
+        """
+        windows: List[Window] = []
+        paragraph: Optional[str] = None
+        tokens = self._tokens("")
+        for index, question in enumerate(questions, first):
+            if question.paragraph is not paragraph:
+                paragraph, tokens = question.paragraph, self._tokens(question.paragraph)
+            windows.extend(self._windows_of(question, index, tokens))
+        return windows
+
+    def _tokens(self, text: str) -> _Tokens:
+        tokens = self._tokenizer.tokenize(text)
+        return _Tokens(np.array(self._vocabulary.ids([t.piece for t in tokens]), np.int32),
+                       np.array([t[1:] for t in tokens], np.int32).reshape([-1, 2]))
+
+    def _windows_of(self, question: Question, index: int, tokens: _Tokens) -> List[Window]:
+        asked = self._tokens(question.text).ids[:self._lengths.question]
+        if not len(asked) or not len(tokens.ids):
             raise UserError("question '{}': no token is left of its {}".format(
-                question.identity, "paragraph" if asked else "text"))
-        answer = _answer_tokens(question, tokens) if question.answer else None
-        head = [CLASSIFY] + asked + [SEPARATE]
-        spans = window_spans(len(tokens), lengths.sequence - len(head) - 1, lengths.stride)
-        owners = central_windows(spans, len(tokens))
-        for number, (start, end) in enumerate(spans):
-            pieces = head + [t.piece for t in tokens[start:end]] + [SEPARATE]
-            windows.append(Window(
-                index, np.array(vocabulary.ids(pieces), np.int32), len(head), tokens[start:end],
-                [owner == number for owner in owners[start:end]],
-                _target(answer, start, end, len(head))))
-    return windows
+                question.identity, "paragraph" if len(asked) else "text"))
+        answer = _answer_tokens(question, tokens.places)
+        classify, separate = [np.array(self._vocabulary.ids([piece]), np.int32)
+                              for piece in (CLASSIFY, SEPARATE)]
+        offset = len(asked) + 2
+        spans = window_spans(len(tokens.ids), self._lengths.sequence - offset - 1,
+                             self._lengths.stride)
+        owners = central_windows(spans, len(tokens.ids))
+        return [Window(index, np.concatenate([classify, asked, separate, tokens.ids[start:end],
+                                              separate]),
+                       offset, tokens.places[start:end], owners[start:end] == number,
+                       _target(answer, start, end, offset))
+                for number, (start, end) in enumerate(spans)]
 
 
 def window_spans(length: int, size: int, stride: int) -> List[Tuple[int, int]]:
@@ -111,19 +160,28 @@ def window_spans(length: int, size: int, stride: int) -> List[Tuple[int, int]]:
     return spans
 
 
-def central_windows(spans: Sequence[Tuple[int, int]], length: int) -> List[int]:
+def central_windows(spans: Sequence[Tuple[int, int]], length: int) -> Any:
     """For each of `length` tokens, the number of the window that shows the most of its context.
 
-    A token's context in a window is what it has on its poorer side; longer windows win ties.
+    A token's context in a window is what it has on its poorer side; longer windows win ties, then
+    earlier ones.
+
+    Args:
+      spans: (start, end) of the windows, which together hold all tokens.
+      length: tokens of the paragraph.
+
+    Returns:
+      int32 [length].
     """
-    best = [-1.0] * length
-    owner = [0] * length
+    best = np.full([length], -1.0)
+    owners = np.zeros([length], np.int32)
     for number, (start, end) in enumerate(spans):
-        for token in range(start, end):
-            score = min(token - start, end - 1 - token) + 0.01 * (end - start)
-            if score > best[token]:
-                best[token], owner[token] = score, number
-    return owner
+        before = np.arange(end - start)
+        score = np.minimum(before, before[::-1]) + 0.01 * (end - start)
+        better = score > best[start:end]
+        best[start:end][better] = score[better]
+        owners[start:end][better] = number
+    return owners
 
 
 def columns(windows: Sequence[Window], length: int) -> Dict[str, Any]:
@@ -148,15 +206,16 @@ def columns(windows: Sequence[Window], length: int) -> Dict[str, Any]:
             "start_positions": targets[:, 0], "end_positions": targets[:, 1]}
 
 
-def _answer_tokens(question: Question, tokens: Sequence[Token]) -> Tuple[int, int]:
-    """The first and the last token that share a character with the answer."""
-    answer = question.answer or Answer(0, 0)
-    inside = [index for index, token in enumerate(tokens)
-              if token.start < answer.end and token.end > answer.start]
-    if not inside:
+def _answer_tokens(question: Question, places: Any) -> Optional[Tuple[int, int]]:
+    """The first and the last token that share a character with the answer; None without one."""
+    answer = question.answer
+    if answer is None:
+        return None
+    inside = np.flatnonzero((places[:, 0] < answer.end) & (places[:, 1] > answer.start))
+    if not len(inside):
         raise UserError("question '{}': no token is left of its answer '{}'".format(
             question.identity, question.paragraph[answer.start:answer.end]))
-    return inside[0], inside[-1]
+    return int(inside[0]), int(inside[-1])
 
 
 def _target(answer: Optional[Tuple[int, int]], start: int, end: int,

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading and writing the files of the example, with errors that name them."""
 
+import hashlib
 import json
 import os
 from typing import Any
@@ -21,12 +22,25 @@ def read_text(path: str) -> str:
             path, error.reason, error.start)) from None
 
 
+def digest(text: str) -> str:
+    """A SHA-256 of `text`, in hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def read_json(path: str) -> Any:
     """The value in a JSON file; raises UserError naming the file, line and column of a mistake."""
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str, path: str) -> Any:
+    """The value that the content `text` of the file `path` holds; raises UserError as above."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except ValueError as error:
         raise UserError("'{}' is not JSON: {}".format(path, error)) from None
+    except RecursionError:
+        raise UserError("'{}' is not JSON that can be read: it is nested too deeply".format(
+            path)) from None
 
 
 def write_json(path: str, value: Any) -> None:

@@ -25,6 +25,7 @@ def parse(description: str, arguments: Optional[List[str]] = None,
     _add_files(parser)
     _add_training(parser)
     _add_reading(parser)
+    _add_features(parser)
     _add_parallel(parser, num_micro_batch)
     flags = parser.parse_args(arguments)
     _check(flags)
@@ -84,7 +85,20 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--version_2_with_negative", type=_truth, nargs="?", const=True,
                        default=False, help="some questions have no answer (SQuAD 2.0)")
     group.add_argument("--null_score_diff_threshold", type=float, default=0.0,
-                       help="no answer if that scores better by more than this")
+                       help="no answer if that scores better than all others by more than this; "
+                            "evaluate-v2.0.py finds the best one (default %(default)s)")
+
+
+def _add_features(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("features")
+    cache = os.environ.get("EPL_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache"), "epl")
+    group.add_argument("--feature_cache_dir", type=_path,
+                       default=os.path.join(cache, "features"),
+                       help="where converted questions are kept; any number of runs and workers "
+                            "may share it (default %(default)s)")
+    group.add_argument("--feature_processes", type=_positive, default=len(os.sched_getaffinity(0)),
+                       help="processes that convert questions (default: the CPU cores)")
 
 
 def _add_parallel(parser: argparse.ArgumentParser, num_micro_batch: Optional[int]) -> None:
@@ -110,10 +124,17 @@ def _check(flags: argparse.Namespace) -> None:
     for name in ("learning_rate", "num_train_epochs"):
         if getattr(flags, name) <= 0:
             raise UserError("--{} {} must be greater than 0".format(name, getattr(flags, name)))
+    if not flags.version_2_with_negative and flags.null_score_diff_threshold:
+        raise UserError("--null_score_diff_threshold {} has no effect without "
+                        "--version_2_with_negative".format(flags.null_score_diff_threshold))
     if not 0 <= flags.warmup_proportion < 1:
         raise UserError("--warmup_proportion {} is not in [0, 1)".format(flags.warmup_proportion))
     if os.path.exists(flags.output_dir) and not os.path.isdir(flags.output_dir):
         raise UserError("--output_dir '{}' is a file".format(flags.output_dir))
+
+
+def _path(text: str) -> str:
+    return os.path.expanduser(text)
 
 
 def _truth(text: str) -> bool:

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From scores of start and end positions to answers."""
 
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from examples.bert.errors import UserError
 from examples.bert.features import Window
 from examples.bert.squad import Question
 
@@ -64,19 +65,26 @@ class Answers(NamedTuple):
 
 def find_answers(questions: Sequence[Question], scored: Iterable[Scored],
                  search: Search) -> Answers:
-    """The answers to `questions`, given the scores of all their windows."""
+    """The answers to `questions`, given the scores of all their windows.
+
+    Raises:
+      UserError: scores that are no numbers, as those of a model whose training diverged.
+    """
     by_question: List[List[Scored]] = [[] for _ in questions]
     for one in scored:
+        if not np.isfinite([one.start_logits, one.end_logits]).all():
+            raise UserError("the model's scores for question '{}' are not finite: its training "
+                            "diverged; try a lower --learning_rate".format(
+                                questions[one.window.question].identity))
         by_question[one.window.question].append(one)
     answers = Answers({}, {}, {})
     for question, windows in zip(questions, by_question):
         spans = best_spans(question.paragraph, windows, search)
-        candidates = spans
-        text = spans[0].text if spans else ""
+        candidates, text = spans, spans[0].text
         if search.may_be_unanswerable:
             null = _null(windows)
-            candidates = sorted(spans + [null], key=lambda c: -c.score)[:search.best]
-            odds = null.score - spans[0].score if spans else float("inf")
+            candidates = sorted(spans + [null], key=lambda c: -c.score)
+            odds = null.score - spans[0].score
             answers.null_odds[question.identity] = odds
             text = "" if odds > search.null_threshold else text
         answers.best[question.identity] = text
@@ -84,10 +92,16 @@ def find_answers(questions: Sequence[Question], scored: Iterable[Scored],
     return answers
 
 
-def best_spans(paragraph: str, windows: Iterable[Scored], search: Search) -> List[Candidate]:
-    """The best spans over all windows of a question, best first, each text once."""
-    found = [(start_logit + end_logit, start_logit, end_logit, first, last)
-             for one in windows for start_logit, end_logit, first, last in _spans(one, search)]
+def best_spans(paragraph: str, windows: Sequence[Scored], search: Search) -> List[Candidate]:
+    """The best spans over all windows of a question, best first, each text once.
+
+    At least one: if no span is made of likely starts and ends, all of them are tried.
+    """
+    found: List[Tuple[float, float, float, int, int]] = []
+    for tried in (search.best, None):
+        found = found or [
+            (start_logit + end_logit, start_logit, end_logit, first, last) for one in windows
+            for start_logit, end_logit, first, last in _spans(one, search.longest, tried)]
     best: List[Candidate] = []
     texts = set()
     for _, start_logit, end_logit, first, last in sorted(found, key=lambda f: -f[0]):
@@ -100,22 +114,26 @@ def best_spans(paragraph: str, windows: Iterable[Scored], search: Search) -> Lis
     return best
 
 
-def _spans(one: Scored, search: Search) -> Iterator[Tuple[float, float, int, int]]:
-    """(start score, end score, first character, end character) of a window's likely spans."""
+def _spans(one: Scored, longest: int,
+           tried: Optional[int]) -> Iterator[Tuple[float, float, int, int]]:
+    """(start score, end score, first character, end character) of a window's spans.
+
+    Only the `tried` highest starts and ends are looked at.
+    """
     window = one.window
-    inside = slice(window.offset, window.offset + len(window.tokens))
+    inside = slice(window.offset, window.offset + len(window.places))
     starts, ends = one.start_logits[inside], one.end_logits[inside]
-    for start in _highest(starts, search.best):
+    for start in _highest(starts, tried):
         if not window.central[start]:
             continue
-        for end in _highest(ends, search.best):
-            if start <= end < start + search.longest:
+        for end in _highest(ends, tried):
+            if start <= end < start + longest:
                 yield (float(starts[start]), float(ends[end]),
-                       window.tokens[start].start, window.tokens[end].end)
+                       int(window.places[start, 0]), int(window.places[end, 1]))
 
 
-def _highest(scores: Any, count: int) -> List[int]:
-    """The places of the `count` highest scores, highest first, the earlier of equals first."""
+def _highest(scores: Any, count: Optional[int]) -> List[int]:
+    """The places of the `count` highest scores (None: all), the earlier of equals first."""
     return [int(place) for place in np.argsort(-scores, kind="stable")[:count]]
 
 
@@ -127,7 +145,7 @@ def _null(windows: Iterable[Scored]) -> Candidate:
 
 def _described(candidates: Sequence[Candidate]) -> List[Dict[str, Any]]:
     scores = np.array([c.score for c in candidates])
-    powers = np.exp(scores - scores.max()) if len(scores) else scores
+    powers = np.exp(scores - scores.max())
     return [{"text": c.text, "probability": float(power / powers.sum()),
              "start_logit": c.start_logit, "end_logit": c.end_logit}
             for c, power in zip(candidates, powers)]

@@ -22,67 +22,86 @@ from examples.bert.batches import Batches
 from examples.bert.bert_config import BertConfig
 from examples.bert.checkpoints import checkpoint_shapes
 from examples.bert.errors import UserError, exit_code
+from examples.bert.feature_cache import FeatureCache, Features
 from examples.bert.files import write_json
 from examples.bert.progress import duration
-from examples.bert.squad import Question, read_questions
-from examples.bert.tokenization import Tokenizer, Vocabulary
+from examples.bert.squad import Question, QuestionFile, read_questions
+from examples.bert.tokenization import Vocabulary
 from examples.bert.worker import Worker
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
 
+_WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
+
 
 class Texts:
-    """Turns questions into windows as the command line says."""
+    """Questions and what the model reads of them, as the command line says."""
 
     def __init__(self, flags: argparse.Namespace, config: BertConfig):
-        self._flags = flags
-        self._vocabulary = Vocabulary(flags.vocab_file)
-        self._lengths = features.Lengths(flags.max_seq_length, flags.max_query_length,
-                                         flags.doc_stride)
-        self._lengths.check()
-        if len(self._vocabulary) != config.vocab_size:
-            raise UserError("'{}' has {} word pieces, but '{}' says vocab_size {}: take both from "
-                            "the same model".format(flags.vocab_file, len(self._vocabulary),
-                                                flags.bert_config_file, config.vocab_size))
+        """Read the vocabulary.
+
+        Raises:
+          UserError: it does not fit the model, or the lengths do not.
+        """
+        vocabulary = Vocabulary(flags.vocab_file)
+        _check_vocabulary(flags, config, vocabulary)
         if flags.max_seq_length > config.max_position_embeddings:
             raise UserError("--max_seq_length {} exceeds the model's max_position_embeddings {}"
                             .format(flags.max_seq_length, config.max_position_embeddings))
-        self._tokenizer = Tokenizer(self._vocabulary, flags.do_lower_case)
+        self._flags = flags
+        self._reader = features.Reader(vocabulary, flags.do_lower_case, features.Lengths(
+            flags.max_seq_length, flags.max_query_length, flags.doc_stride))
+        self._cache = FeatureCache(flags.feature_cache_dir, flags.feature_processes)
 
-    def read(self, path: str, with_answers: bool) -> List[Question]:
+    def read(self, path: str, with_answers: bool) -> QuestionFile:
         """The questions of a file."""
         return read_questions(path, with_answers, self._flags.version_2_with_negative)
 
-    def windows(self, questions: List[Question], path: str) -> List[features.Window]:
-        """The windows of questions that come from the file `path`."""
-        try:
-            return features.make_windows(questions, self._tokenizer, self._vocabulary,
-                                         self._lengths)
-        except UserError as error:
-            raise UserError("'{}', {}".format(path, error)) from None
+    def prepare(self, file: QuestionFile) -> Features:
+        """Their windows, converted now or in an earlier run."""
+        return self._cache.prepare(file, self._reader)
 
 
 def run(flags: argparse.Namespace, worker: Worker) -> None:
     """Train, then answer questions, as the command line says."""
     config = BertConfig.from_json_file(flags.bert_config_file)
-    _check_division(flags, config, worker)
+    _check_flags(flags, config, worker)
     texts = Texts(flags, config)
-    if flags.init_checkpoint:
-        checkpoint_shapes(flags.init_checkpoint)
-    train_questions = texts.read(flags.train_file, True) if flags.do_train else []
-    asked = texts.read(flags.predict_file, False) if flags.do_predict else []
-    if flags.do_train:
-        train(flags, config, worker, texts.windows(train_questions, flags.train_file))
-    if flags.do_predict and worker.is_chief:
-        predict(flags, config, worker, asked, texts.windows(asked, flags.predict_file))
+    # All files are read and converted first, so that none of them ends a run after hours.
+    train_file = texts.read(flags.train_file, True) if flags.do_train else None
+    asked = texts.read(flags.predict_file, False) if flags.do_predict else None
+    train_features = texts.prepare(train_file) if train_file else None
+    asked_features = texts.prepare(asked) if asked else None
+    if train_features:
+        train(flags, config, worker, train_features.load(with_places=False))
+    if asked and asked_features and worker.is_chief:
+        predict(flags, config, worker, asked.questions, asked_features.load(with_places=True))
 
 
-def _check_division(flags: argparse.Namespace, config: BertConfig, worker: Worker) -> None:
+def _check_vocabulary(flags: argparse.Namespace, config: BertConfig,
+                      vocabulary: Vocabulary) -> None:
+    """Raises UserError unless the model and its checkpoints have as many word pieces."""
+    advice = "take both from the same model"
+    if len(vocabulary) != config.vocab_size:
+        raise UserError("'{}' has {} word pieces, but '{}' says vocab_size {}: {}".format(
+            flags.vocab_file, len(vocabulary), flags.bert_config_file, config.vocab_size, advice))
+    for path in (flags.init_checkpoint, tf.train.latest_checkpoint(flags.output_dir)):
+        shape = checkpoint_shapes(path).get(_WORD_EMBEDDINGS) if path else None
+        if shape and shape[0] != len(vocabulary):
+            raise UserError("'{}' has {} word pieces, but the checkpoint '{}' has {}: {}".format(
+                flags.vocab_file, len(vocabulary), path, shape[0], advice))
+
+
+def _check_flags(flags: argparse.Namespace, config: BertConfig, worker: Worker) -> None:
     """Refuse at once what would fail only after all files are read."""
     config.layers_per_stage(worker.stages)
     if flags.do_train:
         worker.rows_of_clone(flags.train_batch_size)
+    elif worker.is_chief and not (
+            flags.init_checkpoint or tf.train.latest_checkpoint(flags.output_dir)):
+        raise UserError("no checkpoint in --output_dir '{}': give --do_train or --init_checkpoint"
+                        .format(flags.output_dir))
 
 
 def train(flags: argparse.Namespace, config: BertConfig, worker: Worker,
@@ -111,9 +130,6 @@ def predict(flags: argparse.Namespace, config: BertConfig, worker: Worker,
             questions: List[Question], windows: List[features.Window]) -> None:
     """Answer `questions` and write the answers to the output directory."""
     estimator = _estimator(flags, config, worker)
-    if estimator.latest_checkpoint() is None and not flags.init_checkpoint:
-        raise UserError("no checkpoint in --output_dir '{}': give --do_train or --init_checkpoint"
-                        .format(flags.output_dir))
     input_fn = squad_model.predict_input_fn(windows, flags.predict_batch_size, flags.max_seq_length)
     outputs = estimator.predict(input_fn)
     scored = (predictions.Scored(window, output["start_logits"], output["end_logits"])

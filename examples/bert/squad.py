@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Questions from a file in SQuAD format (Rajpurkar et al. 2016), checked while they are read."""
 
-from typing import Any, List, NamedTuple, Optional, Set
+from typing import Any, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from examples.bert.errors import UserError
-from examples.bert.files import read_json
+from examples.bert.files import digest, parse_json, read_text
 
 
 class Answer(NamedTuple):
@@ -31,8 +31,24 @@ class Question(NamedTuple):
     answer: Optional[Answer]
 
 
-def read_questions(path: str, with_answers: bool, may_be_unanswerable: bool) -> List[Question]:
-    """The questions of a file, in its order.
+class QuestionFile(NamedTuple):
+    """The questions of a file.
+
+    Attributes:
+      path: the file.
+      digest: tells files of different content apart.
+      with_answers: whether the answers were read.
+      questions: in the file's order.
+    """
+
+    path: str
+    digest: str
+    with_answers: bool
+    questions: List[Question]
+
+
+def read_questions(path: str, with_answers: bool, may_be_unanswerable: bool) -> QuestionFile:
+    """Read and check a file.
 
     Args:
       path: a JSON file, SQuAD version 1.1 or 2.0.
@@ -42,31 +58,41 @@ def read_questions(path: str, with_answers: bool, may_be_unanswerable: bool) -> 
     Raises:
       UserError: naming the file, and the question where there is one.
     """
+    content = read_text(path)
     questions: List[Question] = []
     seen: Set[str] = set()
-    for article in _field(read_json(path), "data", list, path):
-        for paragraph in _field(article, "paragraphs", list, path):
-            text = _field(paragraph, "context", str, path)
-            for entry in _field(paragraph, "qas", list, path):
-                question = _question(entry, text, with_answers, may_be_unanswerable, path)
-                if question.identity in seen:
-                    raise UserError("'{}': the question id '{}' occurs twice".format(
-                        path, question.identity))
-                seen.add(question.identity)
-                questions.append(question)
+    for place, paragraph in _paragraphs(parse_json(content, path), path):
+        text = _field(paragraph, "context", str, place)
+        for entry in _field(paragraph, "qas", list, place):
+            question = _question(entry, text, with_answers, may_be_unanswerable, path, place)
+            if question.identity in seen:
+                raise UserError("'{}': the question id '{}' occurs twice".format(
+                    path, question.identity))
+            seen.add(question.identity)
+            questions.append(question)
     if not questions:
         raise UserError("'{}' holds no questions".format(path))
-    return questions
+    return QuestionFile(path, digest(content), with_answers, questions)
+
+
+def _paragraphs(content: Any, path: str) -> Iterator[Tuple[str, Any]]:
+    """(where it is, the paragraph) for all paragraphs of a file."""
+    for number, article in enumerate(_field(content, "data", list, "'{}'".format(path))):
+        where = "'{}', data[{}]".format(path, number)
+        for index, paragraph in enumerate(_field(article, "paragraphs", list, where)):
+            yield "{}.paragraphs[{}]".format(where, index), paragraph
 
 
 def _question(entry: Any, paragraph: str, with_answers: bool, may_be_unanswerable: bool,
-              path: str) -> Question:
-    identity = _field(entry, "id", str, path)
+              path: str, place: str) -> Question:
+    identity = _field(entry, "id", str, place)
     where = "'{}', question '{}'".format(path, identity)
     text = _field(entry, "question", str, where)
     if not text.strip():
         raise UserError("{}: the question is empty".format(where))
     impossible = entry.get("is_impossible", False)
+    if not isinstance(impossible, bool):
+        raise UserError("{}: 'is_impossible' is {!r}, not true or false".format(where, impossible))
     if impossible and not may_be_unanswerable:
         raise UserError("{} has no answer (is_impossible): give --version_2_with_negative".format(
             where))
@@ -99,4 +125,16 @@ def _field(value: Any, name: str, wanted: type, where: str) -> Any:
     if not isinstance(value[name], wanted) or isinstance(value[name], bool):
         raise UserError("{}: '{}' is of type {}, not {}".format(
             where, name, type(value[name]).__name__, wanted.__name__))
+    if wanted is str:
+        _check_text(value[name], name, where)
     return value[name]
+
+
+def _check_text(text: str, name: str, where: str) -> None:
+    """JSON can escape one half of a surrogate pair, which no other file can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError("{}: '{}' is not Unicode text: character {} is U+{:04X}, half of a "
+                        "surrogate pair".format(where, name, error.start,
+                                                ord(text[error.start]))) from None

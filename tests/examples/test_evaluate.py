@@ -69,3 +69,26 @@ def test_a_file_that_is_missing(tmp_path):
                           stderr=subprocess.PIPE, universal_newlines=True)
     assert done.returncode == 1
     assert "none.json" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("predictions", ["[]", '{"q0": null}'])
+def test_predictions_that_are_none(tmp_path, predictions):
+    (tmp_path / "data.json").write_text('{"version": "1.1", "data": []}')
+    (tmp_path / "predictions.json").write_text(predictions)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, str(tmp_path / "data.json"), str(tmp_path / "predictions.json")],
+        stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 1
+    assert "predictions.json' is not a JSON object" in done.stderr
+
+
+def test_questions_with_one_id_count_each(tmp_path):
+    qas = [{"id": "q0", "question": "?", "answers": [{"text": text, "answer_start": 0}]}
+           for text in ("a b", "b", "c")]
+    data = {"version": "1.1", "data": [{"paragraphs": [{"context": "", "qas": qas}]}]}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    (tmp_path / "predictions.json").write_text('{"q0": "b"}')
+    said = subprocess.check_output(
+        [sys.executable, SCRIPT, str(tmp_path / "data.json"), str(tmp_path / "predictions.json")])
+    # "a" is an article: the first two are right.
+    assert json.loads(said.decode()) == {"exact_match": 100 * 2 / 3, "f1": 100 * 2 / 3}

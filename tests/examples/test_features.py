@@ -8,7 +8,7 @@ import pytest
 from examples.bert import features
 from examples.bert.errors import UserError
 from examples.bert.squad import Answer, Question
-from examples.bert.tokenization import Tokenizer, Vocabulary
+from examples.bert.tokenization import Vocabulary
 
 LETTERS = "abcdefghij"
 LENGTHS = features.Lengths(10, 2, 3)
@@ -22,7 +22,12 @@ def make_vocabulary(tmp_path):
 
 
 def windows_of(vocabulary, question):
-    return features.make_windows([question], Tokenizer(vocabulary), vocabulary, LENGTHS)
+    return features.Reader(vocabulary, True, LENGTHS).windows([question])
+
+
+def text_of(window, paragraph):
+    """The tokens of a window, cut from the paragraph."""
+    return [paragraph[start:end] for start, end in window.places]
 
 
 def question_about(answer=None):
@@ -43,7 +48,7 @@ def test_a_stride_longer_than_a_window_leaves_no_gap():
 def test_every_token_is_central_in_the_window_that_shows_most_of_its_context():
     spans = [(0, 5), (3, 8), (6, 10)]
     # Token 4 has 0 tokens after it in window 0, 1 before it in window 1.
-    assert features.central_windows(spans, 10) == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert features.central_windows(spans, 10).tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_the_longer_window_wins_a_tie():
@@ -51,9 +56,13 @@ def test_the_longer_window_wins_a_tie():
 
 
 def test_sequences_are_question_and_part_of_the_paragraph(vocabulary):
-    windows = windows_of(vocabulary, question_about())
-    assert [[t.piece for t in w.tokens] for w in windows] == [
+    question = question_about()
+    windows = windows_of(vocabulary, question)
+    assert [text_of(w, question.paragraph) for w in windows] == [
         list("abcde"), list("defgh"), list("ghij")]
+    assert [w.central.tolist() for w in windows] == [
+        [True, True, True, True, False], [False, True, True, True, False],
+        [False, True, True, True]]
     arrays = features.columns(windows, 10)
     a, cls, sep = 4, 2, 3
     np.testing.assert_array_equal(arrays["input_ids"][2], [
@@ -72,6 +81,28 @@ def test_the_target_is_the_answer_where_a_window_holds_all_of_it(vocabulary):
 def test_an_answer_inside_a_word_means_the_word(vocabulary):
     question = Question("q", "a", "a bcd-e", Answer(3, 4))
     assert windows_of(vocabulary, question)[0].target == (4, 4)
+
+
+def test_places_are_those_of_the_original_text(vocabulary):
+    question = Question("q", "a", "A\u0301\u200b  b,\tC", None)
+    window = windows_of(vocabulary, question)[0]
+    assert text_of(window, question.paragraph) == ["A\u0301", "b", ",", "C"]
+    assert window.ids.tolist() == [2, 4, 3, 4, 5, 1, 6, 3]
+
+
+def test_questions_keep_their_numbers(vocabulary):
+    reader = features.Reader(vocabulary, True, LENGTHS)
+    windows = reader.windows([question_about(), Question("r", "a", "b", None)], first=7)
+    assert [w.question for w in windows] == [7, 7, 7, 8]
+
+
+@pytest.mark.parametrize("lower_case, lengths", [
+    (False, LENGTHS), (True, LENGTHS._replace(sequence=11)), (True, LENGTHS._replace(question=3)),
+    (True, LENGTHS._replace(stride=2))])
+def test_settings_tell_readers_apart(vocabulary, lower_case, lengths):
+    settings = features.Reader(vocabulary, True, LENGTHS).settings
+    assert settings == features.Reader(vocabulary, True, LENGTHS).settings
+    assert settings != features.Reader(vocabulary, lower_case, lengths).settings
 
 
 def test_a_long_question_is_cut_off(vocabulary):

@@ -8,20 +8,19 @@ import numpy as np
 import pytest
 
 from examples.bert import predictions
+from examples.bert.errors import UserError
 from examples.bert.features import Window
 from examples.bert.predictions import Candidate, Scored, Search
 from examples.bert.squad import Question
-from examples.bert.tokenization import Token
 
 PARAGRAPH = "One two, three four"
-TOKENS = [Token("one", 0, 3), Token("two", 4, 7), Token(",", 7, 8), Token("three", 9, 14),
-          Token("four", 15, 19)]
+PLACES = np.array([(0, 3), (4, 7), (7, 8), (9, 14), (15, 19)], np.int32)
 OFFSET = 3
 
 
 def scored(starts, ends, central=(True,) * 5, null=(-9.0, -9.0), question=0):
     """A window over the whole paragraph; `starts` and `ends` map token numbers to scores."""
-    window = Window(question, np.zeros([9], np.int32), OFFSET, TOKENS, central, (0, 0))
+    window = Window(question, np.zeros([9], np.int32), OFFSET, PLACES, np.array(central), (0, 0))
     start_logits, end_logits = np.full([10], -10.0), np.full([10], -10.0)
     start_logits[0], end_logits[0] = null
     for token, score in starts.items():
@@ -71,6 +70,23 @@ def test_every_text_once_and_no_more_than_asked_for():
 
 def test_only_the_best_starts_and_ends_are_tried():
     assert len(best(scored({0: 3, 1: 2}, {1: 3, 2: 2}), best=1)) == 1
+
+
+def test_there_is_an_answer_even_if_no_likely_start_fits_a_likely_end():
+    assert best(scored({3: 5, 4: 4}, {0: 9, 1: 8}), best=2)[0] == Candidate("One", -10.0, 9.0)
+
+
+def test_scores_of_a_model_that_diverged_are_refused():
+    with pytest.raises(UserError) as caught:
+        predictions.find_answers([question("q7")], [scored({1: math.nan}, {1: 1})], Search())
+    assert "scores for question 'q7' are not finite" in str(caught.value)
+
+
+def test_the_empty_answer_is_among_the_candidates_however_it_scores():
+    answers = predictions.find_answers(
+        [question()], [scored({0: 2, 1: 1}, {1: 3})], Search(best=2, may_be_unanswerable=True))
+    assert [c["text"] for c in answers.candidates["q"]] == ["One two", "two", ""]
+    assert sum(c["probability"] for c in answers.candidates["q"]) == pytest.approx(1.0)
 
 
 def test_probabilities_are_a_softmax_over_the_candidates():

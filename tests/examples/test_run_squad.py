@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow.compat.v1 as tf
 
 from tests.support.jobs import ROOT, environment_for, launch
 
@@ -64,6 +65,64 @@ def test_training_goes_on_where_it_ended_and_every_question_gets_an_answer(tmp_p
         assert sum(c["probability"] for c in several[identity]) == pytest.approx(1.0)
 
 
+def with_unanswerable(tmp_path):
+    """A version 2.0 file: the held-out questions, and the same asked about other paragraphs."""
+    path, _ = part_of_dev(tmp_path, 6)
+    with open(path) as file:
+        data = json.load(file)
+    paragraphs = data["data"][0]["paragraphs"]
+    for paragraph, other in zip(paragraphs, paragraphs[1:]):
+        paragraph["qas"] += [
+            {"id": q["id"] + "-no", "question": q["question"], "answers": [], "is_impossible": True}
+            for q in other["qas"]]
+    (tmp_path / "questions.json").write_text(json.dumps(dict(data, version="v2.0")))
+    return path, [q for p in paragraphs for q in p["qas"]]
+
+
+def test_questions_without_an_answer(tmp_path):
+    path, asked = with_unanswerable(tmp_path)
+    output = tmp_path / "out"
+    flags = ["--predict_file=" + path, "--do_predict", "--version_2_with_negative",
+             "--n_best_size=3", "--output_dir=" + str(output)]
+    done = start("run_squad.py", "--do_train", "--train_file=" + path, "--train_batch_size=6",
+                 "--num_train_epochs=1", *flags)
+    assert done.returncode == 0, done.stderr
+    odds = json.loads((output / "null_odds.json").read_text())
+    several = json.loads((output / "nbest_predictions.json").read_text())
+    assert list(odds) == list(several) == [q["id"] for q in asked]
+    for threshold in (0.0, sorted(odds.values())[len(odds) // 2]):
+        done = start("run_squad.py", "--null_score_diff_threshold={!r}".format(threshold), *flags)
+        assert done.returncode == 0, done.stderr
+        best = json.loads((output / "predictions.json").read_text())
+        for identity, candidates in several.items():
+            answers = [c["text"] for c in candidates if c["text"]]
+            assert 2 <= len(candidates) == len(answers) + 1 <= 4
+            assert best[identity] == ("" if odds[identity] > threshold else answers[0])
+    said = subprocess.check_output(
+        [sys.executable, os.path.join(BERT, "evaluate-v2.0.py"), path,
+         str(output / "predictions.json"), "-n", str(output / "null_odds.json")])
+    scores = json.loads(said.decode())
+    assert scores["total"] == len(asked) > scores["NoAns_total"] > 0
+    assert scores["best_exact"] >= scores["exact"]
+
+
+@pytest.mark.parametrize("script, workers, devices", [
+    ("run_squad_dp.py", 2, 1), ("run_squad_pipe.py", 1, 2)])
+def test_all_ways_take_questions_without_an_answer(tmp_path, script, workers, devices):
+    """Workers share the features: one of them converts each file."""
+    path, asked = with_unanswerable(tmp_path)
+    result = launch(os.path.join(BERT, script), tmp_path / "logs", *DEFAULTS, "--do_train",
+                    "--train_file=" + path, "--train_batch_size=8", "--num_train_epochs=0.5",
+                    "--do_predict", "--predict_file=" + path, "--version_2_with_negative",
+                    "--feature_cache_dir=" + str(tmp_path / "cache"),
+                    "--output_dir=" + str(tmp_path / "out"),
+                    workers=workers, devices=devices).check()
+    assert result.output.count("features of questions.json: 33/33") == 2
+    assert len([n for n in os.listdir(str(tmp_path / "cache")) if n.endswith(".tfrecord")]) == 2
+    assert list(json.loads((tmp_path / "out" / "null_odds.json").read_text())) == [
+        q["id"] for q in asked]
+
+
 def test_two_workers_train_and_the_chief_scores(tmp_path):
     result = launch(TINY, tmp_path / "logs", environment={"EPOCHS": "0.05"}).check()
     assert '{"exact_match": ' in result.of_worker(0)
@@ -109,7 +168,16 @@ BAD_FILES = [
     (questions(dict(ENTRY, question=" ")), "question 'q9': the question is empty"),
     (questions(dict(ENTRY, is_impossible=True)), "give --version_2_with_negative"),
     (questions(ENTRY, ENTRY), "the question id 'q9' occurs twice"),
-    (questions(dict(ENTRY, id=9)), "'id' is of type int, not str"),
+    (questions(dict(ENTRY, id=9)), "data[0].paragraphs[0]: 'id' is of type int, not str"),
+    ('{"data": [{"paragraphs": [{"context": "a"}]}]}', "data[0].paragraphs[0]: 'qas' is missing"),
+    ('{"data": [{"paragraphs": {}}]}', "data[0]: 'paragraphs' is of type dict, not list"),
+    ("[" * 100000, "is nested too deeply"),
+    (questions(dict(ENTRY, is_impossible="no")),
+     "question 'q9': 'is_impossible' is 'no', not true or false"),
+    (questions(dict(ENTRY, question="c \ud83d")),
+     "question 'q9': 'question' is not Unicode text: character 2 is U+D83D"),
+    (questions(dict(ENTRY, answers=[{"text": "b", "answer_start": "2"}])),
+     "question 'q9': 'answer_start' is of type str, not int"),
 ]
 
 
@@ -124,7 +192,8 @@ def read(path, content):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("content, message", BAD_FILES, ids=[message for _, message in BAD_FILES])
+@pytest.mark.parametrize("content, message", BAD_FILES,
+                         ids=[message[:60] for _, message in BAD_FILES])
 def test_a_bad_question_file_is_named_with_the_question(tmp_path, content, message):
     said = read(tmp_path / "bad.json", content)
     assert message in said and str(tmp_path / "bad.json") in said
@@ -141,6 +210,7 @@ BAD_FLAGS = [
     (TRAIN + ["--num_train_epochs=0.01"], "360 sequences in batches of 32 make no step in 0.01"),
     (TRAIN + ["--num_pipe_stages=2"], "--num_pipe_stages 2 needs run_squad_dp.py or run_squad_"),
     (TRAIN + ["--amp=o1"], "--amp o1 needs run_squad_dp.py"),
+    (TRAIN + ["--null_score_diff_threshold=1"], "has no effect without --version_2_with_negative"),
 ]
 
 
@@ -164,6 +234,40 @@ def test_a_vocabulary_of_another_model(tmp_path):
     small.write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\n")
     said = refused(tmp_path, TRAIN + ["--vocab_file=" + str(small)])
     assert "'{}' has 4 word pieces, but".format(small) in said
+
+
+def test_a_vocabulary_of_another_checkpoint(tmp_path):
+    """The configuration fits the vocabulary, but the checkpoint was made with one more piece."""
+    with open(sample("vocab.txt")) as file:
+        pieces = len(file.read().splitlines())
+    with tf.Graph().as_default(), tf.Session() as session:
+        table = tf.get_variable("bert/embeddings/word_embeddings", [pieces + 1, 2])
+        session.run(table.initializer)
+        path = tf.train.Saver().save(session, str(tmp_path / "other" / "model.ckpt"))
+    expected = "'{}' has {} word pieces, but the checkpoint '{}' has {}".format(
+        sample("vocab.txt"), pieces, path, pieces + 1)
+    assert expected in refused(tmp_path, TRAIN + ["--init_checkpoint=" + path])
+    # Training would go on from the checkpoint in the output directory.
+    flags = TRAIN + ["--output_dir=" + str(tmp_path / "other")]
+    assert expected in refused(tmp_path, flags)
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"question": "\u200b"}, "no token is left of its text"),
+    ({"answers": [{"text": "\u200b", "answer_start": 2}]}, "no token is left of its answer"),
+])
+def test_a_question_of_which_nothing_is_left_ends_the_run_before_training(
+        tmp_path, change, message):
+    path = tmp_path / "bad.json"
+    entry = dict(ENTRY, answers=[{"text": "b", "answer_start": 4}])
+    data = {"data": [{"paragraphs": [{"context": "a \u200b b", "qas": [dict(entry, **change)]}]}]}
+    path.write_text(json.dumps(data))
+    said = refused(tmp_path, ["--do_train", "--train_file=" + str(path)])
+    assert said.startswith("'{}', question 'q9': {}".format(path, message))
+    if "question" in change:
+        said = refused(tmp_path, TRAIN + ["--do_predict", "--predict_file=" + str(path)])
+        assert said.startswith("'{}', question 'q9': {}".format(path, message))
+        assert tf.train.latest_checkpoint(str(tmp_path)) is None
 
 
 FOUR_DEVICES = dict(EPL_NUM_WORKERS="1", EPL_WORKER_INDEX="0", EPL_GPU_PER_WORKER="4",

@@ -23,7 +23,8 @@ FLAGS = command_line.parse("", ["--vocab_file=v", "--bert_config_file=c", "--out
 
 def windows(count):
     """Windows that are told apart by their only word piece."""
-    return [Window(row, np.array([row], np.int32), 1, [], [], (0, 0)) for row in range(count)]
+    return [Window(row, np.array([row], np.int32), 1, np.zeros([0, 2]), np.zeros([0]), (0, 0))
+            for row in range(count)]
 
 
 @pytest.mark.parametrize("mode, calls", [

@@ -7,8 +7,8 @@ import pytest
 from examples.bert.errors import UserError
 from examples.bert.tokenization import Tokenizer, Vocabulary
 
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "un", "##aff", "##able", "##a", "want", "##ed",
-          ",", "low", "cafe", "Cafe", "中", "文", "it", "'", "s", "$", "5", "i"]
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "un", "##aff", "##able", "##a", "want",
+          "##ed", ",", "low", "cafe", "Cafe", "中", "文", "it", "'", "s", "$", "5", "i"]
 
 
 @pytest.fixture(name="vocabulary")
@@ -37,8 +37,10 @@ def test_a_word_that_cannot_be_cut_is_unknown_as_a_whole(vocabulary):
 
 
 def test_a_very_long_word_is_unknown(vocabulary):
-    assert pieces(vocabulary, "un" + "a" * 198) == ["un"] + ["##a"] * 198
-    assert pieces(vocabulary, "un" + "a" * 199) == ["[UNK]"]
+    assert pieces(vocabulary, "un" + "a" * 98) == ["un"] + ["##a"] * 98
+    assert pieces(vocabulary, "un" + "a" * 99) == ["[UNK]"]
+    # Letters are counted after cleaning, so that accents and invisible characters add nothing.
+    assert pieces(vocabulary, "un" + "a\u0301\u200b" * 98) == ["un"] + ["##a"] * 98
 
 
 def test_punctuation_and_symbols_stand_alone(vocabulary):
@@ -71,6 +73,49 @@ def test_control_characters_vanish_and_do_not_part_words(vocabulary):
 
 def test_all_kinds_of_space_part_words(vocabulary):
     assert pieces(vocabulary, "low\u00a0low\tlow\u3000low\nlow") == ["low"] * 5
+    assert pieces(vocabulary, "low\u2028low\u2029low\u1680low\rlow") == ["low"] * 5
+
+
+# Expected are the tokens of the package `tokenizers` with the same vocabulary.
+HARD = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "b", "##b", "A", "##\u0301",
+        "=", ";", "-", "#", "[", "]", "sep", "\u1112", "##\u1161", "##\u11ab", "\U0001f469",
+        "##\u0308", "##\U0001f4bb", "##\ufe0f", "\u4e2d", "\uf900", "\u8c48", "\u03c3", "##\u03c3",
+        "##\u03c2", "i", "##i", "\u00df", "##\u20dd", "##\u0378", "A\u0308", "\u2014", "\u066a"]
+
+
+@pytest.mark.parametrize("text, lower_cased, as_it_is", [
+    ("a\u0301b A\u0308", ["a", "##b", "a"], ["a", "##\u0301", "##b", "A\u0308"]),
+    ("\u00e1 \u00c5b \u00df", ["a", "a", "##b", "\u00df"], ["[UNK]", "[UNK]", "\u00df"]),
+    ("\u0301a", ["a"], ["[UNK]"]),
+    ("a\u2260b\u037ea", ["a", "=", "b", ";", "a"], ["[UNK]", "[UNK]", "a"]),
+    ("\ud55c", ["\u1112", "##\u1161", "##\u11ab"], ["[UNK]"]),
+    ("a\u4e2db\uf900", ["a", "\u4e2d", "b", "\u8c48"], ["a", "\u4e2d", "b", "\uf900"]),
+    ("\u4e2d\u0301a", ["\u4e2d", "a"], ["\u4e2d", "[UNK]"]),
+    ("\u03a3\u03c3\u03c2 \u03a3", ["\u03c3", "##\u03c3", "##\u03c2", "\u03c3"],
+     ["[UNK]", "[UNK]"]),
+    ("\u0130i", ["i", "##i"], ["[UNK]"]),
+    ("\U0001f469\u200d\U0001f4bb\ufe0f", ["\U0001f469", "##\U0001f4bb"],
+     ["\U0001f469", "##\U0001f4bb", "##\ufe0f"]),
+    ("a\u20dd a\u0378", ["a", "##\u20dd", "a", "##\u0378"], ["a", "##\u20dd", "a", "##\u0378"]),
+    ("a\x00\x1c\x7f\x85\xad\u200b\u2060\ufeff\ufffd\ue000b", ["a", "##b"], ["a", "##b"]),
+    ("a\u2014b\u066a-\u200d-", ["a", "\u2014", "b", "\u066a", "-", "-"],
+     ["a", "\u2014", "b", "\u066a", "-", "-"]),
+    ("a##b", ["a", "#", "#", "b"], ["a", "#", "#", "b"]),
+    ("A aA", ["a", "a", "##a"], ["A", "[UNK]"]),
+    ("a[SEP]b [CLS][MASK]", ["a", "[SEP]", "b", "[CLS]", "[MASK]"],
+     ["a", "[SEP]", "b", "[CLS]", "[MASK]"]),
+    ("[sep] [UNK", ["[", "sep", "]", "[", "[UNK]"], ["[", "sep", "]", "[", "[UNK]"]),
+    ("a[PAD]\u0301b", ["a", "[PAD]", "b"], ["a", "[PAD]", "[UNK]"]),
+], ids=ascii)
+def test_hard_strings(tmp_path, text, lower_cased, as_it_is):
+    (tmp_path / "vocab.txt").write_text("\n".join(HARD) + "\n", encoding="utf-8")
+    vocabulary = Vocabulary(str(tmp_path / "vocab.txt"))
+    assert pieces(vocabulary, text) == lower_cased
+    assert pieces(vocabulary, text, lower_case=False) == as_it_is
+
+
+def test_special_pieces_in_a_text_know_their_place(vocabulary):
+    assert covered(vocabulary, "low[SEP]low [CLS]") == ["low", "[SEP]", "low", "[CLS]"]
 
 
 def test_no_text_no_tokens(vocabulary):
