@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from epl.errors import ConfigError, WorkerLostError
     from epl.ir.collections import add_to_collection, get_collection
     from epl.ir.graph_keys import GraphKeys
+    from epl.runtime.stop import request_stop
     from epl.strategies import replicate, set_default_strategy, split
 
 VERSION = __version__
@@ -38,6 +39,7 @@ _HOME = {
     "explain": "epl.env",
     "init": "epl.env",
     "replicate": "epl.strategies",
+    "request_stop": "epl.runtime.stop",
     "set_default_strategy": "epl.strategies",
     "split": "epl.strategies",
 }
@@ -45,7 +47,7 @@ _HOME = {
 __all__ = [
     "VERSION", "Cluster", "Config", "ConfigError", "Env", "GraphKeys", "WorkerLostError",
     "__version__", "add_to_collection", "explain", "get_collection", "init", "replicate",
-    "set_default_strategy", "split",
+    "request_stop", "set_default_strategy", "split",
 ]
 
 

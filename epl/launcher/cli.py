@@ -1,51 +1,54 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The command `epl-launch`."""
+"""The command `epl-launch`: its flags, its help, its entry point."""
 
 import argparse
+import math
 import os
 import sys
-import time
-from datetime import datetime
-from typing import List, NoReturn, Optional, Sequence, Set, Tuple
+from typing import FrozenSet, List, NamedTuple, NoReturn, Optional, Sequence, Set
 
 from epl.errors import ConfigError, nearest
-from epl.launcher import report
-from epl.launcher.devices import find_gpus, plan_devices
-from epl.launcher.directories import make_log_dir, make_worker_directories
-from epl.launcher.events import WorkerFailed
-from epl.launcher.job import GRACE_S
-from epl.launcher.output import Console
-from epl.launcher.plan import Options, check_script, plan_workers
-from epl.launcher.rendezvous import LOOPBACK, serve_rendezvous
-from epl.launcher.supervisor import Supervisor
+from epl.launcher import runner
+from epl.launcher.machines import count_workers
+from epl.launcher.options import GRACE_S, HOST_TIMEOUT_S, Options
+from epl.launcher.variables import read_variables
 from epl.version import __version__
+
+_USAGE = """\
+epl-launch --num_workers N [options] [--] script.sh|script.py|program [arguments]
+       epl-launch --num_workers N [options] -m module [arguments]"""
 
 _DESCRIPTION = """\
 Start the workers of a parallel training job, show their output, end them together.
 
   epl-launch --num_workers 2 train.py --learning_rate 0.1
   epl-launch --num_workers 2 --gpu_per_worker 4 --log_dir /data/run1 scripts/train.sh
+  epl-launch --num_workers 4 --max_restarts 3 --stall_timeout 600 -m my_package.train
+  epl-launch --hosts alpha:4,beta:4 train.py
 """
 
 _EPILOG = """\
-The script: a .py runs with the Python of epl-launch, a .sh with bash; in both, `python` is that
-Python. What follows the script goes to it unchanged. A .sh gets the worker's output directory
-as an additional first argument.
+What runs: a .py with the Python of epl-launch, a .sh with bash, anything else as a program, looked
+for in PATH; `python` in all of them is the Python of epl-launch. What follows the script goes to
+it unchanged. A .sh gets the worker's output directory as an additional first argument.
 
 Each worker finds in its environment:
   EPL_OUTPUT_DIR        its directory for outputs: <log_dir>/<worker index>
   EPL_WORKER_INDEX      0 to EPL_NUM_WORKERS - 1; epl.init() reads it, a script rarely needs it
+  EPL_RESTART_COUNT     how often the job was started again (--max_restarts)
   EPL_NUM_WORKERS, EPL_WORKER_HOSTS, EPL_GPU_PER_WORKER, EPL_DEVICE_TYPE (gpu or cpu)
   CUDA_VISIBLE_DEVICES  its own GPUs; if set for epl-launch, they are taken from those
-With more than one worker also Horovod's HOROVOD_* variables.
+With more than one worker also Horovod's HOROVOD_* variables. --dry_run shows all of them.
 
-Output: every line of a worker appears here after [worker 0], and unchanged in
-<log_dir>/<worker index>/stdout.log and stderr.log.
+Output: every line of a worker appears here after [worker 0] (or [host:0]), and in combined.log;
+unchanged in <log_dir>/<worker index>/stdout.log and stderr.log. run.json has the job's data.
 
 Exit code: 0 if every worker exited with 0. The first worker to fail ends the job: the others get
-SIGTERM, and SIGKILL 30 s later; the exit code is then that worker's, 128 + n if signal n
-killed it. 130 after Ctrl-C (twice: no waiting), 143 after SIGTERM. 2: the job cannot be started.
+SIGTERM, and SIGKILL after --grace seconds; the exit code is then that worker's, 128 + n if signal n
+killed it. 130 after Ctrl-C (twice: no waiting). SIGTERM asks the workers to stop: 0 if all then
+exit with 0, else 143. 124: a time-out. 1: a host was lost, or a worker left before the end.
+2: the job cannot be started.
 """
 
 
@@ -56,18 +59,18 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, "epl-launch: error: {} (see epl-launch --help)\n".format(message))
 
 
-def main(argv: Optional[Sequence[str]] = None, grace_s: float = GRACE_S) -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run `epl-launch`.
 
     Args:
       argv: the command line behind the program's name; None: this process's own.
-      grace_s: seconds that workers have between SIGTERM and SIGKILL.
 
     Returns:
       The exit code.
     """
+    arguments = sys.argv[1:] if argv is None else argv
     try:
-        return _launch(parse(sys.argv[1:] if argv is None else argv), grace_s)
+        return runner.run(parse(arguments), arguments)
     except ConfigError as error:
         print("epl-launch: error: {}".format(error), file=sys.stderr)
         return 2
@@ -76,96 +79,203 @@ def main(argv: Optional[Sequence[str]] = None, grace_s: float = GRACE_S) -> int:
 
 
 def parse(argv: Sequence[str]) -> Options:
-    """The checked command line. Exits with 2 and one line on stderr if it is wrong."""
-    parser, value_flags = _parser()
-    own, script, script_args = _split(argv, value_flags)
-    known, unknown = parser.parse_known_args(own)
+    """The checked command line. Exits with 2 and one line on stderr if it is wrong.
+
+    Raises:
+      ConfigError: it does not fit the files or the environment that it names.
+    """
+    parser = _parser()
+    value_flags = {name for action in parser._actions if action.nargs != 0
+                   for name in action.option_strings}
+    flags = {name for action in parser._actions for name in action.option_strings}
+    words = _split(argv, value_flags)
+    known, unknown = parser.parse_known_args(words.own)
     if unknown:
         flag = unknown[0].split("=")[0]
-        parser.error("unknown flag {}; {}".format(flag, nearest(flag, value_flags)))
-    if known.num_workers is None:
+        parser.error("unknown flag {}; {}".format(flag, nearest(flag, flags)))
+    if words.script is None:
+        parser.error("-m needs the name of a module" if words.module
+                     else "a script to run is missing")
+    assert words.script is not None
+    elsewhere = known.hosts or known.hostfile or known.machine_list
+    if known.num_workers is None and not elsewhere:
         parser.error("--num_workers is missing")
-    if script is None:
-        parser.error("a script to run is missing")
-    return Options(known.num_workers, known.gpu_per_worker, known.log_dir, known.task_label,
-                   script, script_args)
+    fields = vars(known)
+    environment = read_variables(fields.pop("env_file") or [], fields.pop("env") or [], os.environ)
+    fields["num_workers"] = known.num_workers or 0
+    if known.debug and known.tee is None and not any(w.startswith("--tee") for w in words.own):
+        fields["tee"] = frozenset()
+    del fields["module"]
+    for name in ("hosts", "hostfile", "machine_list"):
+        fields[name] = fields[name] or ""
+    options = count_workers(Options(script=words.script, script_args=words.arguments,
+                                    module=words.module, environment=environment, **fields))
+    _check_together(parser, options)
+    return options
 
 
-def _parser() -> Tuple[_Parser, Set[str]]:
-    """The parser of our flags, and those flags that take a value."""
-    parser = _Parser(
-        prog="epl-launch", description=_DESCRIPTION, epilog=_EPILOG, allow_abbrev=False,
-        usage="epl-launch --num_workers N [options] script.sh|script.py [script arguments]",
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags = [
-        parser.add_argument("--num_workers", type=_positive, metavar="N",
-                            help="number of worker processes on this machine (required)"),
-        parser.add_argument("--gpu_per_worker", type=_positive, metavar="M", default=1,
-                            help="GPUs of each worker, or virtual CPU devices where there are no "
-                                 "GPUs (default: 1)"),
-        parser.add_argument("--log_dir", metavar="DIR", type=_not_empty,
-                            help="directory for logs and outputs; existing logs are appended to "
-                                 "(default: experiments/<date-time>_<N>w<M>g_<script>[_LABEL])"),
-        parser.add_argument("--task_label", metavar="LABEL", default="",
-                            help="a name for the run, the end of the default directory's name"),
-    ]
+def _check_together(parser: _Parser, options: Options) -> None:
+    """What no flag can see by itself."""
+    if options.tee and max(options.tee) >= options.num_workers:
+        parser.error("--tee {}: there are workers 0 to {}".format(
+            max(options.tee), options.num_workers - 1))
+    if options.debug and (options.stall_timeout or options.start_timeout):
+        parser.error("--debug and --{}_timeout do not go together: a program that waits in the "
+                     "debugger makes no progress".format(
+                         "stall" if options.stall_timeout else "start"))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="epl-launch", description=_DESCRIPTION, epilog=_EPILOG, usage=_USAGE,
+                     allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num_workers", type=_at_least(1), metavar="N",
+                        help="number of worker processes (required, but for several machines)")
+    parser.add_argument("--gpu_per_worker", type=_at_least(0), metavar="M", default=1,
+                        help="GPUs of each worker, or virtual CPU devices where there are no "
+                             "GPUs; 0: use no GPU (default: 1)")
+    parser.add_argument("-m", metavar="MODULE", dest="module",
+                        help="run a module, as python -m does; what follows are its arguments")
+    parser.add_argument("--dry_run", action="store_true",
+                        help="print what would be started on which host, and end")
+    _add_output_flags(parser)
+    _add_limit_flags(parser)
+    _add_worker_flags(parser)
+    _add_machine_flags(parser)
     python = ".".join(map(str, sys.version_info[:3]))
     parser.add_argument("--version", action="version", help="print the version and exit",
                         version="epl-launch {} (Python {})".format(__version__, python))
-    return parser, {name for flag in flags for name in flag.option_strings}
+    return parser
 
 
-def _split(argv: Sequence[str], value_flags: Set[str]) -> Tuple[List[str], Optional[str],
-                                                                List[str]]:
-    """Cut `argv` at the script: our flags, the script, its arguments.
+def _add_output_flags(parser: _Parser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--log_dir", metavar="DIR", type=_not_empty,
+                       help="directory for logs and outputs; existing logs are appended to "
+                            "(default: experiments/<date-time>_<N>w<M>g_<script>[_LABEL])")
+    group.add_argument("--task_label", metavar="LABEL", default="",
+                       help="a name for the run, the end of the default directory's name")
+    group.add_argument("--tee", metavar="all|none|0,3", type=_workers, default=None,
+                       help="the workers whose output the terminal shows (default: all; with "
+                            "--debug none but worker 0); the logs have everything")
+
+
+def _add_limit_flags(parser: _Parser) -> None:
+    group = parser.add_argument_group("when things go wrong (S: seconds)")
+    group.add_argument("--grace", metavar="S", type=_seconds(0.0), default=GRACE_S,
+                       help="time between SIGTERM and SIGKILL when the job is ended (default: 30)")
+    group.add_argument("--timeout", metavar="S", type=_seconds(),
+                       help="end the job after this time, with exit code 124")
+    group.add_argument("--start_timeout", metavar="S", type=_seconds(),
+                       help="end the job if not every worker is ready to train after this time; "
+                            "also how long machines wait for each other")
+    group.add_argument("--stall_timeout", metavar="S", type=_seconds(),
+                       help="end the job if training has begun and no worker finishes a step for "
+                            "this time; longer than an evaluation or a checkpoint takes")
+    group.add_argument("--max_restarts", metavar="N", type=_at_least(0), default=0,
+                       help="start the whole job again after a failure, at most N times, if "
+                            "training had begun (default: 0)")
+
+
+def _add_worker_flags(parser: _Parser) -> None:
+    group = parser.add_argument_group("workers")
+    group.add_argument("--env", metavar="K[=V]", action="append",
+                       help="set variable K for the workers, or pass on the launcher's; again for "
+                            "more")
+    group.add_argument("--env_file", metavar="FILE", action="append",
+                       help="variables to set, K=V a line; what --env says counts more")
+    group.add_argument("--bind", action="store_true",
+                       help="bind every worker to its own share of the machine's cores")
+    group.add_argument("--debug", action="store_true", default=False,
+                       help="give worker 0 the terminal, for a debugger like pdb")
+    group.add_argument("--no-debug", dest="debug", action="store_false",
+                       help="do not (default)")
+
+
+def _add_machine_flags(parser: _Parser) -> None:
+    group = parser.add_argument_group("several machines (docs/hosts.md)")
+    group.add_argument("--hosts", metavar="H1:N,H2:N", type=_not_empty,
+                       help="machines to reach by ssh, and how many workers each takes")
+    group.add_argument("--hostfile", metavar="FILE", type=_not_empty,
+                       help="the same from a file, one machine a line: name slots=N")
+    group.add_argument("--machine_list", metavar="IP:PORT,...", type=_not_empty,
+                       help="all machines; epl-launch is started by hand on each")
+    group.add_argument("--machine_rank", metavar="I", type=_at_least(0),
+                       help="which of the machines this one is, from 0")
+    group.add_argument("--ssh_port", metavar="PORT", type=_at_least(1),
+                       help="port of the ssh servers")
+    group.add_argument("--ssh_args", metavar="ARGS", default="",
+                       help="further arguments of ssh, in one word")
+    group.add_argument("--ssh_command", metavar="COMMAND", default="ssh",
+                       help="a program to use instead of ssh")
+    group.add_argument("--host_timeout", metavar="S", type=_seconds(), default=HOST_TIMEOUT_S,
+                       help="a machine that is silent for this time is lost, and ends the job "
+                            "(default: 10)")
+    group.add_argument("--remote_python", metavar="PATH", default="",
+                       help="the Python on the other machines (default: the same path as here)")
+
+
+class _Words(NamedTuple):
+    """The command line, cut: our flags, the script (a module's name with `module`), its arguments.
+    """
+
+    own: List[str]
+    script: Optional[str]
+    arguments: List[str]
+    module: bool
+
+
+def _split(argv: Sequence[str], value_flags: Set[str]) -> _Words:
+    """Cut `argv` at the script.
 
     argparse itself would look for our flags behind the script, and drop a `--` there.
     """
     position = 0
-    while position < len(argv) and argv[position].startswith("-") and argv[position] != "--":
+    while position < len(argv) and argv[position].startswith("-") and argv[position] not in (
+            "--", "-m"):
         position += 2 if argv[position] in value_flags else 1
     rest = list(argv[position:])
-    if rest and rest[0] == "--":
+    module = rest[:1] == ["-m"]
+    if rest and rest[0] in ("--", "-m"):
         rest.pop(0)
-    return list(argv[:position]), rest[0] if rest else None, rest[1:]
+    return _Words(list(argv[:position]), rest[0] if rest else None, rest[1:], module)
 
 
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("'{}' is not a whole number".format(text)) from None
-    if number < 1:
-        raise argparse.ArgumentTypeError("{} is too small: use 1 or more".format(number))
+def _at_least(least: int):  # type: ignore[no-untyped-def]
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError("'{}' is not a whole number".format(text)) from None
+        if value < least:
+            raise argparse.ArgumentTypeError("{} is too small: use {} or more".format(value, least))
+        return value
     return number
+
+
+def _seconds(least: Optional[float] = None):  # type: ignore[no-untyped-def]
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError("'{}' is no number of seconds".format(text)) from None
+        if not math.isfinite(value) or value < 0 or (least is None and value == 0):
+            raise argparse.ArgumentTypeError("{} seconds: use a number of {}".format(
+                text, "more than 0" if least is None else "0 or more"))
+        return value
+    return number
+
+
+def _workers(text: str) -> Optional[FrozenSet[int]]:
+    if text in ("all", "none"):
+        return None if text == "all" else frozenset()
+    words = text.split(",")
+    if not all(word.isdigit() for word in words):
+        raise argparse.ArgumentTypeError("'{}': use all, none, or numbers of workers like 0,3"
+                                         .format(text))
+    return frozenset(map(int, words))
 
 
 def _not_empty(text: str) -> str:
     if not text:
-        raise argparse.ArgumentTypeError("an empty name is no directory")
+        raise argparse.ArgumentTypeError("it is empty; leave it out or give a name")
     return text
-
-
-def _launch(options: Options, grace_s: float) -> int:
-    start = time.monotonic()
-    check_script(options.script)
-    devices = plan_devices(options.num_workers, options.gpu_per_worker, find_gpus(os.environ))
-    stdout, stderr = Console(1), Console(2)
-    server, port = None, 0
-    if options.num_workers > 1:
-        server, port = serve_rendezvous(None, [LOOPBACK] * options.num_workers)
-    try:
-        log_dir = make_log_dir(options, datetime.now())
-        plans = plan_workers(options, log_dir, devices, (LOOPBACK, port), os.environ,
-                             sys.executable)
-        make_worker_directories(plans)
-        if devices.note:
-            stderr.say("epl-launch: " + devices.note)
-        supervisor = Supervisor(plans, stdout, stderr, grace_s)
-        outcome = supervisor.run()
-    finally:
-        if server is not None:
-            server.stop()
-    tail = supervisor.stderr_tail(outcome.worker) if isinstance(outcome, WorkerFailed) else []
-    stderr.say(report.closing(outcome, time.monotonic() - start, log_dir, tail))
-    return outcome.exit_code

@@ -80,12 +80,14 @@ def plan_devices(num_workers: int, gpu_per_worker: int, gpus: Gpus) -> DevicePla
 
     Args:
       num_workers: workers on this machine.
-      gpu_per_worker: devices of each.
+      gpu_per_worker: devices of each; 0: the CPU, without a word.
       gpus: what there is.
 
     Raises:
       ConfigError: there are GPUs, but fewer than asked for.
     """
+    if gpu_per_worker == 0:
+        return DevicePlan("cpu", [""] * num_workers)
     if not gpus.names:
         note = "no GPU ({}): each worker uses {} virtual CPU device(s)".format(
             gpus.why_none, gpu_per_worker)

@@ -5,10 +5,12 @@
 import os
 import re
 from datetime import datetime
-from typing import Sequence
+from typing import Iterable, Sequence
 
 from epl.errors import ConfigError
-from epl.launcher.plan import Options, WorkerPlan
+from epl.launcher.options import Options
+from epl.launcher.plan import WorkerPlan
+from epl.launcher.program import short_name
 
 DEFAULT_ROOT = "experiments"
 
@@ -33,22 +35,26 @@ def make_log_dir(options: Options, now: datetime) -> str:
 
 
 def make_worker_directories(plans: Sequence[WorkerPlan]) -> None:
-    """Make the directory of every worker. Raises ConfigError if one cannot be written to."""
-    for plan in plans:
+    """Make the directories of every worker. Raises ConfigError if one cannot be written to."""
+    make_directories([d for plan in plans for d in (plan.directory, plan.log_directory)])
+
+
+def make_directories(paths: Iterable[str]) -> None:
+    """Make directories that may exist. Raises ConfigError if one cannot be written to."""
+    for path in paths:
         try:
-            os.makedirs(plan.directory, exist_ok=True)
+            os.makedirs(path, exist_ok=True)
         except OSError as error:
-            raise _refusal(plan.directory, error) from error
-        if not os.access(plan.directory, os.W_OK | os.X_OK):
+            raise _refusal(path, error) from error
+        if not os.access(path, os.W_OK | os.X_OK):
             raise ConfigError("directory '{}' is not writable; choose another with --log_dir"
-                              .format(plan.directory))
+                              .format(path))
 
 
 def default_name(options: Options, now: datetime) -> str:
     """`experiments/<date-time>_<N>w<M>g_<script>[_<label>]`."""
-    script = os.path.splitext(os.path.basename(options.script))[0]
     name = "{:%Y%m%d-%H%M%S}_{}w{}g_{}".format(
-        now, options.num_workers, options.gpu_per_worker, script)
+        now, options.num_workers, options.gpu_per_worker, short_name(options))
     if options.task_label:
         name += "_" + re.sub(r"[^\w.-]", "-", options.task_label)
     return os.path.join(DEFAULT_ROOT, name)

@@ -2,8 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the state machine of a job is told, what it answers, and how a job can end."""
 
+import enum
 import signal
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, Tuple, Union
+
+from epl.runtime.progress import Status
+
+TIMEOUT_CODE = 124
+
+
+class Timer(enum.Enum):
+    """Clocks that the state machine sets; each runs at most once at a time."""
+
+    GRACE = "grace"  # until those still running are killed
+    TIMEOUT = "timeout"  # of the whole job
+    START = "start"  # until every worker must be ready
+    STALL = "stall"  # until somebody must have made progress
+    DUMP = "dump"  # until all stacks must be there
+    INSIST = "insist"  # until those who only note the first SIGTERM get another
+    EARLY_EXIT = "early exit"  # until a worker that left early has been missed
 
 
 class WorkerExited(NamedTuple):
@@ -24,17 +41,37 @@ class GroupGone(NamedTuple):
     worker: int
 
 
+class Progress(NamedTuple):
+    """`worker` has said how far it is."""
+
+    worker: int
+    status: Status
+
+
+class StacksKnown(NamedTuple):
+    """The stacks of all workers that were asked for theirs are there."""
+
+
+class HostLost(NamedTuple):
+    """A machine cannot be reached, or could not start its workers; `reason` in words."""
+
+    host: str
+    reason: str
+
+
 class SignalReceived(NamedTuple):
-    """The launcher was asked to end by signal `signum`."""
+    """The launcher got signal `signum`."""
 
     signum: int
 
 
-class GraceOver(NamedTuple):
-    """The time set by the last `StartGrace` has passed."""
+class TimeOver(NamedTuple):
+    """The time set by the last `StartTimer` of `timer` has passed."""
+
+    timer: Timer
 
 
-Event = Union[WorkerExited, GroupGone, SignalReceived, GraceOver]
+Event = Union[WorkerExited, GroupGone, Progress, StacksKnown, HostLost, SignalReceived, TimeOver]
 
 
 class SignalGroup(NamedTuple):
@@ -44,21 +81,40 @@ class SignalGroup(NamedTuple):
     signum: int
 
 
-class StartGrace(NamedTuple):
-    """Send `GraceOver` after `seconds`."""
+class StartTimer(NamedTuple):
+    """Send `TimeOver(timer)` after `seconds`, counted anew if it runs already."""
 
+    timer: Timer
     seconds: float
+
+
+class StopTimer(NamedTuple):
+    """Send no `TimeOver(timer)`."""
+
+    timer: Timer
+
+
+class DumpStacks(NamedTuple):
+    """Ask `workers` for their stacks, then send `StacksKnown`."""
+
+    workers: Tuple[int, ...]
 
 
 class Finish(NamedTuple):
     """Nothing is left to wait for."""
 
 
-Action = Union[SignalGroup, StartGrace, Finish]
+Action = Union[SignalGroup, StartTimer, StopTimer, DumpStacks, Finish]
 
 
 class Succeeded(NamedTuple):
-    """All workers exited with 0."""
+    """All workers exited with 0.
+
+    Attributes:
+      signum: the signal that asked them to; 0 if none did.
+    """
+
+    signum: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -76,6 +132,17 @@ class WorkerFailed(NamedTuple):
         return self.returncode if self.returncode > 0 else 128 - self.returncode
 
 
+class LeftEarly(NamedTuple):
+    """`worker` exited with 0 before its training was finished, and `missed_by` waits for it."""
+
+    worker: int
+    missed_by: int
+
+    @property
+    def exit_code(self) -> int:
+        return 1
+
+
 class Interrupted(NamedTuple):
     """The launcher was asked to end by signal `signum`."""
 
@@ -86,7 +153,29 @@ class Interrupted(NamedTuple):
         return 128 + self.signum
 
 
-Outcome = Union[Succeeded, WorkerFailed, Interrupted]
+class TimedOut(NamedTuple):
+    """The time of `timer` (TIMEOUT, START or STALL), `seconds`, was over."""
+
+    timer: Timer
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        return TIMEOUT_CODE
+
+
+class LostHost(NamedTuple):
+    """The machine `host` was lost, with its workers."""
+
+    host: str
+    reason: str
+
+    @property
+    def exit_code(self) -> int:
+        return 1
+
+
+Outcome = Union[Succeeded, WorkerFailed, LeftEarly, Interrupted, TimedOut, LostHost]
 
 
 def deadly_signal(returncode: int) -> Optional[int]:

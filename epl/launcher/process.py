@@ -8,22 +8,26 @@ what a script left in the background, and as only it can reap these processes, a
 cannot pass to a stranger while the launcher may still signal it.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
-from typing import Callable, Optional
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from epl.errors import ConfigError
 from epl.launcher.guard import Guard
-from epl.launcher.output import Console, LogFile, WorkerStream
 from epl.launcher.plan import WorkerPlan
 
 # Of <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+# A stopped process acts on these only when it is continued.
+_ASKS_FOR_THE_END = (signal.SIGTERM, signal.SIGINT)
+_ONLY_FOR_HANDLERS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 def become_subreaper() -> None:
@@ -43,7 +47,8 @@ def _prctl(option: int, argument: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl({}, {}) failed".format(option, argument))
 
 
-def _die_with_the_launcher(guard: Guard) -> Callable[[], None]:
+def _arrangement(guard: Guard, cores: Optional[Sequence[int]], terminal: bool
+                 ) -> Callable[[], None]:
     """What a new worker calls before its program starts.
 
     The guard kills the whole group; the death signal reaches the script's process only, but works
@@ -53,12 +58,25 @@ def _die_with_the_launcher(guard: Guard) -> Callable[[], None]:
     launcher = os.getpid()
 
     def arrange() -> None:
+        if terminal:
+            os.setpgid(0, 0)
+            give_terminal_to(os.getpgrp())
         guard.watch_me()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != launcher:  # it died before the line above
             os._exit(1)
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
 
     return arrange
+
+
+def give_terminal_to(group: int) -> None:
+    """Make `group` the one that reads the terminal on standard input, if there is one."""
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # sent to who takes it from behind
+    with contextlib.suppress(OSError):
+        os.tcsetpgrp(0, group)
+    signal.signal(signal.SIGTTOU, before)
 
 
 class WorkerProcess:
@@ -66,31 +84,34 @@ class WorkerProcess:
 
     Args:
       plan: what to start.
-      stdout, stderr: the consoles that show its output.
+      environment: all variables of the process.
+      cores: those it may use; None: the launcher's.
       guard: ends it should the launcher be killed.
 
     Attributes:
       plan: as given.
-      stdout, stderr: its output pipes.
+      pipes: "stdout" and "stderr": the reading ends, non-blocking; none if it has the terminal.
       group: number of its process group, which the process of the script leads.
 
     Raises:
-      OSError: it cannot be started, or its logs cannot be opened.
+      OSError: it cannot be started.
     """
 
-    def __init__(self, plan: WorkerPlan, stdout: Console, stderr: Console, guard: Guard):
+    def __init__(self, plan: WorkerPlan, environment: Dict[str, str],
+                 cores: Optional[Sequence[int]], guard: Guard):
         self.plan = plan
-        logs = [LogFile(os.path.join(plan.directory, name), stderr.say)
-                for name in ("stdout.log", "stderr.log")]
+        pipe = None if plan.terminal else subprocess.PIPE
         self._process = subprocess.Popen(
-            plan.command, env=plan.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, bufsize=0, start_new_session=True,
-            preexec_fn=_die_with_the_launcher(guard))
+            plan.command, env=environment, cwd=plan.working_directory, bufsize=0,
+            stdin=None if plan.terminal else subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+            start_new_session=not plan.terminal,
+            preexec_fn=_arrangement(guard, cores, plan.terminal))
         self.group = self._process.pid
-        assert self._process.stdout is not None and self._process.stderr is not None
-        prefix = "[worker {}] ".format(plan.worker)
-        self.stdout = WorkerStream(self._process.stdout, prefix, stdout, logs[0])
-        self.stderr = WorkerStream(self._process.stderr, prefix, stderr, logs[1])
+        self.pipes = {name: file for name, file in (("stdout", self._process.stdout),
+                                                    ("stderr", self._process.stderr))
+                      if file is not None}
+        for file in self.pipes.values():
+            os.set_blocking(file.fileno(), False)
 
     def poll(self) -> Optional[int]:
         """Exit code of the script's process, -n if signal n ended it, None while it runs.
@@ -103,8 +124,21 @@ class WorkerProcess:
         return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
 
     def signal_group(self, signum: int) -> None:
-        """Send `signum` to all processes of the group; not to be called once it is empty."""
+        """As `Host.signal`; not to be called once `reap_group` has returned True."""
+        if signum in _ONLY_FOR_HANDLERS:
+            self.signal_handlers(signum)
+            return
         os.killpg(self.group, signum)
+        if signum in _ASKS_FOR_THE_END:
+            os.killpg(self.group, signal.SIGCONT)
+
+    def signal_handlers(self, signum: int) -> bool:
+        """Send `signum` to those processes of the group that handle it; whether there are any."""
+        handlers = [pid for pid in _members(self.group) if _handles(pid, signum)]
+        for pid in handlers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+        return bool(handlers)
 
     def reap_group(self) -> bool:
         """Collect the group's dead processes; True if none, dead or alive, is left.
@@ -120,3 +154,23 @@ class WorkerProcess:
                     self._process.returncode = status  # tells Popen that it is collected
         except ChildProcessError:
             return True
+
+
+def _members(group: int) -> Iterator[int]:
+    """The processes of a process group. The launcher keeps `group` from being used anew."""
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError, ProcessLookupError):
+            if os.getpgid(int(name)) == group:
+                yield int(name)
+
+
+def _handles(pid: int, signum: int) -> bool:
+    """Whether the process has a handler for the signal (field SigCgt of /proc/<pid>/status)."""
+    try:
+        with open("/proc/{}/status".format(pid), "rb") as file:
+            fields: List[bytes] = [line for line in file if line.startswith(b"SigCgt:")]
+    except OSError:
+        return False
+    return bool(fields) and bool(int(fields[0].split()[1], 16) >> (signum - 1) & 1)

@@ -77,7 +77,7 @@ def worker_environment(index: int, hosts: Sequence[str], addr: str, port: int) -
         "HOROVOD_HOSTNAME": slot.hostname,
         "HOROVOD_GLOO_RENDEZVOUS_ADDR": addr,
         "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
-        "HOROVOD_GLOO_IFACE": _interface_towards(addr),
+        "HOROVOD_GLOO_IFACE": interface_towards(addr),
         "HOROVOD_CONTROLLER": "gloo",
         "HOROVOD_CPU_OPERATIONS": "gloo",
     }
@@ -142,7 +142,7 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" or host.startswith("127.")
 
 
-def _interface_towards(addr: str) -> str:
+def interface_towards(addr: str) -> str:
     """Name of this machine's network interface on the way to `addr`.
 
     Across machines a value that the user has set wins: only they know which of two networks is

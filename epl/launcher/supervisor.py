@@ -1,50 +1,54 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The loop of a running job: the system's news become events, the actions that follow are done.
+"""The loop of a running attempt: news become events, the actions that follow are done.
 
-One thread waits for the workers' pipes, for signals (by a socket that Python writes to in its
-signal handler, SIGCHLD included) and for the end of the grace time.
+One thread waits for whatever the hosts have registered, for signals, and for timers.
 """
 
 import contextlib
-import functools
 import selectors
 import signal
 import socket
 import time
-from typing import Dict, Iterator, Optional, Sequence
+from typing import Callable, Dict, List, Sequence, Set
 
-from epl.errors import ConfigError
-from epl.launcher import events, report
-from epl.launcher.guard import Guard
-from epl.launcher.job import GRACE_S, Job, Phase
-from epl.launcher.output import Console, WorkerStream
+from epl.launcher import events, host
+from epl.launcher.host import Host
+from epl.launcher.job import Job, Limits, Phase
 from epl.launcher.plan import WorkerPlan
-from epl.launcher.process import WorkerProcess, become_subreaper
-
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from epl.launcher.sinks import Sinks
 
 
 class Supervisor:
-    """Runs the workers of one job to the end; `run` is called once, in the main thread.
+    """Runs the workers of one attempt to the end; `run` is called once, in the main thread.
 
     Args:
+      hosts: the machines; closed at the end.
       plans: the workers.
-      stdout, stderr: where their lines go; the launcher's own go to `stderr`.
-      grace_s: seconds between SIGTERM and SIGKILL.
+      limits: how long things may take.
+      sinks: where the output goes.
+      news: `signal_news()`.
+      on_change: called with the job when it begins to end, and when it passes on a signal.
+
+    Attributes:
+      job: the state machine.
+      stacks: what workers answered when they were asked for their stacks.
     """
 
-    def __init__(self, plans: Sequence[WorkerPlan], stdout: Console, stderr: Console,
-                 grace_s: float = GRACE_S):
+    def __init__(self, hosts: Sequence[Host], plans: Sequence[WorkerPlan], limits: Limits,
+                 sinks: Sinks, news: socket.socket,
+                 on_change: Callable[[Job, List[events.Action]], None]):
+        self.job = Job([plan.host for plan in plans], limits)
+        self.stacks: Dict[int, str] = {}
+        self._hosts = hosts
         self._plans = plans
-        self._stdout, self._stderr = stdout, stderr
-        self._grace_s = grace_s
-        self._job = Job(len(plans), grace_s)
-        self._workers: Dict[int, WorkerProcess] = {}
-        self._left: Dict[int, WorkerProcess] = {}
+        self._host_of = {plan.worker: h for plan in plans for h in hosts if h.name == plan.host}
+        self._sinks = sinks
+        self._news = news
+        self._on_change = on_change
         self._selector = selectors.DefaultSelector()
-        self._deadline: Optional[float] = None
-        self._finished = False
+        self._deadlines: Dict[events.Timer, float] = {}
+        self._asked: Set[int] = set()
 
     def run(self) -> events.Outcome:
         """Start the workers and wait until nothing of them is left.
@@ -52,128 +56,68 @@ class Supervisor:
         Raises:
           ConfigError: a worker cannot be started; those already started have been ended.
         """
-        become_subreaper()
-        with contextlib.closing(Guard()) as guard, _signal_news() as news:
-            self._selector.register(news, selectors.EVENT_READ,
-                                    functools.partial(self._receive_signals, news))
-            try:
-                self._start(guard)
-                while not self._finished:
-                    self._look_at_processes(guard)
-                    if not self._finished:
-                        self._wait_for_news()
-            finally:
-                self._clean_up()
-        assert self._job.outcome is not None
-        return self._job.outcome
-
-    def stderr_tail(self, worker: int) -> Sequence[bytes]:
-        """The last lines that `worker` wrote to its stderr."""
-        return self._workers[worker].stderr.tail
-
-    def _start(self, guard: Guard) -> None:
-        for plan in self._plans:
-            try:
-                worker = WorkerProcess(plan, self._stdout, self._stderr, guard)
-            except OSError as error:
-                raise ConfigError("worker {} cannot be started: {}".format(
-                    plan.worker, error)) from error
-            self._workers[plan.worker] = self._left[plan.worker] = worker
-            for stream in (worker.stdout, worker.stderr):
-                self._selector.register(stream.pipe, selectors.EVENT_READ,
-                                        functools.partial(self._read, stream))
-
-    def _look_at_processes(self, guard: Guard) -> None:
-        """Which scripts have ended; once the job is ending, also which groups are empty."""
-        polled = ((index, self._workers[index].poll()) for index in sorted(self._job.running))
-        exits = [(index, code) for index, code in polled if code is not None]
-        # When one worker dies the others fail within milliseconds because it is gone. Of exits seen
-        # together, one by a signal is the likelier cause.
-        exits.sort(key=lambda item: events.deadly_signal(item[1]) is None)
-        for index, code in exits:
-            self._feed(events.WorkerExited(index, code))
-        if self._job.phase is Phase.RUNNING:
-            return
-        for index in sorted(set(self._left) - self._job.running):
-            if self._left[index].reap_group():
-                guard.forget(self._left.pop(index).group)
-                self._feed(events.GroupGone(index))
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._selector.close)
+            self._selector.register(self._news, selectors.EVENT_READ, self._receive_signals)
+            for machine in self._hosts:
+                stack.callback(machine.close)
+            for machine in self._hosts:
+                machine.start([p for p in self._plans if p.host == machine.name], self._selector,
+                              self._receive)
+            self._carry_out(self.job.begin())
+            while self.job.phase is not Phase.FINISHED:
+                for machine in self._hosts:
+                    machine.poll()
+                if self.job.phase is not Phase.FINISHED:
+                    self._wait_for_news()
+        assert self.job.outcome is not None
+        return self.job.outcome
 
     def _wait_for_news(self) -> None:
-        timeout = None
-        if self._deadline is not None:
-            timeout = max(0.0, self._deadline - time.monotonic())
-        for key, _ in self._selector.select(timeout):
+        now = time.monotonic()
+        timeout = min([host.TICK_S] + [d - now for d in self._deadlines.values()])
+        for key, _ in self._selector.select(max(0.0, timeout)):
             key.data()
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._deadline = None
-            self._feed(events.GraceOver())
+        now = time.monotonic()
+        for timer in [t for t, deadline in self._deadlines.items() if deadline <= now]:
+            # Another event may have stopped it meanwhile.
+            if self._deadlines.get(timer, now + 1) <= now:
+                del self._deadlines[timer]
+                self._feed(events.TimeOver(timer))
 
-    def _read(self, stream: WorkerStream) -> None:
-        try:
-            stream.read()
-        except EOFError:
-            self._close(stream)
+    def _receive(self, event: host.HostEvent) -> None:
+        """What a host has to say."""
+        if isinstance(event, host.Output):
+            self._sinks.feed(event.worker, event.stream, event.data)
+        elif isinstance(event, host.Stacks):
+            self.stacks[event.worker] = event.text
+            self._asked.discard(event.worker)
+            if not self._asked:
+                self._feed(events.StacksKnown())
+        elif not isinstance(event, host.Started):
+            self._feed(event)
 
-    def _receive_signals(self, news: socket.socket) -> None:
-        for signum in news.recv(4096):
+    def _receive_signals(self) -> None:
+        for signum in self._news.recv(4096):
             if signum != signal.SIGCHLD:
                 self._feed(events.SignalReceived(signum))
 
     def _feed(self, event: events.Event) -> None:
-        for action in self._job.handle(event):
-            self._carry_out(action)
+        before = self.job.phase
+        actions = self.job.handle(event)
+        if self.job.phase is not before or isinstance(event, events.SignalReceived):
+            self._on_change(self.job, actions)
+        self._carry_out(actions)
 
-    def _carry_out(self, action: events.Action) -> None:
-        if isinstance(action, events.SignalGroup):
-            self._left[action.worker].signal_group(action.signum)
-        elif isinstance(action, events.StartGrace):
-            self._deadline = time.monotonic() + action.seconds
-            self._announce_ending()
-        elif isinstance(action, events.Finish):
-            self._finished = True
-
-    def _announce_ending(self) -> None:
-        outcome = self._job.outcome
-        if outcome is None or isinstance(outcome, events.Succeeded):
-            return
-        if self._job.phase is Phase.ENDING:
-            self._stderr.say(report.ending(outcome, self._job.running, self._grace_s))
-
-    def _close(self, stream: WorkerStream) -> None:
-        self._selector.unregister(stream.pipe)
-        stream.close()
-
-    def _clean_up(self) -> None:
-        """Pass on the last output. Workers that an error left behind are the guard's task."""
-        for worker in self._workers.values():
-            for stream in (worker.stdout, worker.stderr):
-                if not stream.pipe.closed:
-                    self._close(stream)
-        self._selector.close()
-
-
-@contextlib.contextmanager
-def _signal_news() -> Iterator[socket.socket]:
-    """A socket with one byte, its number, for every signal that the launcher listens to.
-
-    A signal that was ignored when the launcher started (`nohup`) stays ignored.
-    """
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
-    heard = [s for s in _ENDING_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {s: signal.signal(s, _note) for s in heard + [signal.SIGCHLD]}
-    wakeup_before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(wakeup_before)
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-        reader.close()
-        writer.close()
-
-
-def _note(signum: int, frame: object) -> None:
-    """Python needs a handler to write to the socket; the loop does the rest."""
+    def _carry_out(self, actions: Sequence[events.Action]) -> None:
+        for action in actions:
+            if isinstance(action, events.SignalGroup):
+                self._host_of[action.worker].signal(action.worker, action.signum)
+            elif isinstance(action, events.StartTimer):
+                self._deadlines[action.timer] = time.monotonic() + action.seconds
+            elif isinstance(action, events.StopTimer):
+                self._deadlines.pop(action.timer, None)
+            elif isinstance(action, events.DumpStacks):
+                self._asked = set(action.workers)
+                for worker in action.workers:
+                    self._host_of[worker].dump(worker)

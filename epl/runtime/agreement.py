@@ -7,11 +7,12 @@
 
 Every worker says what it is about to do; all learn whether all do the same. If one has just
 initialized or restored its variables, all take the chief's; if one is about to do something else,
-all end with an error that says who wanted what. Nobody waits inside a collective that another
-worker never enters.
+all end with an error that says who wanted what; if one asks for a stop, all stop after the step.
+Nobody waits inside a collective that another worker never enters.
 """
 
 import hashlib
+import sys
 from typing import Any, NamedTuple
 
 import tensorflow.compat.v1 as tf
@@ -20,15 +21,21 @@ from epl.communicators import horovod_backend
 from epl.env import Env
 from epl.errors import WorkerLostError
 from epl.ir.graph_state import state_of
-from epl.runtime import broadcast, fingerprint
-from epl.runtime.control_plane import ControlPlane
+from epl.runtime import broadcast, fingerprint, progress, stop
+from epl.runtime.control_plane import ControlPlane, give_precedence
 
 # How long a worker whose step failed waits for the others to fail in the same step. All started it
 # at the same time; the end of the data reaches them together, give or take a slow input pipeline.
 END_OF_DATA_SECONDS = 15.0
 OTHER_ERROR_SECONDS = 3.0
+# How long a worker at the end of its script waits for the others. One that still trains comes to
+# its next step within this time, if steps are short; one that evaluates alone is not waited for.
+END_OF_SCRIPT_SECONDS = 5.0
 
 _SYNCHRONIZED = "_epl_synchronized"
+_END_OF_SCRIPT = "end its script"
+
+_ended_together = False  # the last meeting was that of `training_ended`
 
 
 class Outcome(NamedTuple):
@@ -64,6 +71,7 @@ def before_step(session: Any, what: str) -> None:
       ConfigError: the workers' graphs or configurations differ.
     """
     while True:
+        progress.waiting_before_step("agreement")
         outcome = _meet(what, session)
         _level(session, outcome)
         if outcome.same:
@@ -75,18 +83,40 @@ def before_step(session: Any, what: str) -> None:
 def session_created(session: Any) -> None:
     """Meet after a training session was made: its hooks then see the chief's variables."""
     what = "create a training session"
+    progress.waiting("agreement to " + what)
     outcome = _meet(what, session)
     if outcome.leaving:
         raise _different(what)
     _level(session, outcome)
+    progress.session_ready()
 
 
 def training_ended() -> None:
     """Meet at the end of a training session: the chief's last checkpoint is written afterwards."""
+    global _ended_together
     what = "end a training session"
+    progress.waiting("agreement to " + what)
     outcome = _meet(what, None)
     if not outcome.same:
         raise _different(what)
+    _ended_together = True
+
+
+def script_ended() -> bool:
+    """Meet at the end of the script, unless the workers have ended their training together.
+
+    Returns:
+      False if another worker was about to go on with training.
+    """
+    if Env.get().cluster.worker_num == 1 or _ended_together or not horovod_backend.is_connected():
+        return True
+    progress.waiting("agreement to " + _END_OF_SCRIPT)
+    found = ControlPlane.get().last_maximum(
+        _vector(_END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
+    if found is None or _outcome(found).same:
+        return True
+    sys.stderr.write("epl: {}\n".format(_different(_END_OF_SCRIPT)))
+    return False
 
 
 def after_failure(error: BaseException) -> None:
@@ -101,6 +131,7 @@ def after_failure(error: BaseException) -> None:
     """
     what = "report that a step failed"
     end_of_data = isinstance(error, tf.errors.OutOfRangeError)
+    progress.waiting("agreement on a step that failed here")
     found = ControlPlane.get().maximum_within(
         _vector(what, False, False, True),
         END_OF_DATA_SECONDS if end_of_data else OTHER_ERROR_SECONDS)
@@ -115,6 +146,8 @@ def after_failure(error: BaseException) -> None:
 
 def _meet(what: str, session: Any) -> Outcome:
     """Meet for `what`; without a session the worker is leaving."""
+    global _ended_together
+    _ended_together = False
     stale = session is not None and not getattr(session, _SYNCHRONIZED, False)
     unverified = session is not None and not fingerprint.is_verified(state_of(session.graph))
     return _outcome(ControlPlane.get().maximum(_vector(what, stale, unverified, session is None)))
@@ -122,10 +155,12 @@ def _meet(what: str, session: Any) -> Outcome:
 
 def _vector(what: str, stale: bool, unverified: bool, leaving: bool) -> Any:
     number = int(hashlib.sha256(what.encode()).hexdigest()[:15], 16)
-    return [number, -number, int(stale), int(unverified), int(leaving)]
+    return [number, -number, int(stale), int(unverified), int(leaving), int(stop.wish())]
 
 
 def _outcome(maxima: Any) -> Outcome:
+    """What all workers of the meeting read from its result."""
+    stop.agree(maxima[5])
     return Outcome(maxima[0] == -maxima[1], bool(maxima[2]), bool(maxima[3]), bool(maxima[4]))
 
 
@@ -134,16 +169,20 @@ def _level(session: Any, outcome: Outcome) -> None:
     if outcome.leaving:
         return
     if outcome.unverified:
+        progress.waiting_before_step("comparison of the workers' programs")
         fingerprint.compare(session.graph)
     if outcome.stale:
+        progress.waiting_before_step("broadcast of the chief's variables")
         broadcast.broadcast_variables(session)
         setattr(session, _SYNCHRONIZED, True)
 
 
 def _different(what: str) -> WorkerLostError:
     """The error for workers that came for different things; all of the meeting call it."""
-    lines = ["worker {}: {}".format(index, text)
-             for index, text in enumerate(ControlPlane.get().gather(what))]
+    wanted = ControlPlane.get().gather(what)
+    if _END_OF_SCRIPT in wanted and what != _END_OF_SCRIPT:
+        give_precedence()
+    lines = ["worker {}: {}".format(index, text) for index, text in enumerate(wanted)]
     return WorkerLostError(
         "the workers are about to do different things:\n  {}\nEvery worker has to run the same "
         "steps in the same order: give all the same number of batches, and do not train under "

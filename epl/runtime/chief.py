@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.env import Env
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement
+from epl.runtime import agreement, progress, stop
 from epl.runtime.control_plane import ControlPlane
 
 
@@ -114,18 +114,12 @@ def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
         scaffold=creator._scaffold, master=creator._master, config=creator._config).create_session()
 
 
-def close_monitored_session(original: Callable[..., None], session: Any,
-                            exception_type: Any = None) -> None:
-    """`_MonitoredSession._close_internal`: workers end a training session together."""
-    training = _trains_with_others(session.graph)
-    original(session, exception_type)
-    if training and not exception_type:
-        agreement.training_ended()
-
-
 def evaluate_checkpoint(original: Callable[..., Any], listener: Any, global_step: int) -> Any:
-    """The evaluation inside `tf.estimator.train_and_evaluate`: the chief's task."""
-    if writes_here():
+    """The evaluation inside `tf.estimator.train_and_evaluate`: the chief's task.
+
+    After SIGTERM there is no time for it.
+    """
+    if writes_here() and stop.agreed() is not stop.Wish.SIGTERM:
         return original(listener, global_step)
     listener._timer.update_last_triggered_step(global_step)
     return None
@@ -136,5 +130,7 @@ def train_and_evaluate_locally(original: Callable[..., Any], executor: Any) -> A
     result = original(executor)
     env = Env.get()
     if env.initialized and env.cluster.worker_num > 1:
-        return ControlPlane.get().from_chief(result)
+        progress.waiting("the chief's metrics of train_and_evaluate")
+        result = ControlPlane.get().from_chief(result)
+        progress.finished()
     return result

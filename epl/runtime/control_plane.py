@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.communicators import horovod_backend
 from epl.errors import WorkerLostError
+from epl.runtime import progress, stop
 
 # How long a worker that lost the connection lets the one that caused it end before it ends itself.
 PRECEDENCE_SECONDS = 3.0
@@ -67,28 +68,79 @@ class ControlPlane:
 
     def maximum_within(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
         """As `maximum`, or None if the other workers do not come within `seconds`."""
-        found: List[List[int]] = []
+        deadline = time.monotonic() + seconds
+        exchange = _Exchange(self._session, self._maximum, self._numbers, numbers)
+        exchange.join(seconds)
+        if exchange.lost:
+            progress.connection_lost()
+            _sleep(deadline - time.monotonic())
+        return exchange.found
 
-        def exchange() -> None:
-            try:
-                found.append(self.maximum(numbers))
-            except WorkerLostError:
-                pass
+    def last_maximum(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
+        """As `maximum_within`, when the process is about to end; None also if a worker has ended.
 
-        thread = threading.Thread(target=exchange, name="epl-exchange", daemon=True)
-        thread.start()
-        thread.join(seconds)
-        return found[0] if found else None
+        If the others do not come the connection is closed: no thread may be left in TensorFlow.
+        """
+        exchange = _Exchange(self._session, self._maximum, self._numbers, numbers)
+        exchange.join(seconds)
+        if exchange.is_alive():
+            horovod_backend.disconnect()
+            exchange.join()
+        return exchange.found
 
     def _run(self, fetch: Any, placeholder: Any, value: Any) -> Any:
         try:
             return self._session.run(fetch, {placeholder: value})
         except tf.errors.OpError as error:
-            # Another type than TensorFlow's, whose recovery loops would retry for ever. The worker
-            # that went first knows the cause: it gets the time to end first, and be reported.
-            time.sleep(PRECEDENCE_SECONDS)
-            raise WorkerLostError("the connection to the other workers is lost: another worker has "
-                                  "ended ({})".format(error.message.splitlines()[0])) from None
+            # Another type than TensorFlow's, whose recovery loops would retry for ever.
+            progress.connection_lost()
+            give_precedence()
+            raise WorkerLostError(
+                "the connection to the other workers is lost: another worker has ended, or its "
+                "script has come to its end ({})".format(_reason(error))) from None
+
+
+class _Exchange(threading.Thread):
+    """A run that another thread does not wait for, or not for ever.
+
+    Attributes:
+      found: its result, or None.
+      lost: it failed because another worker is gone.
+    """
+
+    def __init__(self, session: Any, fetch: Any, placeholder: Any, numbers: Sequence[int]):
+        super().__init__(name="epl-exchange", daemon=True)
+        self._work = session, fetch, {placeholder: np.array(numbers, np.int64)}
+        self.found: Optional[List[int]] = None
+        self.lost = False
+        self.start()
+
+    def run(self) -> None:
+        session, fetch, feed = self._work
+        try:
+            self.found = [int(number) for number in session.run(fetch, feed)]
+        except tf.errors.OpError:
+            self.lost = True
+
+
+def give_precedence() -> None:
+    """The worker that went first knows the cause: it gets the time to end first, and be reported.
+
+    After SIGTERM the cause is known already.
+    """
+    _sleep(PRECEDENCE_SECONDS)
+
+
+def _sleep(seconds: float) -> None:
+    if stop.wish() is not stop.Wish.SIGTERM:
+        with stop.ended_at_once():
+            time.sleep(max(0.0, seconds))
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """The line in which Horovod says what happened; TensorFlow may put others around it."""
+    lines = error.message.splitlines() or [""]
+    return next((line.strip() for line in lines if "Horovod has" in line), lines[0])
 
 
 def _as_array(data: bytes) -> Any:

@@ -18,7 +18,7 @@ from epl.env import Env
 from epl.ir.graph_state import state_of
 from epl.rewrite.gradients import noted_gradients
 from epl.rewrite.rewriter import rewrite
-from epl.runtime import chief, session
+from epl.runtime import chief, monitored, session
 
 _MARK = "_epl_patched"
 
@@ -36,6 +36,7 @@ def _run_config_init(original: Callable[..., None], *args: Any, **kwargs: Any) -
 def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Gradients that EPL aggregates make session runs training steps."""
     result = noted_gradients(original, *args, **kwargs)
+    monitored.note_gradients(tf.get_default_graph())
     if state_of(tf.get_default_graph()).trains:
         _install(PATCHES_OF_RUNS)
     return result
@@ -65,7 +66,8 @@ PATCHES: _Patches = (
     (compat.training_util, "write_graph", chief.write_graph),
     (_MONITORED.ChiefSessionCreator, "create_session", chief.create_chief_session),
     (_MONITORED.WorkerSessionCreator, "create_session", chief.create_worker_session),
-    (_MONITORED._MonitoredSession, "_close_internal", chief.close_monitored_session),
+    (_MONITORED._MonitoredSession, "__init__", monitored.create),
+    (_MONITORED._MonitoredSession, "_close_internal", monitored.close),
     (_TRAINING._NewCheckpointListenerForEvaluate, "_evaluate", chief.evaluate_checkpoint),
     (_TRAINING._TrainingExecutor, "run_local", chief.train_and_evaluate_locally),
     (compat.run_config_module.RunConfig, "__init__", _run_config_init),

@@ -12,9 +12,9 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
-from epl.ir.graph_state import state_of
+from epl.ir.graph_state import GraphState, state_of
 from epl.rewrite.rewriter import rewrite
-from epl.runtime import agreement, feeds
+from epl.runtime import agreement, feeds, progress
 from epl.runtime.runs import Run, describe
 from epl.runtime.settings import session_config
 
@@ -70,9 +70,11 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     rewrite(session.graph)
     state = state_of(session.graph)
     if not state.trains:
+        progress.alive()
         return original(session, handle, targets, fetches, fed, options, run_metadata)
     run = describe(session.graph, [t.op for t in fetches] + list(targets))
     if not run.step:
+        progress.alive()
         try:
             return original(session, handle, targets, fetches, fed, options, run_metadata)
         finally:
@@ -132,13 +134,26 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
 def _step(session: Any, run: Run, execute: Callable[[], Any]) -> Any:
     """Run a training step; with several workers, all of them or none."""
     if Env.get().cluster.worker_num == 1:
-        return execute()
-    agreement.before_step(session, run.step)
-    try:
-        return execute()
-    except Exception as error:
-        agreement.after_failure(error)
-        raise
+        progress.step_begins([])
+        result = execute()
+    else:
+        agreement.before_step(session, run.step)
+        if progress.is_reported():
+            progress.step_begins(_collective_names(run, state_of(session.graph)))
+        try:
+            result = execute()
+        except Exception as error:
+            agreement.after_failure(error)
+            raise
+    progress.step_done()
+    return result
+
+
+def _collective_names(run: Run, state: GraphState) -> List[str]:
+    """Under which names the workers meet in a step."""
+    own = [c for group in run.groups for c in group.collectives]
+    merged = [c for name in sorted(run.merged) for c in run.merged[name].collectives]
+    return [c.name for c in own + state.statistics + merged]
 
 
 def _is_step(graph: Any, fetches: Any) -> bool:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.support.jobs import environment_for
+from tests.support.jobs import JOBS, environment_for
 
 SUM_RANKS = """
 import os, sys
@@ -70,3 +70,19 @@ def test_the_job_ends_when_a_worker_is_killed(start, victim):
     assert "worker {} died by signal SIGKILL".format(victim) in err.decode()
     for pid in pids.values():
         assert not os.path.exists("/proc/{}".format(pid))
+
+
+def test_a_stalled_training_names_the_collective_and_the_code_that_hangs(tmp_path):
+    """Worker 1's input hangs inside its third step; both workers are inside TensorFlow."""
+    process = subprocess.run(
+        [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--stall_timeout", "4",
+         "--log_dir", str(tmp_path), os.path.join(JOBS, "waits.py"), "inside_a_step"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment_for(), timeout=90)
+    err = process.stderr.decode()
+    assert process.returncode == 124, err
+    box = err[err.index("+--"):]
+    for worker in (0, 1):
+        assert ("worker {}: 2 step(s) done, waits in collectives of step 3: epl/gradients".format(
+            worker) in box)
+    assert "in wait_for_release" in box
+    assert "verdict: the stack of worker 1 is not like the others'" in box

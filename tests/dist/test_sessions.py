@@ -109,7 +109,7 @@ def test_only_the_chief_writes(monitored):
     assert "graph.pbtxt" in os.listdir(shared)
     written = [sorted(os.listdir(result.path(w, ""))) for w in range(2)]
     assert any(name.startswith("mine-9.index") for name in written[0])
-    assert [n for n in written[1] if not n.endswith((".log", ".json"))] == []
+    assert [n for n in written[1] if not n.endswith((".log", ".json", "stacks.txt"))] == []
     assert [os.path.basename(p) for p in chief["paths"]] == ["mine-4", "mine-9"]
     assert [os.path.basename(p) for p in other["paths"]] == ["mine-4", "mine-9"]
 

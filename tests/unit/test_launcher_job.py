@@ -7,20 +7,46 @@ import signal
 import pytest
 
 from epl.launcher import events
-from epl.launcher.job import KILL_WAIT_S, Job, Phase
+from epl.launcher.events import Timer
+from epl.launcher.job import DUMP_WAIT_S, INSIST_S, KILL_WAIT_S, MISSED_S, Job, Limits, Phase
+from epl.runtime.progress import Status
 
 GRACE_S = 5.0
-TERM, KILL, INT = int(signal.SIGTERM), int(signal.SIGKILL), int(signal.SIGINT)
-START_GRACE = events.StartGrace(GRACE_S)
-START_LAST_WAIT = events.StartGrace(KILL_WAIT_S)
+TERM, KILL, INT, HUP = (int(s) for s in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT,
+                                         signal.SIGHUP))
+USR1 = int(signal.SIGUSR1)
+START_GRACE = events.StartTimer(Timer.GRACE, GRACE_S)
+START_LAST_WAIT = events.StartTimer(Timer.GRACE, KILL_WAIT_S)
+INSIST = events.StartTimer(Timer.INSIST, INSIST_S)
+GRACE_OVER = events.TimeOver(Timer.GRACE)
+MISSED = [events.StartTimer(Timer.EARLY_EXIT, MISSED_S)]
+STALL = [events.StartTimer(Timer.STALL, 7.0)]
+NO_STALL = [events.StopTimer(Timer.STALL)]
+
+
+def group(signum, *workers):
+    return [events.SignalGroup(worker, signum) for worker in workers]
 
 
 def terminate(*workers):
-    return [events.SignalGroup(worker, TERM) for worker in workers] + [START_GRACE]
+    return group(TERM, *workers) + [START_GRACE]
 
 
 def kill(*workers):
-    return [events.SignalGroup(worker, KILL) for worker in workers] + [START_LAST_WAIT]
+    return group(KILL, *workers) + [START_LAST_WAIT]
+
+
+def dump(*workers):
+    return [events.DumpStacks(workers), events.StartTimer(Timer.DUMP, DUMP_WAIT_S)]
+
+
+def says(worker, state, step=0, ready=True, waits_for=None, time=0.0, stops=False):
+    return events.Progress(worker, Status(state, ready, step, waits_for, time, 1, stops))
+
+
+def gone(*workers):
+    return [(events.GroupGone(worker), []) for worker in workers[:-1]] + [
+        (events.GroupGone(workers[-1]), [events.Finish()])]
 
 
 TABLES = {
@@ -57,14 +83,14 @@ TABLES = {
     "who ignores SIGTERM is killed after the grace time": (2, [
         (events.WorkerExited(1, 7), terminate(0, 1)),
         (events.GroupGone(1), []),
-        (events.GraceOver(), kill(0)),
+        (GRACE_OVER, kill(0)),
         (events.WorkerExited(0, -KILL), []),
         (events.GroupGone(0), [events.Finish()]),
     ], events.WorkerFailed(1, 7), 7),
     "a process that outlives SIGKILL is not waited for without end": (1, [
         (events.WorkerExited(0, 1), terminate(0)),
-        (events.GraceOver(), kill(0)),
-        (events.GraceOver(), [events.Finish()]),
+        (GRACE_OVER, kill(0)),
+        (GRACE_OVER, [events.Finish()]),
     ], events.WorkerFailed(0, 1), 1),
     "Ctrl-C ends all": (2, [
         (events.SignalReceived(INT), terminate(0, 1)),
@@ -93,19 +119,176 @@ TABLES = {
         (events.SignalReceived(TERM), terminate(0)),
         (events.WorkerExited(0, 0), []),
         (events.GroupGone(0), [events.Finish()]),
-    ], events.Interrupted(TERM), 143),
+    ], events.Succeeded(TERM), 0),
+    "SIGTERM that a worker does not survive": (2, [
+        (events.SignalReceived(TERM), terminate(0, 1)),
+        (events.WorkerExited(0, 0), []),
+        (events.WorkerExited(1, -TERM), []),
+    ] + gone(0, 1), events.Interrupted(TERM), 143),
+    "SIGTERM that is not obeyed within the grace time": (1, [
+        (events.SignalReceived(TERM), terminate(0)),
+        (GRACE_OVER, kill(0)),
+        (events.WorkerExited(0, 0), []),
+    ] + gone(0), events.Interrupted(TERM), 143),
+    "SIGHUP goes to those who handle it, and SIGTERM to all": (2, [
+        (events.SignalReceived(HUP), group(HUP, 0, 1) + [START_GRACE, INSIST]),
+        (events.TimeOver(Timer.INSIST), group(TERM, 0, 1)),
+        (events.WorkerExited(0, 0), []),
+        (events.WorkerExited(1, 0), []),
+    ] + gone(0, 1), events.Interrupted(HUP), 129),
+    "SIGUSR1 is passed on and ends nothing": (2, [
+        (events.SignalReceived(USR1), group(USR1, 0, 1)),
+        (events.WorkerExited(0, 0), []),
+        (events.GroupGone(0), []),
+        (events.SignalReceived(USR1), group(USR1, 1)),
+        (events.WorkerExited(1, 0), terminate(1)),
+        (events.SignalReceived(USR1), []),
+    ] + gone(1), events.Succeeded(), 0),
+    "groups that are gone need no SIGTERM": (2, [
+        (events.WorkerExited(0, 0), []),
+        (events.GroupGone(0), []),
+        (events.WorkerExited(1, 4), terminate(1)),
+    ] + gone(1), events.WorkerFailed(1, 4), 4),
+    "a lost machine ends the job on the others": (3, [
+        (events.HostLost("host1", "silent for 9 s"), terminate(0, 2)),
+        (events.WorkerExited(0, -TERM), []),
+        (events.WorkerExited(2, -TERM), []),
+    ] + gone(0, 2), events.LostHost("host1", "silent for 9 s"), 1),
+    "a machine that is lost at the end is not waited for": (2, [
+        (events.WorkerExited(0, 3), terminate(0, 1)),
+        (events.GroupGone(0), []),
+        (events.HostLost("host1", "silent"), [events.Finish()]),
+    ], events.WorkerFailed(0, 3), 3),
+    "the only machine is lost": (1, [
+        (events.HostLost("host0", "silent"), [events.Finish()]),
+    ], events.LostHost("host0", "silent"), 1),
+    "plain programs may leave whenever they want": (2, [
+        (events.WorkerExited(0, 0), []),
+        (events.GroupGone(0), []),
+        (events.WorkerExited(1, 0), terminate(1)),
+    ] + gone(1), events.Succeeded(), 0),
+    "who leaves before the end and is missed has failed": (2, [
+        (says(0, "step", 3), []),
+        (says(1, "step", 3), []),
+        (events.WorkerExited(1, 0), []),
+        (says(0, "waiting", 3, waits_for="step 4"), MISSED),
+        (events.TimeOver(Timer.EARLY_EXIT), terminate(0, 1)),
+    ] + gone(1, 0), events.LeftEarly(1, 0), 1),
+    "so has who left without having called epl.init": (2, [
+        (says(0, "waiting", ready=False, waits_for="broadcast"), []),
+        (events.WorkerExited(1, 0), MISSED),
+        (events.TimeOver(Timer.EARLY_EXIT), terminate(0, 1)),
+    ] + gone(1, 0), events.LeftEarly(1, 0), 1),
+    "who still makes steps does not miss anybody": (2, [
+        (says(0, "waiting", 3, waits_for="step 4"), []),
+        (events.WorkerExited(1, 0), MISSED),
+        (says(0, "waiting", 4, waits_for="step 5"), MISSED),
+        (says(0, "step", 5), [events.StopTimer(Timer.EARLY_EXIT)]),
+        (events.TimeOver(Timer.EARLY_EXIT), []),
+        (events.WorkerExited(0, 0), terminate(0, 1)),
+    ] + gone(1, 0), events.Succeeded(), 0),
+    "who has finished training may leave": (2, [
+        (says(0, "step", 3), []),
+        (says(1, "finished", 3), []),
+        (events.WorkerExited(1, 0), []),
+        (says(0, "waiting", 3, waits_for="something else"), []),
+        (events.WorkerExited(0, 0), terminate(0, 1)),
+    ] + gone(1, 0), events.Succeeded(), 0),
+    "a worker that fails because another left early is not to blame": (2, [
+        (says(0, "step", 3), []),
+        (events.WorkerExited(1, 0), []),
+        (says(0, "lost", 3), MISSED),
+        (events.WorkerExited(0, 1), terminate(0, 1)),
+    ] + gone(1, 0), events.LeftEarly(1, 0), 1),
+    "one that is killed is": (2, [
+        (events.WorkerExited(1, 0), []),
+        (says(0, "lost", 3), MISSED),
+        (events.WorkerExited(0, -KILL), terminate(0, 1)),
+    ] + gone(1, 0), events.WorkerFailed(0, -KILL), 137),
+    "when steps cannot end any more, who notes the first SIGTERM gets another": (2, [
+        (says(0, "step", 3, stops=True), []),
+        (says(1, "step", 3, stops=True), []),
+        (events.WorkerExited(1, 7),
+         terminate(0, 1) + [INSIST]),
+        (events.GroupGone(1), []),
+        (events.TimeOver(Timer.INSIST), group(TERM, 0)),
+        (events.WorkerExited(0, -TERM), []),
+    ] + gone(0), events.WorkerFailed(1, 7), 7),
+    "while SIGTERM is a wish they have the grace time": (1, [
+        (says(0, "step", 3, stops=True), []),
+        (events.SignalReceived(TERM), terminate(0)),
+        (events.WorkerExited(0, 0), []),
+    ] + gone(0), events.Succeeded(TERM), 0),
     "what a script left running after a success is ended": (1, [
         (events.WorkerExited(0, 0), terminate(0)),
-        (events.GraceOver(), kill(0)),
+        (GRACE_OVER, kill(0)),
         (events.GroupGone(0), [events.Finish()]),
     ], events.Succeeded(), 0),
 }
 
+# The same with limits: timeout 100, start 20, stall 7 seconds.
+BEGIN = [events.StartTimer(Timer.TIMEOUT, 100.0), events.StartTimer(Timer.START, 20.0)]
+STARTED = [events.StopTimer(Timer.START)]
 
-@pytest.mark.parametrize("name", sorted(TABLES))
+LIMITED = {
+    "the time of the job is over": (1, [
+        (events.TimeOver(Timer.TIMEOUT), terminate(0)),
+        (events.WorkerExited(0, 0), []),
+    ] + gone(0), events.TimedOut(Timer.TIMEOUT, 100.0), 124),
+    "not every worker is ready in time": (2, [
+        (says(0, "ready"), STALL),
+        (says(1, "initialized", ready=False), []),
+        (events.TimeOver(Timer.START), dump(0, 1)),
+        (events.StacksKnown(), terminate(0, 1)),
+        (events.TimeOver(Timer.DUMP), []),
+    ] + gone(0, 1), events.TimedOut(Timer.START, 20.0), 124),
+    "the start is over when all that run are ready": (3, [
+        (says(0, "ready"), STALL),
+        (says(1, "step", 1), STALL),
+        (events.WorkerExited(2, 0), STARTED),
+        (events.WorkerExited(0, 0), []),
+        (events.WorkerExited(1, 0), terminate(0, 1, 2)),
+    ] + gone(0, 1, 2), events.Succeeded(), 0),
+    "no worker gets on": (2, [
+        (says(0, "ready"), STALL),
+        (says(1, "ready"), STALL + STARTED),
+        (says(0, "waiting", 0, waits_for="step 1"), []),
+        (says(1, "waiting", 0, waits_for="step 1"), []),
+        (says(0, "step", 1), STALL),
+        (says(0, "waiting", 1, waits_for="step 2"), []),
+        (says(0, "waiting", 1, waits_for="step 2", time=9.0), []),
+        (events.TimeOver(Timer.STALL), dump(0, 1)),
+        (events.WorkerExited(1, -6), []),
+        (events.TimeOver(Timer.DUMP), terminate(0, 1)),
+    ] + gone(0, 1), events.TimedOut(Timer.STALL, 7.0), 124),
+    "stacks that do not come are not waited for, nor a second Ctrl-C": (1, [
+        (says(0, "step", 1), STALL + STARTED),
+        (events.TimeOver(Timer.STALL), dump(0)),
+        (events.SignalReceived(INT), kill(0)),
+        (events.StacksKnown(), []),
+    ] + gone(0), events.TimedOut(Timer.STALL, 7.0), 124),
+    "an evaluation that gives signs of life is no stall": (1, [
+        (says(0, "step", 1), STALL + STARTED),
+        (says(0, "step", 1, time=1.0), STALL),
+        (says(0, "initialized", 0, ready=False), []),
+        (events.WorkerExited(0, 0), terminate(0)),
+    ] + gone(0), events.Succeeded(), 0),
+    "after the training there is no stall": (2, [
+        (says(0, "finished", 3), STALL),
+        (says(1, "finished", 3), NO_STALL + STARTED),
+        (says(0, "step", 4), STALL),
+        (events.WorkerExited(0, 0), []),
+        (events.WorkerExited(1, 0), terminate(0, 1)),
+    ] + gone(0, 1), events.Succeeded(), 0),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TABLES) + sorted(LIMITED))
 def test_table(name):
-    num_workers, rows, outcome, exit_code = TABLES[name]
-    job = Job(num_workers, GRACE_S)
+    num_workers, rows, outcome, exit_code = TABLES[name] if name in TABLES else LIMITED[name]
+    limits = Limits(GRACE_S) if name in TABLES else Limits(GRACE_S, 100.0, 20.0, 7.0)
+    job = Job(["host{}".format(i) for i in range(num_workers)], limits)
+    assert job.begin() == ([] if name in TABLES else BEGIN)
     for event, actions in rows:
         assert job.phase is not Phase.FINISHED
         assert job.handle(event) == actions, event
@@ -115,18 +298,36 @@ def test_table(name):
 
 
 def test_nothing_follows_the_end():
-    job = Job(1, GRACE_S)
+    job = Job(["a"], Limits(GRACE_S, 100.0, 20.0, 7.0))
     job.handle(events.WorkerExited(0, 0))
     job.handle(events.GroupGone(0))
-    for event in (events.GraceOver(), events.SignalReceived(INT), events.GroupGone(0),
-                  events.WorkerExited(0, 1)):
+    for event in [events.SignalReceived(INT), events.SignalReceived(USR1), events.GroupGone(0),
+                  events.WorkerExited(0, 1), events.HostLost("a", ""), events.StacksKnown(),
+                  says(0, "step")] + [events.TimeOver(timer) for timer in Timer]:
         assert job.handle(event) == []
     assert job.outcome == events.Succeeded()
 
 
 def test_running_names_the_workers_that_are_waited_for():
-    job = Job(3, GRACE_S)
+    job = Job(["a"] * 3, Limits())
     job.handle(events.WorkerExited(2, 0))
     assert job.running == {0, 1}
     job.handle(events.WorkerExited(0, 4))
     assert job.running == {1}
+    assert job.returncodes == {2: 0, 0: 4}
+
+
+def test_earlier_attempts_have_taken_of_the_time():
+    job = Job(["a"], Limits(GRACE_S, timeout=100.0, spent=30.0))
+    assert job.begin() == [events.StartTimer(Timer.TIMEOUT, 70.0)]
+    job.handle(events.TimeOver(Timer.TIMEOUT))
+    assert job.outcome == events.TimedOut(Timer.TIMEOUT, 100.0)
+
+
+def test_what_counts_as_ready():
+    job = Job(["a"], Limits())
+    job.handle(says(0, "initialized", ready=False))
+    job.handle(says(0, "waiting", ready=False, waits_for="broadcast"))
+    assert not job.became_ready
+    job.handle(says(0, "ready"))
+    assert job.became_ready

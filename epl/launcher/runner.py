@@ -1,0 +1,185 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""One job from its options to its exit code: its attempts, one after the other."""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from datetime import datetime
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
+
+from epl.launcher import dry_run, events, report, restart
+from epl.launcher.console import Console, wants_colour
+from epl.launcher.directories import default_name, make_directories, make_log_dir
+from epl.launcher.host import Crew
+from epl.launcher.job import FORWARDED_SIGNALS, Job, Limits, Phase
+from epl.launcher.machines import Machines, make_machines
+from epl.launcher.options import Options
+from epl.launcher.plan import LOCAL, WorkerPlan, addresses, plan_workers
+from epl.launcher.program import check_program
+from epl.launcher.record import Record
+from epl.launcher.rendezvous import serve_rendezvous
+from epl.launcher.signals import signal_news
+from epl.launcher.sinks import Sinks
+from epl.launcher.supervisor import Supervisor
+
+
+class _Attempt(NamedTuple):
+    """How an attempt went."""
+
+    outcome: events.Outcome
+    became_ready: bool
+    exit_codes: Any
+    words: str
+
+
+class Runner:
+    """Runs one job; `run` is called once, in the main thread.
+
+    Args:
+      options: the command line, with the number of workers filled in.
+      arguments: the command line as typed, for `run.json`.
+    """
+
+    def __init__(self, options: Options, arguments: Sequence[str]):
+        self._options = options
+        self._arguments = arguments
+        self._begin = time.monotonic()
+        self._stdout, self._stderr = Console(1), Console(2)
+        self._colour = (wants_colour(self._stdout, os.environ),
+                        wants_colour(self._stderr, os.environ))
+        self._noted = False
+
+    def run(self) -> int:
+        """Start the job, wait for its end, and start it again where that is wanted.
+
+        Returns:
+          The exit code.
+
+        Raises:
+          ConfigError: it cannot be started.
+        """
+        check_program(self._options, os.environ.get("PATH"))
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._flush)
+            machines = make_machines(self._options, self._stderr.say)
+            stack.callback(machines.close)
+            if self._options.dry_run:
+                code = self._dry_run(machines)
+            else:
+                code = self._attempts(machines, stack.enter_context(signal_news()))
+        return code
+
+    def _flush(self) -> None:
+        self._stdout.flush()
+        self._stderr.flush()
+
+    def _dry_run(self, machines: Machines) -> int:
+        crew = machines.crew(0)
+        log_dir = os.path.abspath(self._options.log_dir
+                                  or default_name(self._options, datetime.now()))
+        plans = plan_workers(self._options, log_dir, crew.placement, crew.devices,
+                             (crew.address, 0), sys.executable)
+        self._note(crew.devices.note)
+        self._stdout.say(dry_run.describe(plans, os.environ, os.sched_getaffinity(0)))
+        return 0
+
+    def _attempts(self, machines: Machines, news: socket.socket) -> int:
+        log_dir: Optional[str] = None
+        record: Optional[Record] = None
+        attempt = 0
+        while True:
+            crew = machines.crew(attempt, news)
+            if log_dir is None or record is None:
+                log_dir = make_log_dir(self._options, datetime.now())
+                record = Record(log_dir, self._arguments, self._stderr.say)
+            result = self._attempt(attempt, crew, log_dir, record, news)
+            again = restart.decide(result.outcome, result.became_ready, attempt,
+                                   self._options.max_restarts)
+            record.attempt_ended(report.cause(result.outcome), result.exit_codes)
+            self._stderr.say(result.words)
+            if again.reason:
+                self._stderr.say("epl-launch: " + again.reason)
+            machines.conclude(result.outcome.exit_code, report.cause(result.outcome),
+                              again.restart)
+            if not again.restart:
+                record.ended(result.outcome.exit_code)
+                return result.outcome.exit_code
+            attempt += 1
+            self._stderr.say("epl-launch: restart {} of at most {}".format(
+                attempt, self._options.max_restarts))
+
+    def _attempt(self, attempt: int, crew: Crew, log_dir: str, record: Record,
+                 news: socket.socket) -> _Attempt:
+        begin = time.monotonic()
+        with contextlib.ExitStack() as stack:
+            port = stack.enter_context(_rendezvous(crew))
+            plans = plan_workers(self._options, log_dir, crew.placement, crew.devices,
+                                 (crew.address, port), sys.executable, attempt)
+            make_directories([plan.log_directory for plan in plans])
+            self._note(crew.devices.note)
+            sinks = Sinks(plans, self._stdout, self._stderr, self._options.tee, self._colour)
+            stack.callback(sinks.close)
+            hosts = [_host_in_words(plan) for plan in plans]
+            record.attempt_begins(plans, hosts)
+            supervisor = Supervisor(crew.hosts, plans, self._limits(), sinks, news, self._announce)
+            outcome = supervisor.run()
+        job = supervisor.job
+        tails = {plan.worker: sinks.tail(plan.worker) for plan in plans}
+        evidence = report.Evidence(os.path.dirname(plans[0].log_directory), hosts, tails,
+                                   job.returncodes, job.status, supervisor.stacks, job.stalled)
+        return _Attempt(outcome, job.became_ready, report.exit_codes(job.returncodes),
+                        report.closing(outcome, time.monotonic() - begin, evidence))
+
+    def _limits(self) -> Limits:
+        options = self._options
+        return Limits(options.grace, options.timeout, options.start_timeout,
+                      options.stall_timeout, time.monotonic() - self._begin)
+
+    def _note(self, note: Optional[str]) -> None:
+        """What there is to say about devices, once."""
+        if note and not self._noted:
+            self._noted = True
+            self._stderr.say("epl-launch: " + note)
+
+    def _announce(self, job: Job, actions: List[events.Action]) -> None:
+        passed_on = sorted({action.signum for action in actions
+                            if isinstance(action, events.SignalGroup)
+                            and action.signum in FORWARDED_SIGNALS})
+        for signum in passed_on:
+            self._stderr.say("epl-launch: {} passed on to the workers' processes that handle it"
+                             .format(report.signal_name(signum)))
+        if job.phase is Phase.DUMPING and job.outcome is not None:
+            self._stderr.say("epl-launch: {}; asking for stacks".format(report.cause(job.outcome)))
+        if job.phase is Phase.ENDING and job.outcome is not None and not passed_on \
+                and not isinstance(job.outcome, events.Succeeded):
+            self._stderr.say(report.ending(job.outcome, job.running, self._options.grace))
+
+
+@contextlib.contextmanager
+def _rendezvous(crew: Crew) -> Iterator[int]:
+    """The port of the rendezvous; 0 where one worker needs none."""
+    if len(crew.placement) == 1:
+        yield 0
+        return
+    server, port = serve_rendezvous(None, addresses(crew.placement, crew.address))
+    try:
+        yield port
+    finally:
+        server.stop()
+
+
+def _host_in_words(plan: WorkerPlan) -> str:
+    return socket.gethostname() if plan.host == LOCAL else plan.host
+
+
+def run(options: Options, arguments: Sequence[str]) -> int:
+    """Run the job of `options`; returns its exit code. Raises ConfigError."""
+    if options.machine_rank and not options.dry_run:
+        from epl.launcher.follow import follow
+        return follow(options)
+    return Runner(options, arguments).run()
+
+

@@ -1,0 +1,396 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs on two real hosts: network namespaces of this machine with an sshd in each.
+
+Both ways to start them are tested: `--hosts` from one host by ssh, and `--machine_list` by hand on
+each.
+"""
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.support import network as networks
+from tests.support.jobs import environment_for, launch
+
+FORWARDED = ("PYTHONPATH", "PYTHONWARNINGS", "TF_CPP_MIN_LOG_LEVEL")
+MACHINE_LIST = ",".join(address + ":5600" for address in networks.ADDRESSES)
+HOST_TIMEOUT = 4.0
+# After a cut: until the silence is noticed, workers obey SIGTERM (those inside a collective that
+# never ends are killed after --grace), and Python has ended; on two busy cores.
+END_AFTER_CUT = HOST_TIMEOUT + 20.0
+CUT = ["--host_timeout", str(HOST_TIMEOUT), "--grace", "2"]
+
+TRAIN = """
+import os, pickle, sys
+import psutil
+import tensorflow.compat.v1 as tf
+import epl
+from tests.support import training
+
+tf.disable_v2_behavior()
+epl.init()
+epl.set_default_strategy(epl.replicate(device_count=1))
+cluster = epl.Env.get().cluster
+results = {model + optimizer: training.train(model, optimizer, True, rank=cluster.worker_index,
+                                             workers=cluster.worker_num)
+           for model, optimizer in (("mlp_embedding", "adam"), ("batch_norm", "sgd"))}
+connections = [(c.laddr.ip, c.raddr.ip) for c in psutil.Process().connections("tcp4") if c.raddr]
+with open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "results.pkl"), "wb") as file:
+    pickle.dump((results, connections, os.environ["HOROVOD_GLOO_IFACE"]), file)
+if os.environ["EPL_RESTART_COUNT"] == "0" and sys.argv[1:] == [str(cluster.worker_index)]:
+    sys.exit(3)
+"""
+
+# Steps for ever: only what happens to the job ends it.
+ENDLESS = """
+import sys
+import tensorflow.compat.v1 as tf
+import horovod.tensorflow as hvd
+tf.disable_v2_behavior()
+hvd.init()
+total = hvd.allreduce(tf.constant([hvd.rank() + 1.0]), op=hvd.Sum, name="total")
+with tf.Session() as session:
+    while True:
+        assert session.run(total)[0] == 3.0
+        print("step", flush=True)
+"""
+
+# Hangs in training the first time, trains the second.
+COMES_BACK = """
+import os
+import tensorflow.compat.v1 as tf
+import epl
+tf.disable_v2_behavior()
+epl.init()
+epl.set_default_strategy(epl.replicate(device_count=1))
+weight = tf.get_variable("w", [], initializer=tf.zeros_initializer())
+step = tf.train.GradientDescentOptimizer(0.1).minimize(tf.square(weight - 1.0))
+count = 0
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    while os.environ["EPL_RESTART_COUNT"] == "0" or count < 3:
+        session.run(step)
+        count += 1
+        if count == 3:
+            print("three steps, attempt", os.environ["EPL_RESTART_COUNT"], flush=True)
+"""
+
+FLOOD = """
+import os, sys
+if os.environ["EPL_WORKER_INDEX"] == "1":
+    for number in range(400000):
+        print(number)
+    sys.stdout.write("x" * 30000000)
+"""
+
+PLAIN = """
+import os, subprocess, sys, time
+print("worker", os.environ["EPL_WORKER_INDEX"], "has", os.environ.get("TOKEN"),
+      os.environ.get("OTHER"), os.getcwd(), sys.argv[1:], flush=True)
+if os.environ["EPL_WORKER_INDEX"] == "1":
+    sys.stdout.flush()
+    print(subprocess.check_output(["ps", "axww", "-o", "args"]).decode().count("swordfish"))
+    print("no data", file=sys.stderr)
+    sys.exit(int(os.environ.get("CODE", "0")))
+"""
+
+
+class Job:
+    """A job on both hosts: one launcher with "ssh", one on each with "machine_list"."""
+
+    def __init__(self, network, way, directory, script, *arguments, options=(), scripts=None,
+                 ranks=(0, 1), environment=None):
+        self._outputs = []
+        self.processes = []
+        self.directory = str(directory)
+        common = [word for name in FORWARDED for word in ("--env", name)]
+        common += ["--log_dir", self.directory]
+        common += list(options)
+        if way == "ssh":
+            hosts = ",".join(address + ":1" for address in networks.ADDRESSES)
+            self._start(network, 0, common + ["--hosts", hosts, "--ssh_args", network.ssh_args]
+                        + [str(script), *arguments], environment)
+            return
+        for host, rank in enumerate(ranks):
+            self._start(network, host, common + [
+                "--machine_list", MACHINE_LIST, "--machine_rank", str(rank),
+                str(scripts[host] if scripts else script), *arguments], environment)
+
+    def _start(self, network, host, arguments, environment):
+        output = open("{}-{}.txt".format(self.directory, host), "wb+")
+        self._outputs.append(output)
+        self.processes.append(subprocess.Popen(
+            network.command(host, [sys.executable, "-m", "epl.launcher", *arguments]),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            env=environment_for(environment)))
+
+    @property
+    def outputs(self):
+        """What each launcher has printed."""
+        texts = []
+        for output in self._outputs:
+            with open(output.name, encoding="utf-8", errors="replace") as file:
+                texts.append(file.read())
+        return texts
+
+    def wait_for(self, pattern, seconds=90.0):
+        """Wait until the first launcher has printed `pattern`."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.outputs[0]):
+            assert time.monotonic() < deadline, self.outputs
+            assert self.processes[0].poll() is None, self.outputs
+            time.sleep(0.1)
+
+    def wait(self, seconds=120.0):
+        """The exit codes of the launchers."""
+        deadline = time.monotonic() + seconds
+        return [process.wait(max(1.0, deadline - time.monotonic())) for process in self.processes]
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+        for output in self._outputs:
+            output.close()
+
+
+@pytest.fixture(scope="module")
+def network():
+    reason = networks.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    network = networks.Network()
+    yield network
+    network.close()
+
+
+@pytest.fixture
+def start(network, tmp_path):
+    """Starts jobs; after the test nothing of them may be left on either host."""
+    jobs = []
+
+    def begin(way, script, *arguments, **more):
+        if not os.path.isabs(str(script)):
+            path = tmp_path / "script.py"
+            path.write_text(script)
+            script = path
+        jobs.append(Job(network, way, tmp_path / "job{}".format(len(jobs)), script, *arguments,
+                        **more))
+        return jobs[-1]
+
+    yield begin
+    for job in jobs:
+        job.close()
+    left = network.wait_until_quiet(20)
+    for host in (0, 1):
+        network.set_link(host, "up")
+    assert not left
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """The results of the same job with two workers on one host."""
+    directory = tmp_path_factory.mktemp("local")
+    script = directory / "train.py"
+    script.write_text(TRAIN)
+    done = launch(str(script), directory / "job").check()
+    return [load(done.path(worker, "results.pkl"))[0] for worker in (0, 1)]
+
+
+def load(path):
+    with open(path, "rb") as file:
+        return pickle.load(file)
+
+
+WAYS = pytest.mark.parametrize("way", ["ssh", "machine_list"])
+
+
+@WAYS
+def test_two_hosts_train_exactly_as_two_workers_of_one_host(start, local, way):
+    job = start(way, TRAIN)
+    assert set(job.wait()) == {0}, job.outputs
+    for worker in (0, 1):
+        results, connections, interface = load(
+            os.path.join(job.directory, str(worker), "results.pkl"))
+        for case, (losses, variables) in local[worker].items():
+            np.testing.assert_array_equal(results[case][0], losses)
+            for name, value in variables.items():
+                np.testing.assert_array_equal(results[case][1][name], value, err_msg=name)
+        assert interface == networks.INTERFACE
+        pair = (networks.ADDRESSES[worker], networks.ADDRESSES[1 - worker])
+        assert pair in connections  # Gloo's, over the cable
+
+
+@WAYS
+def test_training_goes_on_after_a_restart(start, local, way):
+    job = start(way, TRAIN, "1", options=["--max_restarts", "1"])
+    assert set(job.wait(180)) == {0}, job.outputs
+    assert "restart 1 of at most 1" in job.outputs[0]
+    results = load(os.path.join(job.directory, "1", "results.pkl"))[0]
+    assert set(results) == set(local[1])
+
+
+@WAYS
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_pulled_cable_ends_the_job_on_both_sides(network, start, way, end):
+    job = start(way, ENDLESS, options=CUT)
+    job.wait_for(r"\[{}:1\] step".format(networks.ADDRESSES[1]))
+    network.set_link(end, "down")
+    begin = time.monotonic()
+    assert set(job.wait(END_AFTER_CUT)) == {1}, job.outputs
+    verdict = r"\+-- epl-launch: host {} lost: nothing was heard from it for \d+ s, since \d\d:\d\d"
+    assert re.search(verdict.format(networks.ADDRESSES[1]), job.outputs[0]), job.outputs
+    if way == "machine_list":
+        assert re.search(verdict.format(networks.ADDRESSES[0]), job.outputs[1]), job.outputs
+    left = network.wait_until_quiet(END_AFTER_CUT - (time.monotonic() - begin))
+    assert not left
+
+
+@WAYS
+def test_a_cable_that_is_plugged_in_again_lets_the_job_start_again(network, start, way):
+    job = start(way, COMES_BACK, options=CUT + ["--max_restarts", "1"])
+    job.wait_for(r"\[{}:1\] three steps, attempt 0".format(networks.ADDRESSES[1]))
+    network.set_link(1, "down")
+    job.wait_for("restart 1 of at most 1")
+    network.set_link(1, "up")
+    assert set(job.wait(120)) == {0}, job.outputs
+    for output in job.outputs:
+        assert "[{}:1] three steps, attempt 1".format(networks.ADDRESSES[1]) in output
+
+
+@WAYS
+def test_a_failure_ends_the_job_everywhere_with_its_code(start, way):
+    job = start(way, PLAIN, options=["--env", "CODE=7"])
+    assert set(job.wait(30)) == {7}, job.outputs
+    for output in job.outputs:
+        assert "+-- epl-launch: worker 1 exited with code 7" in output
+    assert "on host " + networks.ADDRESSES[1] in job.outputs[0]
+    assert "[{}:1] no data".format(networks.ADDRESSES[1]) in job.outputs[0]
+    with open(os.path.join(job.directory, "1", "stderr.log")) as file:
+        assert file.read() == "no data\n"
+    with open(os.path.join(job.directory, "combined.log")) as file:
+        combined = file.read()
+    assert "[worker 0] worker 0 has" in combined
+    assert "[{}:1] no data".format(networks.ADDRESSES[1]) in combined
+
+
+def test_a_remote_worker_gets_named_variables_only_and_no_command_line_shows_them(start):
+    job = start("ssh", PLAIN, "two words", "-x", environment={"TOKEN": "swordfish", "OTHER": "1"},
+                options=["--env", "TOKEN"])
+    assert job.wait(30) == [0], job.outputs
+    prefix = "[{}:1] ".format(networks.ADDRESSES[1])
+    assert prefix + "worker 1 has swordfish None {} ['two words', '-x']".format(
+        os.getcwd()) in job.outputs[0]
+    assert prefix + "0\n" in job.outputs[0]  # command lines that contain it
+
+
+@WAYS
+def test_a_flood_of_output_arrives_whole(start, way):
+    job = start(way, FLOOD, options=["--tee", "none"])
+    assert set(job.wait(100)) == {0}, job.outputs
+    with open(os.path.join(job.directory, "1", "stdout.log"), "rb") as file:
+        assert file.read() == b"".join(b"%d\n" % i for i in range(400000)) + b"x" * 30000000
+
+
+@WAYS
+def test_no_worker_survives_a_killed_launcher(network, start, way):
+    job = start(way, ENDLESS)
+    job.wait_for(r"\[{}:1\] step".format(networks.ADDRESSES[1]))
+    launcher = [pid for pid, line in network.processes(0).items() if " epl.launcher " in line]
+    os.kill(launcher[0], signal.SIGKILL)
+    assert not network.wait_until_quiet(20)
+    if way == "machine_list":
+        assert job.wait(20)[1] == 1
+        assert re.search("host {} lost: the connection (was closed|broke)".format(
+            networks.ADDRESSES[0]), job.outputs[1])
+
+
+@WAYS
+def test_ctrl_c_at_any_launcher_ends_the_job_on_all_hosts(network, start, way):
+    job = start(way, ENDLESS)
+    job.wait_for(r"\[{}:1\] step".format(networks.ADDRESSES[1]))
+    job.processes[-1].send_signal(signal.SIGINT)
+    assert set(job.wait(30)) == {130}, job.outputs
+    for output in job.outputs:
+        assert "interrupted by SIGINT (2)" in output
+
+
+def test_machines_wait_for_each_other_and_name_who_is_missing(start):
+    job = start("machine_list", PLAIN, options=["--start_timeout", "3"], ranks=(0,))
+    assert job.wait(20) == [2]
+    assert "epl-launch: waiting for machine 1 ({})".format(
+        networks.ADDRESSES[1]) in job.outputs[0]
+    assert "error: machine 1 ({}) did not connect in 3 s".format(
+        networks.ADDRESSES[1]) in job.outputs[0]
+
+
+def test_a_machine_waits_for_machine_0(start):
+    job = start("machine_list", PLAIN, options=["--start_timeout", "3"], ranks=(1,))
+    assert job.wait(20) == [2]
+    assert "waiting for machine 0" in job.outputs[0]
+    assert "error: machine 0 did not answer at {}:5600 in 3 s".format(
+        networks.ADDRESSES[0]) in job.outputs[0]
+
+
+def test_ctrl_c_while_waiting(start):
+    job = start("machine_list", PLAIN, ranks=(0,))
+    job.wait_for("waiting for machine 1")
+    job.processes[0].send_signal(signal.SIGINT)
+    assert job.wait(10) == [130]
+
+
+def test_different_scripts_are_refused_on_all_machines(start, tmp_path):
+    scripts = [tmp_path / "a.py", tmp_path / "b.py"]
+    for number, script in enumerate(scripts):
+        script.write_text("print('trained', {})".format(number))
+    job = start("machine_list", scripts[0], scripts=scripts)
+    assert job.wait(30) == [2, 2], job.outputs
+    for output in job.outputs:
+        assert "the machines do not fit together: the script (SHA-256) differs: " in output
+        assert "trained" not in output
+
+
+@WAYS
+def test_a_machine_whose_name_stands_for_loopback_is_refused(tmp_path, way):
+    reason = networks.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    network = networks.Network(names=(networks.ADDRESSES[0], "127.0.1.1"))
+    script = tmp_path / "script.py"
+    script.write_text(PLAIN)
+    job = Job(network, way, tmp_path / "job", script)
+    try:
+        assert set(job.wait(30)) == {2}, job.outputs
+        for output in job.outputs:
+            assert re.search(r"error: .*{}.*: its own name '\S+' stands for 127.0.1.1".format(
+                networks.ADDRESSES[1]), output)
+    finally:
+        job.close()
+        network.close()
+
+
+def test_a_host_without_its_ssh_server_is_named(start, network):
+    job = start("ssh", PLAIN, options=["--ssh_port", "1"])
+    assert job.wait(30) == [2]
+    assert re.search("error: host {} cannot be used by ssh: .*Connection refused".format(
+        networks.ADDRESSES[1]), job.outputs[0])
+
+
+def test_a_host_with_another_python_is_refused(start, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/bash\nexport PYTHONPATH={}:$PYTHONPATH\nexec {} \"$@\"\n".format(
+        tmp_path, sys.executable))
+    python.chmod(0o755)
+    (tmp_path / "tensorflow-0.0.1.dist-info").mkdir()  # found first, as another version would be
+    job = start("ssh", PLAIN, options=["--remote_python", str(python)])
+    assert job.wait(30) == [2]
+    assert re.search(r"error: the hosts do not fit together: the version of TensorFlow differs: "
+                     r"\S+ on localhost, 0.0.1 on " + networks.ADDRESSES[1], job.outputs[0])

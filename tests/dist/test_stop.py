@@ -1,0 +1,175 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A stop is carried out on all workers after the same step; all other signals stay as they are."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from epl.runtime import progress
+from tests.support import jobs
+
+SECONDS = 90  # for anything that takes a few on an idle machine
+
+
+def launch(kind, directory, workers=2):
+    """A job of `stops.py`; its checkpoints are in `directory/model`."""
+    return jobs.launch("stops.py", directory, kind, os.path.join(str(directory), "model"),
+                       workers=workers, timeout=SECONDS)
+
+
+def reports(result, workers=2):
+    found = []
+    for worker in range(workers):
+        with open(result.check().path(worker, "report.json")) as file:
+            found.append(json.load(file))
+    return found
+
+
+@contextlib.contextmanager
+def launcher(directory, kind, *options):
+    """A running `epl-launch` of two workers; killed if the test fails."""
+    command = [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--log_dir",
+               str(directory)] + list(options)
+    command += [os.path.join(jobs.JOBS, "stops.py"), kind, os.path.join(str(directory), "model")]
+    process = subprocess.Popen(command, env=jobs.environment_for(), stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def saved_step(directory):
+    latest = tf.train.latest_checkpoint(os.path.join(str(directory), "model"))
+    return int(latest.rsplit("-", 1)[1])
+
+
+def status(directory, worker):
+    return progress.read(os.path.join(str(directory), str(worker), "progress.json"))
+
+
+def wait_until(condition, what):
+    deadline = time.time() + SECONDS
+    while not condition():
+        assert time.time() < deadline, what
+        time.sleep(0.05)
+
+
+def has_ended(pid):
+    """True for a process that is dead, collected by its parent or not."""
+    try:
+        with open("/proc/{}/stat".format(pid)) as file:
+            return file.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.parametrize("kind", ["sigterm", "request"])
+def test_all_workers_stop_after_the_same_step_and_the_chief_saves(tmp_path, kind):
+    """One worker hears of it after its third step; the others learn it before the fourth."""
+    found = reports(launch(kind, tmp_path))
+    assert [report["runs"][0] for report in found] == [4, 4]
+    assert saved_step(tmp_path) == 4
+    if kind == "sigterm":  # a second training is not begun
+        assert [report["runs"][1] for report in found] == [0, 0]
+        assert [report["status"]["state"] for report in found] == ["finished", "finished"]
+
+
+def test_sigterm_to_the_launcher_saves_and_succeeds(tmp_path):
+    with launcher(tmp_path, "forever") as process:
+        wait_until(lambda: (status(tmp_path, 0) or (0, 0, 0))[2] > 3, "no step")
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=SECONDS)[0].decode()
+    found = reports(jobs.Result(process.returncode, output, str(tmp_path)))
+    assert found[0]["runs"] == found[1]["runs"] == [saved_step(tmp_path)]
+
+
+def test_one_worker_stops_at_once(tmp_path):
+    report, = reports(launch("alone", tmp_path, workers=1), workers=1)
+    assert report["runs"] == [3]
+    assert report["status"]["step"] == 3 and report["status"]["state"] == "finished"
+    assert saved_step(tmp_path) == 3
+
+
+def test_train_and_evaluate_ends_without_an_evaluation(tmp_path):
+    for report in reports(launch("estimator", tmp_path)):
+        assert report == {"runs": [4], "evaluations": 0, "result": [None, None]}
+    assert saved_step(tmp_path) == 4
+
+
+def test_sigterm_ends_a_loop_around_a_plain_session(tmp_path):
+    result = launch("plain", tmp_path)
+    assert result.code == 128 + signal.SIGTERM, result.output
+    assert not os.path.exists(result.path(0, "report.json"))
+
+
+def test_a_handler_of_the_script_stays_in_force(tmp_path):
+    chief, other = reports(launch("own_handler", tmp_path))
+    assert (chief["calls"], other["calls"]) == (1, 0)
+    assert chief["kept"] and chief["runs"] == [5]
+
+
+def test_a_second_sigterm_ends_a_worker_inside_a_step(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(launch, "hangs", tmp_path)
+        wait_until(lambda: (status(tmp_path, 1) or (0, 0, 0))[2] == 2, "no step")
+        time.sleep(1)
+        found = status(tmp_path, 1)
+        os.kill(found.pid, signal.SIGTERM)
+        time.sleep(1)
+        assert not running.done()
+        assert found.stops_at_sigterm and found.state == "waiting"
+        os.kill(found.pid, signal.SIGTERM)
+        wait_until(lambda: has_ended(found.pid), "it survives")
+        os.kill(status(tmp_path, 0).pid, signal.SIGKILL)  # its input hangs as well
+        result = running.result()
+    assert result.code == 128 + signal.SIGTERM
+
+
+def test_a_forked_child_dies_of_sigterm(tmp_path):
+    chief, other = reports(launch("forked", tmp_path))
+    assert chief["codes"] == 20 * [-signal.SIGTERM]
+    assert chief["status"]["pid"] == chief["pid"]
+    assert chief["status"]["step"] == other["status"]["step"] == 3
+
+
+def test_after_sigterm_a_lost_worker_is_an_error_at_once(tmp_path):
+    """Without SIGTERM a worker lets the cause be reported for 3 s before it ends."""
+    result = launch("lost_after_sigterm", tmp_path)
+    with open(result.path(0, "report.json")) as file:
+        assert json.load(file)["waited"] < 2.0
+
+
+def test_sigterm_ends_a_worker_that_has_lost_another(tmp_path):
+    result = launch("lost_before_sigterm", tmp_path)
+    assert result.code == 128 + signal.SIGTERM, result.output
+    assert status(tmp_path, 0).state == progress.LOST
+
+
+def test_training_goes_on_from_the_last_checkpoint_after_a_death(tmp_path):
+    with launcher(tmp_path, "dies_once", "--max_restarts", "1") as process:
+        output = process.communicate(timeout=2 * SECONDS)[0].decode()
+    found = reports(jobs.Result(process.returncode, output, str(tmp_path)))
+    assert found[0]["first"] == found[1]["first"] == saved_before_death(tmp_path)
+    weight = 1.5 * (1 - 0.5 ** 9)  # nine steps half the way to the mean of 1 and 2
+    for worker, report in enumerate(found):
+        np.testing.assert_allclose(report["last_loss"], (weight - (worker + 1)) ** 2, rtol=1e-5)
+    assert saved_step(tmp_path) == 10
+
+
+def saved_before_death(directory):
+    """Worker 1 died after its third step; a checkpoint is due every two."""
+    states = tf.train.get_checkpoint_state(os.path.join(str(directory), "model"))
+    steps = [int(path.rsplit("-", 1)[1]) for path in states.all_model_checkpoint_paths]
+    return max(step for step in steps if 0 < step <= 3)

@@ -1,0 +1,56 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A running `epl-launch`, and what can be seen of its processes."""
+
+import os
+import subprocess
+import sys
+import time
+
+LAUNCH = [sys.executable, "-m", "epl.launcher"]
+# Far above what anything here takes on a busy machine, far below the grace time and the sleeps.
+SOON_S = 12.0
+WAIT_FOR_CHILD = "python -c 'import time; time.sleep(600)' & echo $! > $EPL_OUTPUT_DIR/pid; wait\n"
+
+
+class Launched:
+    """A running `epl-launch` and the log directory of its job."""
+
+    def __init__(self, command, directory, environment):
+        self.directory = str(directory)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env=environment)
+
+    def wait(self, timeout=SOON_S):
+        """Exit code, stdout and stderr, once the launcher and all that holds its pipes is gone."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out.decode("utf-8"), err.decode("utf-8")
+
+    def path(self, worker, name):
+        return os.path.join(self.directory, str(worker), name)
+
+    def pid(self, worker, name="pid"):
+        """The process id that a worker has written to the file `name`."""
+        path = self.path(worker, name)
+        wait_until(lambda: os.path.exists(path) and read(path).endswith(b"\n"))
+        return int(read(path))
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def wait_until(condition, timeout=SOON_S):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "waited {} s in vain".format(timeout)
+        time.sleep(0.02)
+
+
+def alive(pid):
+    try:
+        with open("/proc/{}/stat".format(pid)) as status:
+            return status.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
