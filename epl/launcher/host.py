@@ -100,8 +100,9 @@ class Host(abc.ABC):
     def signal(self, worker: int, signum: int) -> None:
         """Send `signum` to every process of the worker's group; nothing if it is gone.
 
-        SIGUSR1, SIGUSR2 and SIGHUP go only to those processes that handle them: others, like the
-        bash around a training, would die of it. After SIGTERM and SIGINT a stopped process is
+        SIGUSR1, SIGUSR2 and SIGHUP go only to those processes that handle them, and so does a
+        SIGTERM that the worker takes as the wish to stop (see `progress`): others, like the bash
+        around a training, would die of it. After SIGTERM and SIGINT a stopped process is
         continued, so that it can obey.
         """
 

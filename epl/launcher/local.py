@@ -73,8 +73,15 @@ class LocalHost(Host):
             callback(Started(plan.worker, worker.group))
 
     def signal(self, worker: int, signum: int) -> None:
-        if worker in self._groups:
-            self._groups[worker].signal_group(signum)
+        process = self._groups.get(worker)
+        if process is None:
+            return
+        if signum == signal.SIGTERM and self._stops_by_itself(process) \
+                and process.signal_handlers(signum):
+            # The script around it, a bash that would die of the signal, is to go on.
+            process.resume()
+        else:
+            process.signal_group(signum)
 
     def dump(self, worker: int) -> None:
         process = self._groups.get(worker)
@@ -145,6 +152,11 @@ class LocalHost(Host):
             if status is not None and status != self._progress.get(worker):
                 self._progress[worker] = status
                 self._callback(events.Progress(worker, status))
+
+    def _stops_by_itself(self, process: WorkerProcess) -> bool:
+        """True if the worker takes SIGTERM as the wish to stop after the next step."""
+        status = progress.read(process.plan.progress_file)
+        return status is not None and status.stops_at_sigterm
 
     def _look_at_dumps(self, now: float) -> None:
         for worker, (deadline, file) in list(self._dumps.items()):

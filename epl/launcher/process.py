@@ -130,7 +130,11 @@ class WorkerProcess:
             return
         os.killpg(self.group, signum)
         if signum in _ASKS_FOR_THE_END:
-            os.killpg(self.group, signal.SIGCONT)
+            self.resume()
+
+    def resume(self) -> None:
+        """Let processes of the group that were stopped go on."""
+        os.killpg(self.group, signal.SIGCONT)
 
     def signal_handlers(self, signum: int) -> bool:
         """Send `signum` to those processes of the group that handle it; whether there are any."""

@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from epl.runtime import progress
 from tests.support import jobs
 
+SCRIPT = os.path.join(jobs.JOBS, "stops.py")
 SECONDS = 90  # for anything that takes a few on an idle machine
 
 
@@ -36,11 +37,11 @@ def reports(result, workers=2):
 
 
 @contextlib.contextmanager
-def launcher(directory, kind, *options):
+def launcher(directory, kind, *options, script=SCRIPT):
     """A running `epl-launch` of two workers; killed if the test fails."""
     command = [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--log_dir",
                str(directory)] + list(options)
-    command += [os.path.join(jobs.JOBS, "stops.py"), kind, os.path.join(str(directory), "model")]
+    command += [script, kind, os.path.join(str(directory), "model")]
     process = subprocess.Popen(command, env=jobs.environment_for(), stdout=subprocess.PIPE,
                                stderr=subprocess.STDOUT)
     try:
@@ -86,13 +87,22 @@ def test_all_workers_stop_after_the_same_step_and_the_chief_saves(tmp_path, kind
         assert [report["status"]["state"] for report in found] == ["finished", "finished"]
 
 
-def test_sigterm_to_the_launcher_saves_and_succeeds(tmp_path):
-    with launcher(tmp_path, "forever") as process:
+@pytest.mark.parametrize("language", ["python", "shell"])
+def test_sigterm_to_the_launcher_saves_and_succeeds(tmp_path, language):
+    """The bash of a shell script would die of SIGTERM; it is to see the end of its training."""
+    script = SCRIPT
+    if language == "shell":
+        (tmp_path / "train.sh").write_text(
+            'python "{}" "$2" "$3" || exit\ntouch "$1/after"\n'.format(script))
+        script = str(tmp_path / "train.sh")
+    with launcher(tmp_path, "forever", script=script) as process:
         wait_until(lambda: (status(tmp_path, 0) or (0, 0, 0))[2] > 3, "no step")
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=SECONDS)[0].decode()
     found = reports(jobs.Result(process.returncode, output, str(tmp_path)))
     assert found[0]["runs"] == found[1]["runs"] == [saved_step(tmp_path)]
+    for worker in range(2):
+        assert (tmp_path / str(worker) / "after").exists() == (language == "shell")
 
 
 def test_one_worker_stops_at_once(tmp_path):
