@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, List, Optional
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.client import session as session_module
-from tensorflow.python.framework import importer
+from tensorflow.python.framework import c_api_util, importer
 from tensorflow.python.framework import kernels as kernels_module
 from tensorflow.python.framework import ops as ops_module
 from tensorflow.python.framework.func_graph import FuncGraph
@@ -109,13 +109,19 @@ def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def plain_imports() -> Iterator[None]:
-    """Imports of graphs only make the operations: no device functions, no colocation.
+    """Imports of graphs only make the operations.
 
-    TensorFlow's importer calls both for every operation, which takes as long as all the rest.
+    No device functions, no colocation, no contexts of control flow: to look for these takes
+    TensorFlow's importer as long as all the rest.
     """
+    def make(graph: Any, *args: Any) -> None:
+        new = graph.new_operations() if hasattr(graph, "new_operations") \
+            else c_api_util.new_tf_operations(graph)
+        for c_op in new:
+            graph._create_op_from_tf_operation(c_op, compute_device=False)
+
     usual = importer._ProcessNewOps
-    importer._ProcessNewOps = lambda graph, *args: graph._add_new_tf_operations(
-        compute_devices=False)
+    importer._ProcessNewOps = make
     try:
         yield
     finally:
