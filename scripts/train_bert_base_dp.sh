@@ -2,14 +2,14 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Fine-tune BERT-base on SQuAD 1.1, answer its development set, score.
+# Fine-tune BERT-base on SQuAD, answer its development set, score.
 #
 #   epl-launch --num_workers 2 --gpu_per_worker 1 scripts/train_bert_base_dp.sh
 #
 # Arguments: the output directory (epl-launch gives one to every worker), then flags of
 # run_squad_dp.py.
 # Environment: BERT_BASE_DIR, DATA_DIR, BATCH (global), EPOCHS, LEARNING_RATE, SEED,
-# NUM_MICRO_BATCH.
+# NUM_MICRO_BATCH and the others that are printed at the start.
 set -euo pipefail
 
 # shellcheck source=/dev/null

@@ -2,15 +2,16 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Fine-tune BERT-base on SQuAD 1.1, answer its development set, score:
-# a pipeline over the devices of each worker.
+# Fine-tune BERT-base on SQuAD, answer its development set, score: a pipeline over the devices of
+# each worker.
 #
 #   epl-launch --num_workers 1 --gpu_per_worker 2 scripts/train_bert_base_pipe.sh
 #
 # Arguments: the output directory (epl-launch gives one to every worker), then flags of
 # run_squad_pipe.py.
 # Environment: BERT_BASE_DIR, DATA_DIR, BATCH (global), EPOCHS, LEARNING_RATE, SEED,
-# NUM_MICRO_BATCH (default 4), NUM_PIPE_STAGES (default: the devices of a worker).
+# NUM_MICRO_BATCH (default 4), NUM_PIPE_STAGES (default: the devices of a worker), and the others
+# that are printed at the start.
 set -euo pipefail
 
 # shellcheck source=/dev/null

@@ -9,7 +9,8 @@
 #
 # Arguments: the output directory (epl-launch gives one to every worker), then flags of
 # run_squad_dp.py.
-# Environment: BATCH (global), EPOCHS, LEARNING_RATE, SEED, NUM_MICRO_BATCH.
+# Environment: BATCH (global), EPOCHS, LEARNING_RATE, SEED, NUM_MICRO_BATCH and the others that
+# are printed at the start.
 set -euo pipefail
 
 # shellcheck source=/dev/null

@@ -10,7 +10,8 @@
 # Arguments: the output directory (epl-launch gives one to every worker), then flags of
 # run_squad_pipe.py.
 # Environment: BATCH (global), EPOCHS, LEARNING_RATE, SEED, NUM_MICRO_BATCH (default 4),
-# NUM_PIPE_STAGES (default: the devices of a worker).
+# NUM_PIPE_STAGES (default: the devices of a worker), and the others that are printed at the
+# start.
 set -euo pipefail
 
 # shellcheck source=/dev/null

@@ -79,9 +79,18 @@ class BertConfig:
         """
         values = read_json(path)
         try:
-            return cls(**_known(values))
+            return cls.from_values(values)
         except UserError as error:
             raise UserError("{}: {}".format(path, error)) from None
+
+    @classmethod
+    def from_values(cls, values: Any) -> "BertConfig":
+        """The sizes that the JSON value of a `bert_config.json` gives.
+
+        Raises:
+          UserError: as `from_json_file`, without the file.
+        """
+        return cls(**_known(values))
 
 
 def _known(values: Any) -> Dict[str, Any]:

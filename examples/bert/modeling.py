@@ -11,7 +11,7 @@ matrix product.
 """
 
 import math
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, List, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -29,10 +29,12 @@ class Encoded(NamedTuple):
     Attributes:
       sequence_output: float32 [B, S, H], the last layer's hidden states.
       pooled_output: float32 [B, H], a tanh layer over the first position.
+      hidden_states: float32 [B*S, H] each, the embeddings and the output of every layer.
     """
 
     sequence_output: Any
     pooled_output: Any
+    hidden_states: List[Any]
 
 
 def bert(config: BertConfig, input_ids: Any, input_mask: Any, segment_ids: Any,
@@ -62,18 +64,18 @@ def bert(config: BertConfig, input_ids: Any, input_mask: Any, segment_ids: Any,
                          "(max_position_embeddings)".format(length, config.max_position_embeddings))
     layers_per_stage = config.layers_per_stage(num_stages)
     with tf.variable_scope("bert"):
-        hidden = _embeddings(config, input_ids, segment_ids, length, training)
+        states = [_embeddings(config, input_ids, segment_ids, length, training)]
         bias = _attention_bias(input_mask)
         with tf.variable_scope("encoder"):
             for layer in range(config.num_hidden_layers):
                 if on_stage and layer % layers_per_stage == 0:
                     on_stage(layer // layers_per_stage)
                 with tf.variable_scope("layer_{}".format(layer)):
-                    hidden = _layer(config, hidden, bias, length, training)
-        sequence = tf.reshape(hidden, [-1, length, config.hidden_size])
+                    states.append(_layer(config, states[-1], bias, length, training))
+        sequence = tf.reshape(states[-1], [-1, length, config.hidden_size])
         with tf.variable_scope("pooler"):
             pooled = tf.tanh(_dense(config, sequence[:, 0], config.hidden_size, "dense"))
-    return Encoded(sequence, pooled)
+    return Encoded(sequence, pooled, states)
 
 
 def span_logits(config: BertConfig, sequence_output: Any) -> Any:

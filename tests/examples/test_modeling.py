@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from examples.bert import checkpoints, modeling
+from examples.bert import modeling
 from examples.bert.errors import UserError
 
 SIZES = dict(vocab_size=11, hidden_size=8, num_hidden_layers=2, num_attention_heads=2,
@@ -59,7 +59,10 @@ def randomized(session):
 
 
 def reference(values, ids, mask, segments):
-    """The last hidden states of one sequence, in numpy and double precision, head by head."""
+    """The hidden states of one sequence, in numpy and double precision, head by head.
+
+    Those of the embeddings, then every layer's.
+    """
     def dense(x, name):
         return x @ values[name + "/kernel"] + values[name + "/bias"]
 
@@ -72,6 +75,7 @@ def reference(values, ids, mask, segments):
     table = "bert/embeddings/{}_embeddings"
     x = norm(values[table.format("word")][ids] + values[table.format("token_type")][segments]
              + values[table.format("position")][:len(ids)], "bert/embeddings")
+    states = [x]
     for layer in range(2):
         scope = "bert/encoder/layer_{}/".format(layer)
         heads = []
@@ -84,7 +88,8 @@ def reference(values, ids, mask, segments):
         x = norm(x + attended, scope + "attention/output")
         wide = gelu(dense(x, scope + "intermediate/dense"))
         x = norm(x + dense(wide, scope + "output/dense"), scope + "output")
-    return x
+        states.append(x)
+    return states
 
 
 def test_variables_are_those_of_the_public_checkpoints():
@@ -97,9 +102,14 @@ def test_hidden_states_and_logits_are_those_of_the_formulas():
     with tf.Graph().as_default(), tf.Session() as session:
         encoded, (starts, ends) = build()
         values = randomized(session)
-        hidden, pooled, starts, ends = session.run(list(encoded) + [starts, ends])
+        hidden, pooled, states, starts, ends = session.run(list(encoded) + [starts, ends])
     for row in range(2):
-        expected = reference(values, IDS[row], MASK[row], SEGMENTS[row])
+        every = reference(values, IDS[row], MASK[row], SEGMENTS[row])
+        assert len(states) == len(every) == 3
+        for state, expected in zip(states, every):
+            np.testing.assert_allclose(state.reshape([2, 5, 8])[row], expected,
+                                       rtol=1e-4, atol=1e-5)
+        expected = every[-1]
         np.testing.assert_allclose(hidden[row], expected, rtol=1e-4, atol=1e-5)
         logits = expected @ values["cls/squad/output_weights"].T + values["cls/squad/output_bias"]
         np.testing.assert_allclose(np.stack([starts[row], ends[row]], -1), logits,
@@ -187,48 +197,3 @@ def test_a_wrong_configuration_file(tmp_path, change, message):
     with pytest.raises(UserError) as caught:
         modeling.BertConfig.from_json_file(str(path))
     assert message in str(caught.value) and str(path) in str(caught.value)
-
-
-@pytest.fixture(name="checkpoint")
-def write_checkpoint(tmp_path):
-    """A checkpoint of the encoder without the head, and with a variable that no model has."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        ids = tf.constant(IDS)
-        modeling.bert(CONFIG, ids, ids, tf.constant(SEGMENTS), False)
-        tf.get_variable("cls/predictions/output_bias", [11])
-        values = randomized(session)
-        return tf.train.Saver().save(session, str(tmp_path / "bert_model.ckpt")), values
-
-
-def test_a_model_starts_from_a_checkpoint(checkpoint):
-    path, values = checkpoint
-    with tf.Graph().as_default(), tf.Session() as session:
-        build()
-        report = checkpoints.initialize_from(path, tf.trainable_variables())
-        session.run(tf.global_variables_initializer())
-        for variable in tf.trainable_variables():
-            if variable.op.name in values:
-                np.testing.assert_allclose(session.run(variable), values[variable.op.name],
-                                           rtol=1e-6)
-    assert "39 of 41 variables start from " + path in report
-    assert "random: cls/squad/output_weights" in report
-    assert "not used: 1 (cls/predictions/output_bias)" in report
-
-
-def test_a_checkpoint_of_another_size(checkpoint):
-    with tf.Graph().as_default():
-        variable = tf.get_variable("bert/embeddings/word_embeddings", [12, 8])
-        with pytest.raises(UserError, match=r"word_embeddings: \[11, 8\] in the checkpoint, "
-                                            r"\[12, 8\] in the model"):
-            checkpoints.initialize_from(checkpoint[0], [variable])
-
-
-def test_a_checkpoint_of_another_model(checkpoint):
-    with tf.Graph().as_default():
-        with pytest.raises(UserError, match="none of the model's variables"):
-            checkpoints.initialize_from(checkpoint[0], [tf.get_variable("other", [1])])
-
-
-def test_no_checkpoint(tmp_path):
-    with pytest.raises(UserError, match="cannot read the checkpoint"):
-        checkpoints.checkpoint_shapes(str(tmp_path / "nothing"))
