@@ -147,8 +147,13 @@ _train() {
     printf '%s\n' "${lines[@]}" "  not set:$unset" "  output directory: $output" \
       "  flags after the script: ${*:-none}"
   fi
+  local begin
+  begin=$(mktemp)
   python "$(_bert)/run_squad_$way.py" --output_dir="$output" "${flags[@]}" "$@"
-  if [[ "${EPL_WORKER_INDEX:-0}" == 0 ]] && _is_true "$DO_PREDICT"; then _score "$output"; fi
+  # A training that was asked to stop has no new answers.
+  if [[ "${EPL_WORKER_INDEX:-0}" == 0 && "$output/predictions.json" -nt "$begin" ]] \
+      && _is_true "$DO_PREDICT"; then _score "$output"; fi
+  rm -f "$begin"
 }
 
 # _take_flags <flag...>
