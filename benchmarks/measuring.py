@@ -16,11 +16,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 
 
-def start(arguments, stdin=None, **extra):
-    """Start Python with `arguments` and the repository on its path; `extra` is environment."""
+def start(arguments, stdin=None, program=sys.executable, **extra):
+    """Start Python, or another program, with `arguments` and the repository on Python's path.
+
+    Args:
+      extra: variables of its environment.
+    """
     environment = dict(os.environ, PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="2",
                        PYTHONWARNINGS="ignore", CUDA_VISIBLE_DEVICES="", **extra)
-    return subprocess.Popen([sys.executable] + arguments, stdin=stdin, stdout=subprocess.PIPE,
+    return subprocess.Popen([program] + arguments, stdin=stdin, stdout=subprocess.PIPE,
                             stderr=subprocess.STDOUT, env=environment)
 
 

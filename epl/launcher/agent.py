@@ -24,7 +24,7 @@ from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
 from epl.launcher.host import TICK_S, Host, HostEvent, Output
 from epl.launcher.local import LocalHost
 from epl.launcher.machines import heed
-from epl.launcher.options import Options
+from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import WorkerPlan, plan_from_json
 from epl.launcher.program import check_program
 from epl.launcher.signals import signal_news
@@ -225,7 +225,7 @@ def main() -> int:
             except ConfigError as error:
                 channel.send("refused", reason=str(error))
                 channel.drain()
-                return 2
+                return USAGE_CODE
             with signal_news() as news:
                 Agent(channel, LocalHost(welcome.fields["name"]),
                       lambda fields: [plan_from_json(text) for text in fields["plans"]]).run(

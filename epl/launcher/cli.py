@@ -11,7 +11,7 @@ from typing import FrozenSet, List, NamedTuple, NoReturn, Optional, Sequence, Se
 from epl.errors import ConfigError, nearest
 from epl.launcher import runner
 from epl.launcher.machines import count_workers
-from epl.launcher.options import GRACE_S, HOST_TIMEOUT_S, Options
+from epl.launcher.options import GRACE_S, HOST_TIMEOUT_S, USAGE_CODE, Options
 from epl.launcher.variables import read_variables
 from epl.version import __version__
 
@@ -56,7 +56,7 @@ class _Parser(argparse.ArgumentParser):
     """Wrong usage is one line, not a page."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, "epl-launch: error: {} (see epl-launch --help)\n".format(message))
+        self.exit(USAGE_CODE, "epl-launch: error: {} (see epl-launch --help)\n".format(message))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -73,7 +73,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return runner.run(parse(arguments), arguments)
     except ConfigError as error:
         print("epl-launch: error: {}".format(error), file=sys.stderr)
-        return 2
+        return USAGE_CODE
     except KeyboardInterrupt:  # before the first worker; afterwards it is an event
         return 130
 

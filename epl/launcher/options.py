@@ -6,6 +6,7 @@ from typing import FrozenSet, Mapping, NamedTuple, Optional, Sequence
 
 GRACE_S = 30.0
 HOST_TIMEOUT_S = 10.0
+USAGE_CODE = 2  # exit code of a job that cannot be started
 
 
 class Options(NamedTuple):

@@ -36,6 +36,7 @@ class Record:
             "start": _now(),
             "end": None,
             "exit_code": None,
+            "error": None,
             "attempts": self._attempts,
         }
 
@@ -59,6 +60,14 @@ class Record:
         """Note the end of the last attempt, which is that of the job."""
         self._content.update(end=_now(), exit_code=exit_code)
         self._write()
+
+    def broken_off(self, exit_code: int, reason: str) -> None:
+        """Note that the job could not be started, or not again."""
+        for attempt in self._attempts:
+            if attempt["end"] is None:
+                attempt.update(end=_now(), outcome=reason)
+        self._content["error"] = reason
+        self.ended(exit_code)
 
     def _write(self) -> None:
         """Readers see the old file or the new one, never half of one."""

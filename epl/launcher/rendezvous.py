@@ -9,6 +9,7 @@ sockets. It runs in the launcher, or in the chief when there is no launcher.
 import importlib
 import itertools
 import os
+import selectors
 import socket
 import socketserver
 import threading
@@ -118,8 +119,9 @@ def _server_class() -> Any:
 
         def __init__(self, address: Tuple[str, int]):
             super().__init__(address, http_server.RendezvousHandler, 0)
-            self._thread = threading.Thread(target=self.serve_forever, daemon=True,
-                                            kwargs={"poll_interval": 0.05})
+            self.timeout = 0  # of `handle_request`, which is called when there is one
+            self._end, self._until = socket.socketpair()
+            self._thread = threading.Thread(target=self._serve, daemon=True)
 
         def server_bind(self) -> None:
             # HTTPServer would also look up the name of this machine, which takes seconds where
@@ -131,9 +133,18 @@ def _server_class() -> Any:
             self._thread.start()
 
         def stop(self) -> None:
-            self.shutdown()
+            self._end.close()
             self._thread.join()
+            self._until.close()
             self.server_close()
+
+        def _serve(self) -> None:
+            """Until `stop`, which `serve_forever` would notice only at its next look."""
+            with selectors.DefaultSelector() as selector:
+                selector.register(self, selectors.EVENT_READ)
+                selector.register(self._until, selectors.EVENT_READ)
+                while self._until not in [key.fileobj for key, _ in selector.select()]:
+                    self.handle_request()
 
     return RendezvousServer
 

@@ -10,13 +10,14 @@ import time
 from datetime import datetime
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 
+from epl.errors import ConfigError
 from epl.launcher import dry_run, events, report, restart
 from epl.launcher.console import Console, wants_colour
 from epl.launcher.directories import default_name, make_directories, make_log_dir
 from epl.launcher.host import Crew
 from epl.launcher.job import FORWARDED_SIGNALS, Job, Limits, Phase
 from epl.launcher.machines import Machines, make_machines
-from epl.launcher.options import Options
+from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import LOCAL, WorkerPlan, addresses, plan_workers
 from epl.launcher.program import check_program
 from epl.launcher.record import Record
@@ -87,15 +88,15 @@ class Runner:
         return 0
 
     def _attempts(self, machines: Machines, news: socket.socket) -> int:
-        log_dir: Optional[str] = None
-        record: Optional[Record] = None
+        crew = machines.crew(0, news)
+        log_dir = make_log_dir(self._options, datetime.now())
+        record = Record(log_dir, self._arguments, self._stderr.say)
         attempt = 0
         while True:
-            crew = machines.crew(attempt, news)
-            if log_dir is None or record is None:
-                log_dir = make_log_dir(self._options, datetime.now())
-                record = Record(log_dir, self._arguments, self._stderr.say)
-            result = self._attempt(attempt, crew, log_dir, record, news)
+            with _end_in(record):
+                if attempt:
+                    crew = machines.crew(attempt, news)
+                result = self._attempt(attempt, crew, log_dir, record, news)
             again = restart.decide(result.outcome, result.became_ready, attempt,
                                    self._options.max_restarts)
             record.attempt_ended(report.cause(result.outcome), result.exit_codes)
@@ -156,6 +157,19 @@ class Runner:
         if job.phase is Phase.ENDING and job.outcome is not None and not passed_on \
                 and not isinstance(job.outcome, events.Succeeded):
             self._stderr.say(report.ending(job.outcome, job.running, self._options.grace))
+
+
+@contextlib.contextmanager
+def _end_in(record: Record) -> Iterator[None]:
+    """Note in `record` when the job cannot be started, or is interrupted before it is."""
+    try:
+        yield
+    except ConfigError as error:
+        record.broken_off(USAGE_CODE, str(error))
+        raise
+    except SystemExit as error:
+        record.broken_off(int(error.code or 0), "interrupted")
+        raise
 
 
 @contextlib.contextmanager

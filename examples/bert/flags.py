@@ -43,8 +43,9 @@ def epl_settings(flags: argparse.Namespace) -> Dict[str, Any]:
 def beyond_one_device(flags: argparse.Namespace) -> List[str]:
     """The flags of EPL, with their values, that ask for more than plain TensorFlow does."""
     names = ("num_pipe_stages", "num_micro_batch", "gc", "amp", "zero")
-    return ["--{} {}".format(name, getattr(flags, name)) for name in names
-            if getattr(flags, name) not in (None, 1, "")]
+    found = ["--{} {}".format(name, getattr(flags, name)) for name in names
+             if getattr(flags, name) not in (None, 1, "")]
+    return found + (["--profile"] if flags.profile else [])
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +113,8 @@ def _add_parallel(parser: argparse.ArgumentParser, num_micro_batch: Optional[int
     group.add_argument("--gc", default="", metavar="auto", help="gradient checkpointing")
     group.add_argument("--amp", default="", metavar="o1", help="automatic mixed precision")
     group.add_argument("--zero", default="", metavar="v0|v1", help="partitioned optimizer state")
+    group.add_argument("--profile", type=_truth, nargs="?", const=True, default=False,
+                       help="write timelines of three training steps to OUTPUT_DIR/timelines")
 
 
 def _check(flags: argparse.Namespace) -> None:
@@ -119,6 +122,8 @@ def _check(flags: argparse.Namespace) -> None:
         raise UserError("nothing to do: give --do_train, --do_predict or both")
     if flags.do_train and not flags.train_file:
         raise UserError("--do_train needs --train_file")
+    if flags.profile and not flags.do_train:
+        raise UserError("--profile shows training steps; give --do_train too")
     if flags.do_predict and not flags.predict_file:
         raise UserError("--do_predict needs --predict_file")
     for name in ("learning_rate", "num_train_epochs"):

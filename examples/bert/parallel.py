@@ -3,11 +3,13 @@
 """What the scripts that use EPL share: its start, and this process's part of the training."""
 
 import argparse
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterable, Optional
 
 import epl
 from examples.bert import flags as command_line
+from examples.bert import loss_curve
 from examples.bert.errors import UserError
+from examples.bert.exchange import Exchange
 from examples.bert.worker import Worker
 
 
@@ -34,9 +36,11 @@ def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = Non
       UserError: the devices cannot be divided among whole copies.
     """
     cluster, config = epl.Env.get().cluster, epl.Env.get().config
+    clones = cluster.total_gpu_num * config.pipeline.num_micro_batch
     return Worker(cluster.worker_num, cluster.worker_index,
                   replicas_in(cluster.gpu_num_per_worker, stages),
-                  config.pipeline.num_micro_batch, stages, on_stage, _show_mean_of_global_batch)
+                  config.pipeline.num_micro_batch, stages, on_stage, _show_mean_of_global_batch,
+                  _exchange(cluster.worker_num), _timeline_hook if clones > 1 else None)
 
 
 def replicas_in(devices: int, stages: int) -> int:
@@ -56,3 +60,18 @@ def replicas_in(devices: int, stages: int) -> int:
 
 def _show_mean_of_global_batch(loss: Any) -> None:
     epl.add_to_collection(loss, epl.GraphKeys.GLOBAL_MEAN_OBJECTS)
+
+
+def _exchange(workers: int) -> Exchange:
+    if workers == 1:
+        return Exchange()
+    # One worker needs no Horovod.
+    from examples.bert.horovod_exchange import HorovodExchange
+
+    return HorovodExchange()
+
+
+def _timeline_hook(directory: str, steps: Iterable[int]) -> Any:
+    from epl import profiler
+
+    return profiler.TimelineHook(directory, list(steps), picture=loss_curve.can_draw())

@@ -11,7 +11,8 @@ import tensorflow.compat.v1 as tf
 class ProgressHook(tf.train.SessionRunHook):
     """Prints step, loss, learning rate, examples per second and the time left.
 
-    The pace is that since the line before; the first step, which prepares the graph, is left out.
+    The first step has a line at once. The pace is that since the line before, which leaves out the
+    first step, as that prepares the graph.
     """
 
     def __init__(self, loss: Any, learning_rate: Any, total_steps: int, global_batch: int,
@@ -21,7 +22,7 @@ class ProgressHook(tf.train.SessionRunHook):
         Args:
           loss: scalar tensor.
           learning_rate: scalar tensor.
-          total_steps: the step at which training ends; it always has a line.
+          total_steps: the step at which training ends; it always has a line too.
           global_batch: rows of a step, over all workers.
           seconds: least time between two lines.
         """
@@ -47,16 +48,17 @@ class ProgressHook(tf.train.SessionRunHook):
         now = time.time()
         if self._step == self._line_step:
             self._line_time = now
+            print(self._line(*run_values.results), flush=True)
         elif now - self._line_time >= self._seconds or self._step == self._total_steps:
             pace = (self._step - self._line_step) / max(now - self._line_time, 1e-6)
             self._line_step, self._line_time = self._step, now
-            print(self._line(pace, *run_values.results), flush=True)
+            left = duration((self._total_steps - self._step) / pace)
+            print("{}  {:.1f} examples/s  {} left".format(
+                self._line(*run_values.results), pace * self._global_batch, left), flush=True)
 
-    def _line(self, pace: float, loss: float, learning_rate: float) -> str:
-        """The line after a step, at `pace` steps per second."""
-        return "step {}/{}  loss {:.4f}  learning rate {:.2e}  {:.1f} examples/s  {} left".format(
-            self._step, self._total_steps, loss, learning_rate, pace * self._global_batch,
-            duration((self._total_steps - self._step) / pace))
+    def _line(self, loss: float, learning_rate: float) -> str:
+        return "step {}/{}  loss {:.4f}  learning rate {:.2e}".format(
+            self._step, self._total_steps, loss, learning_rate)
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..",
 
 import tensorflow.compat.v1 as tf
 
-from examples.bert import features, predictions, squad_model
+from examples.bert import features, loss_curve, prediction, predictions, squad_model, summaries
 from examples.bert import flags as command_line
 from examples.bert.batches import Batches
 from examples.bert.bert_config import BertConfig
@@ -33,6 +33,8 @@ tf.logging.set_verbosity(tf.logging.ERROR)
 tf.disable_v2_behavior()
 
 _WORD_EMBEDDINGS = "bert/embeddings/word_embeddings"
+_PROFILED_STEPS = 3
+_STEPS_BEFORE_PROFILE = 10
 
 
 class Texts:
@@ -73,9 +75,10 @@ def run(flags: argparse.Namespace, worker: Worker) -> None:
     asked = texts.read(flags.predict_file, False) if flags.do_predict else None
     train_features = texts.prepare(train_file) if train_file else None
     asked_features = texts.prepare(asked) if asked else None
-    if train_features:
-        train(flags, config, worker, train_features.load(with_places=False))
-    if asked and asked_features and worker.is_chief:
+    if train_features and not train(flags, config, worker,
+                                    train_features.load(with_places=False)):
+        return
+    if asked and asked_features:
         predict(flags, config, worker, asked.questions, asked_features.load(with_places=True))
 
 
@@ -98,6 +101,10 @@ def _check_flags(flags: argparse.Namespace, config: BertConfig, worker: Worker) 
     config.layers_per_stage(worker.stages)
     if flags.do_train:
         worker.rows_of_clone(flags.train_batch_size)
+        if flags.profile and not worker.timeline_hook:
+            raise UserError("--profile: one device with one micro-batch is plain TensorFlow, of "
+                            "which there is no timeline; raise --num_micro_batch, or start with "
+                            "epl-launch on more devices")
     elif worker.is_chief and not (
             flags.init_checkpoint or tf.train.latest_checkpoint(flags.output_dir)):
         raise UserError("no checkpoint in --output_dir '{}': give --do_train or --init_checkpoint"
@@ -105,8 +112,12 @@ def _check_flags(flags: argparse.Namespace, config: BertConfig, worker: Worker) 
 
 
 def train(flags: argparse.Namespace, config: BertConfig, worker: Worker,
-          windows: List[features.Window]) -> None:
-    """Train for the epochs that the command line asks for, from the last checkpoint on."""
+          windows: List[features.Window]) -> bool:
+    """Train for the epochs that the command line asks for, from the last checkpoint on.
+
+    Returns:
+      Whether training came to its end; it does not if it is asked to stop.
+    """
     batches = Batches(len(windows), flags.train_batch_size, flags.seed, worker)
     steps = batches.steps(flags.num_train_epochs)
     if not steps:
@@ -117,23 +128,63 @@ def train(flags: argparse.Namespace, config: BertConfig, worker: Worker,
               "stage(s), {} micro-batch(es) of {} each".format(
                   len(windows), steps, flags.train_batch_size, worker.number, worker.replicas,
                   worker.stages, worker.micro_batches, batches.rows_per_micro_batch), flush=True)
+    # Workers may have output directories of their own; the checkpoint is in the chief's.
+    first = worker.exchange.from_chief(_steps_done(flags.output_dir))
     start = time.time()
     estimator = _estimator(flags, config, worker, steps)
     data = squad_model.TrainingData(windows, batches, flags.max_seq_length)
-    estimator.train(data.input_fn, hooks=[data.position], max_steps=steps)
+    last = first
+    if first < steps:
+        estimator.train(data.input_fn, max_steps=steps, hooks=[data.position] + _timeline_hooks(
+            flags, worker, first, steps))
+        last = data.position.last_step
     if worker.is_chief:
         print("training took {}; checkpoint: {}".format(
             duration(time.time() - start), estimator.latest_checkpoint()), flush=True)
+        _draw_loss(flags.output_dir)
+        if last < steps:
+            print("training was asked to stop at step {} of {}; the same command with the same "
+                  "--output_dir goes on from there".format(last, steps), flush=True)
+    return last >= steps
+
+
+def _steps_done(directory: str) -> int:
+    """The step of the last checkpoint in a directory, 0 if it has none."""
+    path = tf.train.latest_checkpoint(directory)
+    return int(tf.train.load_variable(path, tf.GraphKeys.GLOBAL_STEP)) if path else 0
+
+
+def _timeline_hooks(flags: argparse.Namespace, worker: Worker, first: int,
+                    total: int) -> List[Any]:
+    """The hook that `--profile` asks for; the first steps are slow, so it leaves them out."""
+    if not flags.profile or not worker.timeline_hook:
+        return []
+    start = max(first, min(first + _STEPS_BEFORE_PROFILE, total - _PROFILED_STEPS))
+    return [worker.timeline_hook(os.path.join(flags.output_dir, "timelines"),
+                                 range(start, min(start + _PROFILED_STEPS, total)))]
+
+
+def _draw_loss(directory: str) -> None:
+    """Write the picture of the loss to the output directory, and say what became of it."""
+    path = os.path.join(directory, "loss_curve.png")
+    losses = summaries.read_losses(directory)
+    if not loss_curve.can_draw():
+        print("no {}: it needs matplotlib (pip install matplotlib)".format(path), flush=True)
+    elif not losses:
+        print("no {}: '{}' has no summaries of the loss".format(path, directory), flush=True)
+    else:
+        loss_curve.draw(losses, path)
+        print("wrote {}".format(path), flush=True)
 
 
 def predict(flags: argparse.Namespace, config: BertConfig, worker: Worker,
             questions: List[Question], windows: List[features.Window]) -> None:
-    """Answer `questions` and write the answers to the output directory."""
-    estimator = _estimator(flags, config, worker)
-    input_fn = squad_model.predict_input_fn(windows, flags.predict_batch_size, flags.max_seq_length)
-    outputs = estimator.predict(input_fn)
-    scored = (predictions.Scored(window, output["start_logits"], output["end_logits"])
-              for window, output in zip(windows, outputs))
+    """Answer `questions` with all workers; the chief writes the answers to its output directory."""
+    scores = prediction.score(_estimator(flags, config, worker), windows, flags, worker)
+    if not worker.is_chief:
+        return
+    scored = (predictions.Scored(window, starts, ends)
+              for window, (starts, ends) in zip(windows, scores))
     answers = predictions.find_answers(questions, scored, predictions.Search(
         flags.n_best_size, flags.max_answer_length, flags.version_2_with_negative,
         flags.null_score_diff_threshold))
@@ -150,7 +201,8 @@ def _estimator(flags: argparse.Namespace, config: BertConfig, worker: Worker,
                total_steps: int = 0) -> Any:
     settings = tf.estimator.RunConfig(
         model_dir=flags.output_dir, tf_random_seed=flags.seed,
-        save_checkpoints_steps=flags.save_checkpoints_steps, log_step_count_steps=None)
+        save_checkpoints_steps=flags.save_checkpoints_steps, log_step_count_steps=None,
+        save_summary_steps=0)  # SummaryHook writes them
     model = squad_model.SquadModel(config, flags, total_steps, worker)
     return tf.estimator.Estimator(model.build, config=settings)
 

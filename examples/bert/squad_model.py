@@ -11,6 +11,7 @@ from examples.bert import checkpoints, modeling, optimization
 from examples.bert.batches import Batches
 from examples.bert.features import Window, columns
 from examples.bert.progress import ProgressHook
+from examples.bert.summaries import SummaryHook
 from examples.bert.worker import Worker
 
 _STEPS_AHEAD = 4
@@ -68,25 +69,29 @@ class SquadModel:
             int(steps * flags.warmup_proportion))
         hooks = []
         if self._worker.is_chief:
-            hooks.append(ProgressHook(loss, rate, steps, flags.train_batch_size))
-        tf.summary.scalar("learning_rate", rate)
+            hooks = [ProgressHook(loss, rate, steps, flags.train_batch_size),
+                     SummaryHook(loss, rate, flags.output_dir, flags.train_batch_size)]
         return tf.estimator.EstimatorSpec(
             tf.estimator.ModeKeys.TRAIN, loss=loss, training_hooks=hooks,
             train_op=optimization.create_train_op(loss, rate))
 
 
 class _Position(tf.train.SessionRunHook):
-    """Finds the step at which training (again) begins.
+    """Finds the steps at which training (again) begins and ends, from 0.
 
-    It is known on every worker only when the session is there; the data is asked for afterwards.
+    The first is known on every worker only when the session is there; the data is asked for
+    afterwards.
     """
 
     def __init__(self) -> None:
-        self.first_step = 0
+        self.first_step = self.last_step = 0
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         del coord
         self.first_step = int(session.run(tf.train.get_global_step(session.graph)))
+
+    def end(self, session: Any) -> None:
+        self.last_step = int(session.run(tf.train.get_global_step(session.graph)))
 
 
 class TrainingData:
@@ -95,7 +100,8 @@ class TrainingData:
     Every clone of the model takes the next one, in the order of replicas and their micro-batches.
 
     Attributes:
-      position: a hook that training needs to begin at the right row.
+      position: a hook that training needs to begin at the right row; it knows its first and last
+        step afterwards.
       input_fn: the Estimator's input function.
     """
 

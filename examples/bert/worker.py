@@ -7,9 +7,10 @@ divide the rows of a step equally. What reads one such part is a clone of the mo
 """
 
 import dataclasses
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterable, Optional
 
 from examples.bert.errors import UserError
+from examples.bert.exchange import Exchange
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Worker:
       on_stage: called in training with the number of a stage, from 0, before its first layer is
         built.
       on_loss: called with the training loss, a scalar tensor, once it is built.
+      exchange: with the other workers.
+      timeline_hook: makes a hook that writes timelines into a directory, of the steps that begin
+        at these values of the global step; None where there is none to make.
     """
 
     number: int = 1
@@ -34,10 +38,12 @@ class Worker:
     stages: int = 1
     on_stage: Optional[Callable[[int], None]] = None
     on_loss: Optional[Callable[[Any], None]] = None
+    exchange: Exchange = Exchange()
+    timeline_hook: Optional[Callable[[str, Iterable[int]], Any]] = None
 
     @property
     def is_chief(self) -> bool:
-        """Whether this is the worker that reports and predicts."""
+        """Whether this is the worker that reports and writes."""
         return self.index == 0
 
     @property

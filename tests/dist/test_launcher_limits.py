@@ -7,6 +7,7 @@ The workers report through the real runtime, without TensorFlow: they say what a
 
 import json
 import os
+import re
 import signal
 import time
 
@@ -177,6 +178,7 @@ time.sleep(600 if attempt < 2 else 0)""")), flags=["--max_restarts", "3"])
         assert read(log).decode().startswith(line)
         assert os.path.exists(os.path.join(job.directory, "attempt_{}".format(attempt),
                                            "combined.log"))
+    assert len(set(re.findall(r"on port (\d+)", out))) > 1
     assert err.count("worker 0 exited with code 5 after") == 2
     assert "epl-launch: restart 2 of at most 3" in err
     with open(os.path.join(job.directory, "run.json")) as file:
@@ -201,6 +203,30 @@ def test_a_typo_does_not_loop(start, script):
     assert code == 1
     assert "not restarted: no worker had become ready to train" in err
     assert err.count("+-- epl-launch: worker") == 1
+
+
+SSH_ONCE = """#!/bin/bash
+# Runs its last argument here, as on the other machine; the second time nobody answers.
+if [ -e "$0.used" ]; then echo "ssh: no route to host" >&2; exit 255; fi
+touch "$0.used"
+export SSH_CONNECTION="127.0.0.1 1 127.0.0.2 22"
+exec bash -c "${@: -1}"
+"""
+
+
+def test_the_record_has_the_end_of_a_job_whose_machine_does_not_come_back(start, script):
+    ssh = script("ssh", SSH_ONCE)
+    os.chmod(ssh, 0o755)
+    job = start(script("fails.py", training("begin()\ntrain(1)\nsys.exit(5)")), workers=1, flags=[
+        "--hosts", "192.0.2.1:1", "--ssh_command", ssh, "--max_restarts", "3"])
+    code, _, err = job.wait()
+    assert code == 2
+    assert "restart 1 of at most 3" in err and "ssh: no route to host" in err
+    with open(os.path.join(job.directory, "run.json")) as file:
+        record = json.load(file)
+    assert record["exit_code"] == 2 and record["end"]
+    assert "host 192.0.2.1 cannot be used" in record["error"]
+    assert [worker["exit_code"] for worker in record["attempts"][0]["workers"]] == [5]
 
 
 def test_ctrl_c_is_no_reason_to_start_again(start, script):

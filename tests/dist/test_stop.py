@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stop is carried out on all workers after the same step; all other signals stay as they are."""
 
-import concurrent.futures
 import contextlib
 import json
 import os
@@ -131,20 +130,24 @@ def test_a_handler_of_the_script_stays_in_force(tmp_path):
 
 
 def test_a_second_sigterm_ends_a_worker_inside_a_step(tmp_path):
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        running = pool.submit(launch, "hangs", tmp_path)
-        wait_until(lambda: (status(tmp_path, 1) or (0, 0, 0))[2] == 2, "no step")
-        time.sleep(1)
+    """Worker 1 gets both from the test, worker 0, whose input hangs as well, from the launcher."""
+    with launcher(tmp_path, "hangs") as process:
+        for worker in range(2):
+            wait_until(lambda worker=worker: (status(tmp_path, worker) or (0, 0, 0))[2] == 2
+                       and status(tmp_path, worker).state == "waiting", "no third step")
         found = status(tmp_path, 1)
+        assert found.stops_at_sigterm
+        time.sleep(0.5)
         os.kill(found.pid, signal.SIGTERM)
-        time.sleep(1)
-        assert not running.done()
-        assert found.stops_at_sigterm and found.state == "waiting"
+        time.sleep(0.5)
+        assert not has_ended(found.pid)
+        begin = time.monotonic()
         os.kill(found.pid, signal.SIGTERM)
-        wait_until(lambda: has_ended(found.pid), "it survives")
-        os.kill(status(tmp_path, 0).pid, signal.SIGKILL)  # its input hangs as well
-        result = running.result()
-    assert result.code == 128 + signal.SIGTERM
+        output = process.communicate(timeout=SECONDS)[0].decode()
+        seconds = time.monotonic() - begin
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert "worker 1 died by signal SIGTERM" in output
+    assert seconds < 15  # the grace time is 30
 
 
 def test_a_forked_child_dies_of_sigterm(tmp_path):

@@ -26,7 +26,6 @@ from tests.support.jobs import environment_for
 HOST = "far"
 
 
-
 class Far:
     """An agent, and what came from it."""
 
@@ -64,13 +63,25 @@ class Far:
                              ("127.0.0.1", 0), sys.executable)
         self.host.start(plans, self.selector, self.events.append)
 
-    def wait_for(self, kind, seconds=20):
+    def wait_for(self, kind):
         """The first event of `kind`."""
+        def found():
+            return [event for event in self.events if isinstance(event, kind)]
+
+        self._wait_until(found)
+        return found()[0]
+
+    def wait_for_line(self):
+        """Wait for a whole line of stdout, which may come in pieces."""
+        self._wait_until(lambda: b"\n" in self.stdout())
+
+    def stdout(self):
+        return b"".join(event.data for event in self.events
+                        if isinstance(event, Output) and event.stream == "stdout")
+
+    def _wait_until(self, condition, seconds=20):
         deadline = time.monotonic() + seconds
-        while True:
-            for event in self.events:
-                if isinstance(event, kind):
-                    return event
+        while not condition():
             assert time.monotonic() < deadline, self.events
             for key, _ in self.selector.select(0.1):
                 key.data()
@@ -142,12 +153,11 @@ def test_a_worker_has_the_environment_of_its_machine_and_what_is_given(far, scri
     agent = far()
     agent.welcome(script)
     agent.start(script, tmp_path / "logs", environment={"GIVEN": "this"})
-    agent.wait_for(Output)
+    agent.wait_for_line()
     agent.host.signal(0, signal.SIGTERM)
     agent.wait_for(events.GroupGone)
     agent.host.close()
-    assert b"".join(e.data for e in agent.events
-                    if isinstance(e, Output) and e.stream == "stdout") == b"/far this\n"
+    assert agent.stdout() == b"/far this\n"
     assert os.listdir(str(tmp_path / "logs" / "0")) == []  # logs are written where the user is
 
 

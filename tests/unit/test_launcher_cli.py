@@ -44,6 +44,14 @@ def test_command_line(argv, options):
     assert parse(argv) == options
 
 
+def test_defaults():
+    options = parse(TWO + ["train.sh"])
+    assert (options.gpu_per_worker, options.grace, options.max_restarts, options.host_timeout) == (
+        1, 30.0, 0, 10.0)
+    assert (options.timeout, options.start_timeout, options.stall_timeout) == (None, None, None)
+    assert not (options.bind or options.debug or options.dry_run)
+
+
 @pytest.mark.parametrize("argv, message", [
     ([], "a script to run is missing"),
     (["train.sh"], "--num_workers is missing"),

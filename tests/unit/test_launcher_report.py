@@ -175,6 +175,17 @@ def test_the_record(tmp_path):
     assert "s3cret" not in path.read_text()
 
 
+def test_the_record_of_a_job_that_cannot_go_on(tmp_path):
+    plan = WorkerPlan(0, LOCAL, 0, 1, ["true"], {}, "", "/", "/o", "/l")
+    record = Record(str(tmp_path), [], pytest.fail)
+    record.attempt_begins([plan], ["near"])
+    record.broken_off(2, "worker 0 cannot be started")
+    content = json.loads((tmp_path / "run.json").read_text())
+    assert content["end"] and content["exit_code"] == 2
+    assert content["error"] == content["attempts"][0]["outcome"] == "worker 0 cannot be started"
+    assert content["attempts"][0]["end"]
+
+
 def test_the_record_keeps_no_values_of_variables():
     arguments = ["--env", "TOKEN=s3cret", "--env=KEY=s3cret", "--env", "HOME", "a.py", "x=y"]
     assert without_values(arguments) == [
