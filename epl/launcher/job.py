@@ -104,6 +104,7 @@ class Job:
         self._groups = set(range(len(hosts)))
         self._limits = limits
         self._starting = limits.start is not None
+        self._wishful: List[int] = []
         # Who left early, who may miss it, in which step.
         self._suspects: Optional[Tuple[int, int, int]] = None
 
@@ -267,14 +268,17 @@ class Job:
         hung_up = self.outcome == events.Interrupted(signal.SIGHUP)
         actions = self._signal_groups(signal.SIGHUP if hung_up else signal.SIGTERM)
         actions.append(events.StartTimer(Timer.GRACE, self._limits.grace))
-        if hung_up or (self._steps_cannot_end() and self._stoppable()):
+        self._wishful = self._stoppable()
+        if hung_up or (self._steps_cannot_end() and self._wishful):
             actions.append(events.StartTimer(Timer.INSIST, INSIST_S))
         return actions
 
     def _insist(self) -> List[events.Action]:
         if isinstance(self.outcome, events.Interrupted):
             return self._signal_groups(signal.SIGTERM)
-        return [events.SignalGroup(worker, int(signal.SIGTERM)) for worker in self._stoppable()]
+        # Who has noted the first may meanwhile have taken its readiness to stop back.
+        return [events.SignalGroup(worker, int(signal.SIGTERM)) for worker in self._wishful
+                if worker in self.running]
 
     def _stoppable(self) -> List[int]:
         """The workers for which the first SIGTERM is a wish."""

@@ -132,8 +132,9 @@ def give_precedence() -> None:
 
 
 def _sleep(seconds: float) -> None:
-    if stop.wish() is not stop.Wish.SIGTERM:
-        with stop.ended_at_once():
+    with stop.ended_at_once():
+        # Asked only now: a SIGTERM that came before was still a wish, a later one ends the process.
+        if stop.wish() is not stop.Wish.SIGTERM:
             time.sleep(max(0.0, seconds))
 
 

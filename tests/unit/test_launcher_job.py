@@ -211,6 +211,7 @@ TABLES = {
         (events.WorkerExited(1, 7),
          terminate(0, 1) + [INSIST]),
         (events.GroupGone(1), []),
+        (says(0, "lost", 3), []),
         (events.TimeOver(Timer.INSIST), group(TERM, 0)),
         (events.WorkerExited(0, -TERM), []),
     ] + gone(0), events.WorkerFailed(1, 7), 7),

@@ -5,7 +5,8 @@
 Usage: staged.py plain|stages|replicas|workers
 
 stages: two stages, two micro-batches; replicas: one stage, two replicas per worker; workers: one
-replica per worker. Each way a step has `CLONES` equal parts. Writes part -> result to `$EPL_OUTPUT_DIR/results.pkl`.
+replica per worker. Each way a step has `CLONES` equal parts. Writes part -> result to
+`$EPL_OUTPUT_DIR/results.pkl`.
 """
 
 import contextlib
