@@ -148,12 +148,10 @@ _train() {
       "  flags after the script: ${*:-none}"
   fi
   local begin
-  begin=$(mktemp)
+  begin=$(date +%s)
   python "$(_bert)/run_squad_$way.py" --output_dir="$output" "${flags[@]}" "$@"
-  # A training that was asked to stop has no new answers.
-  if [[ "${EPL_WORKER_INDEX:-0}" == 0 && "$output/predictions.json" -nt "$begin" ]] \
-      && _is_true "$DO_PREDICT"; then _score "$output"; fi
-  rm -f "$begin"
+  if [[ "${EPL_WORKER_INDEX:-0}" == 0 ]] && _is_true "$DO_PREDICT" \
+      && _answered_since "$begin" "$output"; then _score "$output"; fi
 }
 
 # _take_flags <flag...>
@@ -165,6 +163,10 @@ _take_flags() {
       if [[ "$flag" == "--${option#*:}="* ]]; then printf -v "${option%%:*}" %s "${flag#*=}"; fi
     done
   done
+}
+
+_answered_since() {  # <Unix time> <output directory>: not by a training that was asked to stop
+  [[ -e "$2/predictions.json" ]] && (($(stat -c %Y "$2/predictions.json") >= $1))
 }
 
 _score() {  # <output directory>

@@ -46,10 +46,21 @@ def pretrained_model(tmp_path):
 
 @pytest.fixture(name="dry")
 def run_with_a_python_that_only_shows_its_arguments(tmp_path):
-    """Run a script up to the programs that it starts: (exit code, output)."""
+    """Run a script up to the programs that it starts: (exit code, output).
+
+    Answers are there afterwards, empty ones, unless STOPPED is set.
+    """
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
-    python.write_text('#!/bin/sh\necho "started: $*"\n')
+    python.write_text("""#!/bin/sh
+echo "started: $*"
+for flag in "$@"; do
+  case $flag in --output_dir=*)
+    mkdir -p "${flag#*=}"
+    test -n "$STOPPED" || touch "${flag#*=}/predictions.json"
+  esac
+done
+""")
     python.chmod(0o755)
 
     def run(name, *arguments, **environment):
@@ -66,6 +77,14 @@ def files_of(name, model):
     """The environment in which a script finds all its files."""
     variable = VARIABLES.get(name.rpartition("_")[0])
     return {variable: model, "DATA_DIR": SAMPLE} if variable else {}
+
+
+def test_a_training_that_was_asked_to_stop_is_not_scored(dry, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predictions.json").write_text("{}")  # of an earlier training
+    os.utime(str(tmp_path / "out" / "predictions.json"), (1, 1))
+    code, output = dry("bert_tiny_dp", "out", STOPPED="1")
+    assert code == 0 and output.count("started: ") == 1, output
 
 
 @pytest.mark.parametrize("name", ALL)
