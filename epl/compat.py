@@ -108,19 +108,23 @@ def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def plain_imports() -> Iterator[None]:
-    """Imports of graphs only make the operations.
+def plain_imports(graph: Any) -> Iterator[None]:
+    """Imports into `graph` only make the operations.
 
     No device functions, no colocation, no contexts of control flow: to look for these takes
     TensorFlow's importer as long as all the rest.
     """
-    def make(graph: Any, *args: Any) -> None:
+    usual = importer._ProcessNewOps
+
+    def make(target: Any) -> None:
+        if target is not graph:  # another thread's
+            usual(target)
+            return
         new = graph.new_operations() if hasattr(graph, "new_operations") \
             else c_api_util.new_tf_operations(graph)
         for c_op in new:
             graph._create_op_from_tf_operation(c_op, compute_device=False)
 
-    usual = importer._ProcessNewOps
     importer._ProcessNewOps = make
     try:
         yield

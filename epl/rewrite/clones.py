@@ -100,7 +100,8 @@ class Copies:
                                          lambda op: device(op, clone))
         feeds = {key: self.tensor(tensor, clone)
                  for key, tensor in template.inputs.items()}
-        with compat.inserted(self._graph, self._scope), compat.plain_imports():
+        with compat.inserted(self._graph, self._scope), \
+                compat.plain_imports(self._graph):
             tf.import_graph_def(definition, input_map=feeds, name=scope)
         copies = self._copies[clone]
         for op in template.ops:

@@ -10,14 +10,14 @@ of the whole global batch, so here it is the mean over all micro-batches, replic
 run that writes so is a step of its group, even if it runs nothing else of it.
 """
 
-from typing import Any, Dict, Iterable, List, Set
+from typing import Any, Dict, Iterable, Set
 
 from epl import compat
 from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds
 from epl.rewrite.merge import Merged, merged_loss
-from epl.rewrite.walk import ancestors
+from epl.rewrite.walk import ancestors, data_ancestors, data_descendants
 
 
 def write_merged_losses(graph: Any, state: GraphState, num_workers: int,
@@ -35,12 +35,13 @@ def write_merged_losses(graph: Any, state: GraphState, num_workers: int,
         for loss in group.ys if num_workers * clones > 1 else []:
             if loss.shape.ndims == 0 and loss.dtype.is_floating and loss.name not in done:
                 done.add(loss.name)
-                following = _following(loss, computing | _merging(loss, state.groups))
-                writes = [op for op in following - state.averaged_updates
-                          if _writes(op, variables)]
+                others = computing | _merging(loss, state.groups)
+                following = data_descendants(loss.consumers(), others) - others
+                writes = {op for op in following - state.averaged_updates
+                          if _writes(op, variables)}
                 if writes:
-                    _rewire(graph, group, loss, following & ancestors(writes, {loss.op}), writes,
-                            num_workers, plan)
+                    between = following & data_ancestors(writes, {loss.op})
+                    _rewire(graph, group, loss, between, writes, num_workers, plan)
                     state.note_change(writes)
 
 
@@ -62,18 +63,6 @@ def _merging(loss: Any, groups: Iterable[GradientGroup]) -> Set[Any]:
     return found
 
 
-def _following(loss: Any, without: Set[Any]) -> Set[Any]:
-    """The operations that take `loss`, directly or not."""
-    found: Set[Any] = set()
-    pending = list(loss.consumers())
-    while pending:
-        op = pending.pop()
-        if op not in found and op not in without:
-            found.add(op)
-            pending.extend(user for tensor in op.outputs for user in tensor.consumers())
-    return found
-
-
 def _writes(op: Any, variables: Set[Any]) -> bool:
     return kinds.takes_state(op) and any(
         kinds.is_handle(t) and kinds.handle_origin(t) in variables for t in op.inputs)
@@ -84,10 +73,11 @@ def _key(loss: Any) -> str:
     return loss.name + " written"
 
 
-def _rewire(graph: Any, group: GradientGroup, loss: Any, between: Set[Any], writes: List[Any],
+def _rewire(graph: Any, group: GradientGroup, loss: Any, between: Set[Any], writes: Set[Any],
             num_workers: int, plan: ParallelPlan) -> None:
     """Make `writes` read copies of what is `between`, which read the merged loss."""
-    for op in sorted(between, key=lambda op: op._id):
+    ordered = sorted(between, key=lambda op: op._id)
+    for op in ordered:
         if compat.control_flow_context(op) is not None:
             raise NotImplementedError(
                 "operation '{}' takes the loss {} inside tf.cond or tf.while_loop, and variables "
@@ -96,9 +86,8 @@ def _rewire(graph: Any, group: GradientGroup, loss: Any, between: Set[Any], writ
     if _key(loss) not in group.merged:
         group.merged[_key(loss)] = merged_loss(group, loss, num_workers, plan)
     twins: Dict[str, Any] = {loss.name: group.merged[_key(loss)].value}
-    first = set(writes)
-    for op in sorted(between, key=lambda op: op._id):
-        if op in first:
+    for op in ordered:
+        if op in writes:
             for tensor in list(op.inputs):
                 compat.replace_input(op, tensor, twins.get(tensor.name, tensor))
         elif any(t.name in twins for t in op.inputs):

@@ -2,48 +2,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks over a graph's edges, data and control."""
 
-from typing import Any, Container, Iterable, Set
+from typing import Any, Callable, Container, Iterable, List, Set
 
 
 def ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
     """`ops` and every operation that they depend on; the walk does not look behind `ends`."""
-    seen = set(ops)
-    stack = list(seen)
-    while stack:
-        op = stack.pop()
-        if op in ends:
-            continue
-        for source in [tensor.op for tensor in op.inputs] + list(op.control_inputs):
-            if source not in seen:
-                seen.add(source)
-                stack.append(source)
-    return seen
+    return _walk(ops, lambda op: _inputs(op) + list(op.control_inputs), ends)
 
 
 def data_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
     """As `ancestors`, along data edges alone."""
+    return _walk(ops, _inputs, ends)
+
+
+def descendants(ops: Iterable[Any]) -> Set[Any]:
+    """`ops` and every operation that depends on them."""
+    return _walk(ops, lambda op: _consumers(op) + list(op._control_outputs))
+
+
+def data_descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
+    """As `descendants`, along data edges alone; the walk does not look behind `ends`."""
+    return _walk(ops, _consumers, ends)
+
+
+def _inputs(op: Any) -> List[Any]:
+    return [tensor.op for tensor in op.inputs]
+
+
+def _consumers(op: Any) -> List[Any]:
+    return [user for tensor in op.outputs for user in tensor.consumers()]
+
+
+def _walk(ops: Iterable[Any], neighbours: Callable[[Any], List[Any]],
+          ends: Container[Any] = ()) -> Set[Any]:
     seen = set(ops)
     stack = list(seen)
     while stack:
         op = stack.pop()
         if op in ends:
             continue
-        for tensor in op.inputs:
-            if tensor.op not in seen:
-                seen.add(tensor.op)
-                stack.append(tensor.op)
-    return seen
-
-
-def descendants(ops: Iterable[Any]) -> Set[Any]:
-    """`ops` and every operation that depends on them."""
-    seen = set(ops)
-    stack = list(seen)
-    while stack:
-        op = stack.pop()
-        users = [user for tensor in op.outputs for user in tensor.consumers()]
-        for user in users + list(op._control_outputs):
-            if user not in seen:
-                seen.add(user)
-                stack.append(user)
+        for neighbour in neighbours(op):
+            if neighbour not in seen:
+                seen.add(neighbour)
+                stack.append(neighbour)
     return seen

@@ -155,6 +155,19 @@ def test_metrics_keep_the_first_micro_batch():
     devices.assert_same(devices.run(ACCUMULATION, train), devices.run(None, train))
 
 
+def test_a_write_may_wait_for_a_check_of_the_loss():
+    """The check is a condition, but nothing that comes out of it is written."""
+    def train(stage):
+        x, weight, loss = model(stage, False)
+        last = counter("last", False)
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=[weight])
+        with tf.control_dependencies([tf.debugging.assert_less(loss, 1e9)]):
+            write = last.assign(loss).op
+        return steps(x, [step, write])[1]
+
+    devices.assert_same(devices.run(ACCUMULATION, train), devices.run(None, train))
+
+
 def test_a_write_inside_a_condition_is_refused():
     def train(stage):
         x, weight, loss = model(stage, True)
