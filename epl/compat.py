@@ -8,7 +8,7 @@ names; a version that moves one needs a change here and nowhere else.
 
 import contextlib
 import functools
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Iterable, Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
@@ -108,11 +108,12 @@ def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def plain_imports(graph: Any) -> Iterator[None]:
-    """Imports into `graph` only make the operations.
+def plain_imports(graph: Any, names: Iterable[str]) -> Iterator[None]:
+    """Imports into `graph` only make the operations `names`, which are all that come.
 
     No device functions, no colocation, no contexts of control flow: to look for these takes
-    TensorFlow's importer as long as all the rest.
+    TensorFlow's importer as long as all the rest. Nor does it look for what is new among all
+    operations of the graph, as TensorFlow 1.15 does.
     """
     usual = importer._ProcessNewOps
 
@@ -120,8 +121,8 @@ def plain_imports(graph: Any) -> Iterator[None]:
         if target is not graph:  # another thread's
             usual(target)
             return
-        new = graph.new_operations() if hasattr(graph, "new_operations") \
-            else c_api_util.new_tf_operations(graph)
+        new = graph.new_operations() if hasattr(graph, "new_operations") else [
+            c_api_util.c_api.TF_GraphOperationByName(graph._c_graph, name) for name in names]
         for c_op in new:
             graph._create_op_from_tf_operation(c_op, compute_device=False)
 

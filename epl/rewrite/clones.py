@@ -101,7 +101,7 @@ class Copies:
         feeds = {key: self.tensor(tensor, clone)
                  for key, tensor in template.inputs.items()}
         with compat.inserted(self._graph, self._scope), \
-                compat.plain_imports(self._graph):
+                compat.plain_imports(self._graph, [scope + op.name for op in template.ops]):
             tf.import_graph_def(definition, input_map=feeds, name=scope)
         copies = self._copies[clone]
         for op in template.ops:

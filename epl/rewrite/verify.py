@@ -77,14 +77,15 @@ def _verify_clones(group: GradientGroup) -> None:
     """A copy reads copies of its own clone, and what all share."""
     clones, anatomy = group.clones, group.anatomy
     for op in anatomy.per_batch:
+        inputs = list(op.inputs)
         for clone in clones.clones[1:]:
             copy = clones.op(op, clone)
             if copy is op:
                 raise RewriteError("{} has no copy for {}".format(op.name, clone))
-            for number, tensor in enumerate(op.inputs):
-                if copy.inputs[number] is not clones.tensor(tensor, clone):
+            for tensor, found in zip(inputs, copy.inputs):
+                if found is not clones.tensor(tensor, clone):
                     raise RewriteError("{} reads {} instead of {}".format(
-                        copy.name, copy.inputs[number].name, clones.tensor(tensor, clone).name))
+                        copy.name, found.name, clones.tensor(tensor, clone).name))
 
 
 def _verify_order(group: GradientGroup) -> None:
