@@ -10,37 +10,16 @@ prediction is reported and scores 0.
 """
 
 import argparse
-import collections
 import json
-import re
-import string
+import os
 import sys
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
+
+from examples.bert.answer_scores import exact_match, f1, load
+
 VERSION = "1.1"
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def normalized(answer: str) -> str:
-    """`answer` as it is compared."""
-    plain = answer.lower().translate(_WITHOUT_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", plain).split())
-
-
-def exact_match(prediction: str, truth: str) -> float:
-    """1.0 if the normalized answers are equal, else 0.0."""
-    return float(normalized(prediction) == normalized(truth))
-
-
-def f1(prediction: str, truth: str) -> float:
-    """The harmonic mean of precision and recall of the prediction's words."""
-    predicted, expected = normalized(prediction).split(), normalized(truth).split()
-    common = sum((collections.Counter(predicted) & collections.Counter(expected)).values())
-    if not common:
-        return 0.0
-    precision, recall = common / len(predicted), common / len(expected)
-    return 2 * precision * recall / (precision + recall)
 
 
 def best(score: Callable[[str, str], float], prediction: str, truths: List[str]) -> float:
@@ -71,21 +50,13 @@ def evaluate(articles: Iterable[Any], predictions: Dict[str, str]) -> Dict[str, 
     return {"exact_match": 100.0 * exact_sum / total, "f1": 100.0 * f1_sum / total}
 
 
-def _load(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
-        sys.exit("error: cannot read '{}': {}".format(path, error))
-
-
 def main() -> None:
     """Print the scores as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset_file", help="questions and right answers, SQuAD 1.1")
     parser.add_argument("prediction_file", help="a JSON object: question id -> answer")
     arguments = parser.parse_args()
-    dataset, predictions = _load(arguments.dataset_file), _load(arguments.prediction_file)
+    dataset, predictions = load(arguments.dataset_file), load(arguments.prediction_file)
     if not isinstance(predictions, dict) or not all(
             isinstance(answer, str) for answer in predictions.values()):
         sys.exit("error: '{}' is not a JSON object: question id -> answer".format(

@@ -15,15 +15,15 @@ whose number is at most a threshold, and best_exact_thresh and best_f1_thresh th
 """
 
 import argparse
-import collections
 import json
-import re
-import string
+import os
 import sys
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
+
+from examples.bert import answer_scores
+from examples.bert.answer_scores import exact_match, load, normalized
 
 Scores = Dict[str, float]
 
@@ -42,30 +42,9 @@ class Marks(NamedTuple):
     f1: Scores
 
 
-def normalized(answer: str) -> str:
-    """`answer` as it is compared."""
-    plain = answer.lower().translate(_WITHOUT_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", plain).split())
-
-
-def exact_match(prediction: str, truth: str) -> float:
-    """1 if the normalized answers are equal, else 0."""
-    return float(normalized(prediction) == normalized(truth))
-
-
 def f1(prediction: str, truth: str) -> float:
-    """The harmonic mean of precision and recall of the prediction's words.
-
-    No words are right where none are expected.
-    """
-    predicted, expected = normalized(prediction).split(), normalized(truth).split()
-    if not predicted or not expected:
-        return float(predicted == expected)
-    common = sum((collections.Counter(predicted) & collections.Counter(expected)).values())
-    if not common:
-        return 0.0
-    precision, recall = common / len(predicted), common / len(expected)
-    return 2 * precision * recall / (precision + recall)
+    """As in SQuAD 1.1, but no words are right where none are expected."""
+    return max(exact_match(prediction, truth), answer_scores.f1(prediction, truth))
 
 
 def read_questions(articles: Iterable[Any]) -> Dict[str, Question]:
@@ -153,24 +132,16 @@ def evaluate(questions: Dict[str, Question], predictions: Dict[str, str],
     return result
 
 
-def _load(path: str) -> Any:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
-        sys.exit("error: cannot read '{}': {}".format(path, error))
-
-
 def _load_questions(path: str) -> Dict[str, Question]:
     try:
-        return read_questions(_load(path)["data"])
+        return read_questions(load(path)["data"])
     except (KeyError, TypeError) as error:
         sys.exit("error: '{}' is not a data set in SQuAD 2.0 format: {!r}".format(path, error))
 
 
 def _load_map(path: str, values: Any, what: str, needed: Iterable[str] = ()) -> Dict[str, Any]:
     """A JSON object: question id -> value of a type in `values`; none of `needed` is missing."""
-    found = _load(path)
+    found = load(path)
     if not isinstance(found, dict):
         sys.exit("error: '{}' is not a JSON object: question id -> {}".format(path, what))
     for identity, value in found.items():

@@ -46,24 +46,24 @@ train_minilm() {
 # train_bert_base dp|pipe [output directory [flag...]]
 # From the public weights, on SQuAD.
 train_bert_base() {
-  local way=$1 output=${2:-bert_base_output}
-  shift $(($# < 2 ? $# : 2))
-  _defaults BERT_BASE_DIR=uncased_L-12_H-768_A-12 DATA_DIR=data BATCH=12 EPOCHS=2 \
-    LEARNING_RATE=3e-5 MAX_SEQ_LENGTH=384 DOC_STRIDE=128
-  _pretrained "$BERT_BASE_DIR" "BERT_BASE_DIR|$(_public_weights "$BERT_BASE_DIR" \
-    2020_02_20/uncased_L-12_H-768_A-12.zip)"
-  _train "$way" "$output" "$@"
+  _train_public BERT_BASE_DIR uncased_L-12_H-768_A-12 2020_02_20 bert_base_output "$@"
 }
 
 # train_bert_large dp|pipe [output directory [flag...]]
 # From the public weights, on SQuAD.
 train_bert_large() {
-  local way=$1 output=${2:-bert_large_output}
-  shift $(($# < 2 ? $# : 2))
-  _defaults BERT_LARGE_DIR=uncased_L-24_H-1024_A-16 DATA_DIR=data BATCH=12 EPOCHS=2 \
-    LEARNING_RATE=3e-5 MAX_SEQ_LENGTH=384 DOC_STRIDE=128
-  _pretrained "$BERT_LARGE_DIR" "BERT_LARGE_DIR|$(_public_weights "$BERT_LARGE_DIR" \
-    2018_10_18/uncased_L-24_H-1024_A-16.zip)"
+  _train_public BERT_LARGE_DIR uncased_L-24_H-1024_A-16 2018_10_18 bert_large_output "$@"
+}
+
+# _train_public <variable of the weights' directory> <model> <its release>
+#   <default output directory> dp|pipe [output directory [flag...]]
+_train_public() {
+  local variable=$1 model=$2 release=$3 way=$5 output=${6:-$4}
+  shift $(($# < 6 ? $# : 6))
+  _defaults "$variable=$model" DATA_DIR=data BATCH=12 EPOCHS=2 LEARNING_RATE=3e-5 \
+    MAX_SEQ_LENGTH=384 DOC_STRIDE=128
+  _pretrained "${!variable}" \
+    "$variable|$(_public_weights "${!variable}" "$release/$model.zip")"
   _train "$way" "$output" "$@"
 }
 

@@ -12,19 +12,9 @@ import pytest
 
 from epl.runtime import progress, stacks
 from tests.support import jobs
+from tests.support.launched import status, wait_until
 
 SECONDS = 90  # for anything that takes a few on an idle machine
-
-
-def status(directory, worker):
-    return progress.read(os.path.join(str(directory), str(worker), "progress.json"))
-
-
-def wait_until(condition, what):
-    deadline = time.time() + SECONDS
-    while not condition():
-        assert time.time() < deadline, what
-        time.sleep(0.05)
 
 
 class Held:
@@ -35,7 +25,7 @@ class Held:
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             running = pool.submit(jobs.launch, "waits.py", directory, kind, timeout=SECONDS)
             try:
-                wait_until(lambda: self._status_is_old(0), "worker 0 does not wait")
+                wait_until(lambda: self._status_is_old(0), SECONDS)
                 self.waiting = status(directory, 0)
                 self.stacks = [self._dump(worker) for worker in range(2)]
             finally:
@@ -57,7 +47,7 @@ class Held:
             with open(path) as file:
                 return file.read()
 
-        wait_until(lambda: "waits.py" in text(), "no stacks")
+        wait_until(lambda: "waits.py" in text(), SECONDS)
         time.sleep(0.2)  # the rest of them
         return text()
 
@@ -119,7 +109,7 @@ def test_a_stopped_worker_is_waited_for_in_silence(tmp_path):
     """What epl-launch makes of it is its decision; the others' wait goes on when it does."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         running = pool.submit(jobs.launch, "waits.py", tmp_path, "before_a_step", timeout=SECONDS)
-        wait_until(lambda: (status(tmp_path, 0) or (0, 0, 0))[2] == 2, "no step")
+        wait_until(lambda: (status(tmp_path, 0) or (0, 0, 0))[2] == 2, SECONDS)
         stopped = status(tmp_path, 1).pid
         os.kill(stopped, signal.SIGSTOP)
         time.sleep(3)

@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.runtime import progress
 from tests.support import jobs
+from tests.support.launched import alive, status, wait_until
 
 SCRIPT = os.path.join(jobs.JOBS, "stops.py")
 SECONDS = 90  # for anything that takes a few on an idle machine
@@ -55,26 +56,6 @@ def saved_step(directory):
     return int(latest.rsplit("-", 1)[1])
 
 
-def status(directory, worker):
-    return progress.read(os.path.join(str(directory), str(worker), "progress.json"))
-
-
-def wait_until(condition, what):
-    deadline = time.time() + SECONDS
-    while not condition():
-        assert time.time() < deadline, what
-        time.sleep(0.05)
-
-
-def has_ended(pid):
-    """True for a process that is dead, collected by its parent or not."""
-    try:
-        with open("/proc/{}/stat".format(pid)) as file:
-            return file.read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 @pytest.mark.parametrize("kind", ["sigterm", "request"])
 def test_all_workers_stop_after_the_same_step_and_the_chief_saves(tmp_path, kind):
     """One worker hears of it after its third step; the others learn it before the fourth."""
@@ -95,7 +76,7 @@ def test_sigterm_to_the_launcher_saves_and_succeeds(tmp_path, language):
             'python "{}" "$2" "$3" || exit\ntouch "$1/after"\n'.format(script))
         script = str(tmp_path / "train.sh")
     with launcher(tmp_path, "forever", script=script) as process:
-        wait_until(lambda: (status(tmp_path, 0) or (0, 0, 0))[2] > 3, "no step")
+        wait_until(lambda: (status(tmp_path, 0) or (0, 0, 0))[2] > 3, SECONDS)
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=SECONDS)[0].decode()
     found = reports(jobs.Result(process.returncode, output, str(tmp_path)))
@@ -134,13 +115,13 @@ def test_a_second_sigterm_ends_a_worker_inside_a_step(tmp_path):
     with launcher(tmp_path, "hangs") as process:
         for worker in range(2):
             wait_until(lambda worker=worker: (status(tmp_path, worker) or (0, 0, 0))[2] == 2
-                       and status(tmp_path, worker).state == "waiting", "no third step")
+                       and status(tmp_path, worker).state == "waiting", SECONDS)
         found = status(tmp_path, 1)
         assert found.stops_at_sigterm
         time.sleep(0.5)
         os.kill(found.pid, signal.SIGTERM)
         time.sleep(0.5)
-        assert not has_ended(found.pid)
+        assert alive(found.pid)
         begin = time.monotonic()
         os.kill(found.pid, signal.SIGTERM)
         output = process.communicate(timeout=SECONDS)[0].decode()

@@ -10,45 +10,23 @@ from epl import compat
 from epl.ir.graph_state import state_of
 from epl.plan.schedule import BACKWARD, FORWARD
 from epl.rewrite import loops
-from epl.rewrite.anatomy import Script, dissect
-from epl.rewrite.rewriter import rewrite
-from tests.graph.devices import Layout, started
-
-TWO = Layout(stages=2, micro_batches=2)
-RESOURCE = pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+from tests.graph.devices import started
+from tests.graph.dissection import (
+    RESOURCE,
+    TWO,
+    anatomy_of,
+    dissected,
+    in_second_stage_loop,
+    of_type,
+    rows,
+    weights,
+)
 
 
 @pytest.fixture
 def graph():
     with started(TWO) as graph:
         yield graph
-
-
-def rows():
-    return tf.placeholder(tf.float32, [None, 3], "x")
-
-
-def weights(name="w", shape=(3, 3), **options):
-    return tf.get_variable(name, list(shape), **options)
-
-
-def anatomy_of(loss, variables=None):
-    """What EPL finds in the gradients of `loss` when it rewrites the graph."""
-    tf.gradients(loss, tf.trainable_variables() if variables is None else variables)
-    rewrite(loss.graph)
-    return state_of(loss.graph).groups[-1].anatomy
-
-
-def dissected(ys, gradients=(), others=(), second_stage_from=None):
-    """Dissect without a rewrite; operations after `second_stage_from` are in stage 1."""
-    def stage(op_id):
-        return int(second_stage_from is not None and op_id > second_stage_from)
-    return dissect(ys, gradients, others, Script(
-        stage, lambda op_id: False, lambda op_id: None, set(), set()))
-
-
-def of_type(anatomy, *types):
-    return [op for op in anatomy.ops if op.type in types]
 
 
 # Shared, source, per batch, update.
@@ -207,17 +185,6 @@ def test_what_the_loss_needs_is_forward_and_the_rest_backward(graph):
     assert all(state.is_gradient_id(op._id) for op in backward)
 
 
-def in_second_stage_loop():
-    x = rows()
-    with epl.replicate(1):
-        hidden = tf.matmul(x, weights("first"))
-    with epl.replicate(1):
-        kernel = weights("second")
-        _, looped = tf.while_loop(lambda n, _: n < 2,
-                                  lambda n, v: (n + 1, tf.tanh(tf.matmul(v, kernel))), [0, hidden])
-        return tf.reduce_mean(looped)
-
-
 def test_what_a_gradient_puts_into_a_forward_loop_is_forward(graph):
     anatomy = anatomy_of(in_second_stage_loop())
     pushes = of_type(anatomy, "StackPush", "StackPushV2")
@@ -247,123 +214,6 @@ def test_gradients_that_are_part_of_a_loss_are_forward(graph):
             if phase == FORWARD and before in anatomy.phase:
                 assert anatomy.phase[before] == FORWARD
                 assert anatomy.stage[before] <= anatomy.stage[op], (before, op)
-
-
-# Stages.
-
-def test_forward_operations_are_in_the_stage_that_they_were_built_in(graph):
-    x = rows()
-    before = tf.identity(x, "before")
-    with epl.replicate(1):
-        first = tf.tanh(tf.matmul(before, weights("first")), "one")
-    between = tf.identity(first, "between")
-    with epl.replicate(1):
-        second = tf.tanh(tf.matmul(between, weights("second")), "two")
-    loss = tf.reduce_mean(second, name="loss")
-    anatomy = anatomy_of(loss)
-    found = [anatomy.stage[t.op] for t in (x, before, first, between, second, loss)]
-    assert found == [0, 0, 0, 0, 1, 1]
-
-
-@RESOURCE
-def test_gradients_are_in_the_stage_of_what_they_differentiate(graph, resource):
-    with tf.variable_scope("", use_resource=resource):
-        x = rows()
-        with epl.replicate(1):
-            first = tf.sigmoid(tf.matmul(x, weights("first")))
-        with epl.replicate(1):
-            second = tf.tanh(tf.matmul(first, weights("second")))
-            loss = tf.reduce_mean(second)
-    anatomy = anatomy_of(loss)
-    sigmoid, = of_type(anatomy, "SigmoidGrad")
-    tanh, = of_type(anatomy, "TanhGrad")
-    assert (anatomy.stage[sigmoid], anatomy.stage[tanh]) == (0, 1)
-    matmuls = [op for op in of_type(anatomy, "MatMul") if anatomy.phase[op] == BACKWARD]
-    readers = {op: anatomy.stage[op] for op in matmuls}
-    for op in matmuls:  # a product with TanhGrad belongs to the second layer
-        assert readers[op] == (1 if tanh.outputs[0] in list(op.inputs) else 0)
-
-
-@RESOURCE
-def test_a_variable_stays_where_it_was_built_whoever_reads_it(graph, resource):
-    x = rows()
-    with epl.replicate(1):
-        kernel = weights(use_resource=resource)
-        hidden = tf.matmul(x, kernel)
-    with epl.replicate(1):
-        again = tf.matmul(hidden, kernel, transpose_b=True, name="again")
-        loss = tf.reduce_mean(again)
-    anatomy = anatomy_of(loss)
-    assert anatomy.stage[compat.variable_key(kernel)] == 0
-    assert anatomy.stage[again.op] == 1
-    backward = {anatomy.stage[op] for op in of_type(anatomy, "MatMul")
-                if anatomy.phase[op] == BACKWARD}
-    assert backward == {0, 1}  # each product's own stage computes its share of the gradient
-
-
-def test_rows_of_a_gathers_gradient_are_in_the_stage_of_the_gather(graph):
-    ids = tf.placeholder(tf.int32, [None], "ids")
-    with epl.replicate(1):
-        table = weights("table", (8, 3))
-        hidden = tf.nn.embedding_lookup(table, ids)
-    with epl.replicate(1):
-        logits = tf.matmul(tf.tanh(hidden), tf.gather(table, [0, 1]), transpose_b=True)
-        loss = tf.reduce_mean(logits)
-    anatomy = anatomy_of(loss)
-    for op, phase in anatomy.phase.items():
-        if phase == BACKWARD:
-            for before in [t.op for t in op.inputs]:
-                if anatomy.phase.get(before) == BACKWARD:
-                    assert anatomy.stage[before] >= anatomy.stage[op], (before, op)
-
-
-def test_a_loop_and_its_gradient_are_in_one_stage(graph):
-    anatomy = anatomy_of(in_second_stage_loop())
-    assert len(loops.members(anatomy.loop)) == 2
-    assert {anatomy.stage[op] for op in anatomy.loop} == {1}
-    assert {anatomy.stage[op] for op in of_type(anatomy, "Stack", "StackV2")} == {1}
-
-
-@pytest.mark.parametrize("stage", [0, 1])
-def test_a_loop_in_either_stage_keeps_all_in_order(graph, stage):
-    x, kernels = rows(), []
-    hidden = x
-    for number in range(2):
-        with epl.replicate(1):
-            kernels.append(weights("w{}".format(number)))
-            if number == stage:
-                hidden = tf.map_fn(
-                    lambda row: tf.tanh(tf.reduce_sum(row * kernels[-1], 1)), hidden)
-            else:
-                hidden = tf.matmul(hidden, kernels[-1])
-    anatomy = anatomy_of(tf.reduce_mean(hidden))
-    assert {anatomy.stage[op] for op in anatomy.loop} == {stage}
-    arrays = of_type(anatomy, "TensorArrayV3", "TensorArrayGradV3")
-    assert arrays and {anatomy.stage[op] for op in arrays} == {stage}
-    assert_flows(anatomy)
-
-
-def assert_flows(anatomy):
-    """Forward runs through the stages upwards, backward downwards, and never before forward."""
-    for op, phase in anatomy.phase.items():
-        for before in [t.op for t in op.inputs] + list(op.control_inputs):
-            if before in anatomy.phase:
-                was = anatomy.phase[before]
-                assert (was, phase) != (BACKWARD, FORWARD), (before, op)
-                if was == phase:
-                    ahead = anatomy.stage[op] - anatomy.stage[before]
-                    assert (ahead >= 0) if phase == FORWARD else (ahead <= 0), (before, op)
-
-
-def test_a_branch_that_crosses_stages_flows(graph):
-    x = rows()
-    with epl.replicate(1):
-        hidden = tf.matmul(x, weights("first"))
-    with epl.replicate(1):
-        kernel = weights("second")
-        loss = tf.reduce_mean(tf.cond(tf.reduce_mean(x) > 0,
-                                      lambda: tf.matmul(hidden, kernel), lambda: tf.tanh(hidden)))
-    assert_flows(anatomy_of(loss))
 
 
 # Branches.

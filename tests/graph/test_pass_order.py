@@ -126,6 +126,11 @@ class Ordered:
                 found.update(zip(cells, cells[1:]))
         return found
 
+    def copies(self, ops):
+        """What stands for `ops` in all clones."""
+        clones = self.group.clones
+        return {clones.op(op, clone) for op in ops for clone in clones.clones}
+
     def of_cell(self):
         found = collections.defaultdict(set)
         for op, cell in self.cells.items():
@@ -196,8 +201,7 @@ def test_a_cell_begins_when_the_one_before_has_ended(name, schedule):
 def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
     """Else the update of a ref variable could overtake a reader of its old value."""
     ordered = ordered_pipeline(name, 2, 2, schedule)
-    anatomy, clones = ordered.group.anatomy, ordered.group.clones
-    conditional = {clones.op(op, c) for op in anatomy.conditional for c in clones.clones}
+    conditional = ordered.copies(ordered.group.anatomy.conditional)
     backward = {op for cell, ops in ordered.of_cell().items() if cell[2] == BACKWARD for op in ops}
     assert backward
     for returned in ordered.group.returned_ops:
@@ -208,8 +212,7 @@ def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_no_edge_crosses_a_loops_border_but_at_enters_and_exits(name, schedule):
     ordered = ordered_pipeline(name, 2, 2, schedule)
-    clones, anatomy = ordered.group.clones, ordered.group.anatomy
-    in_loop = {clones.op(op, clone) for op in anatomy.loop for clone in clones.clones}
+    in_loop = ordered.copies(ordered.group.anatomy.loop)
     assert bool(in_loop) == (name in ("looped", "mapped"))
     for edge in ordered.group.edges:
         assert edge.barrier not in in_loop
@@ -221,9 +224,7 @@ def test_no_edge_crosses_a_loops_border_but_at_enters_and_exits(name, schedule):
 @pytest.mark.parametrize("name", ["branched", "branched_twice", "assertive"])
 def test_nothing_waits_for_what_may_never_run(name):
     ordered = ordered_pipeline(name, 2, 2, "PreferBackward")
-    clones = ordered.group.clones
-    conditional = {clones.op(op, clone) for op in ordered.group.anatomy.conditional
-                   for clone in clones.clones}
+    conditional = ordered.copies(ordered.group.anatomy.conditional)
     assert conditional
     for edge in ordered.group.edges:
         assert not conditional & set(awaited(edge.barrier))

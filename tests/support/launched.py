@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from epl.runtime import progress
+
 LAUNCH = [sys.executable, "-m", "epl.launcher"]
 # Far above what anything here takes on a busy machine, far below the grace time and the sleeps.
 SOON_S = 12.0
@@ -46,6 +48,11 @@ def wait_until(condition, timeout=SOON_S):
     while not condition():
         assert time.monotonic() < deadline, "waited {} s in vain".format(timeout)
         time.sleep(0.02)
+
+
+def status(directory, worker):
+    """What a worker of the job with this log directory last said of its progress, or None."""
+    return progress.read(os.path.join(str(directory), str(worker), "progress.json"))
 
 
 def alive(pid):

@@ -1,0 +1,43 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How one answer is scored, by the rules that both versions of SQuAD share."""
+
+import collections
+import json
+import re
+import string
+import sys
+from typing import Any
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalized(answer: str) -> str:
+    """`answer` as it is compared."""
+    plain = answer.lower().translate(_WITHOUT_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", plain).split())
+
+
+def exact_match(prediction: str, truth: str) -> float:
+    """1.0 if the normalized answers are equal, else 0.0."""
+    return float(normalized(prediction) == normalized(truth))
+
+
+def f1(prediction: str, truth: str) -> float:
+    """The harmonic mean of precision and recall of the prediction's words; 0.0 without words."""
+    predicted, expected = normalized(prediction).split(), normalized(truth).split()
+    common = sum((collections.Counter(predicted) & collections.Counter(expected)).values())
+    if not common:
+        return 0.0
+    precision, recall = common / len(predicted), common / len(expected)
+    return 2 * precision * recall / (precision + recall)
+
+
+def load(path: str) -> Any:
+    """The value in a JSON file; ends the program with one line if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        sys.exit("error: cannot read '{}': {}".format(path, error))
