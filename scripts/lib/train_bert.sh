@@ -172,7 +172,7 @@ _answered_since() {  # <Unix time> <output directory>: not by a training that wa
 _score() {  # <output directory>
   if _is_true "${VERSION_2:-}"; then
     python "$(_bert)/evaluate-v2.0.py" "$PREDICT_FILE" "$1/predictions.json" \
-      --na-prob-file "$1/null_odds.json"
+      --na-prob-file "$1/null_odds.json" --na-prob-thresh 1e9
   else
     python "$(_bert)/evaluate-v1.1.py" "$PREDICT_FILE" "$1/predictions.json"
   fi
