@@ -129,6 +129,7 @@ class GraphState:
       differentiated: which operation each backward operation belongs to.
       gradient_ids: (first, last) operation ids of what TensorFlow built for gradients.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
+      plan: what the graph was rewritten for, or None.
       devices: who sits where (see `rewrite.place`), or None.
       statistics: collectives that average what UPDATE_OPS assign.
       averaged_updates: UPDATE_OPS assignments that are averaged already.
@@ -150,6 +151,7 @@ class GraphState:
         self.differentiated = Differentiated()
         self.gradient_ids: List[Tuple[int, int]] = []
         self.sources: Any = None
+        self.plan: Any = None
         self.devices: Any = None
         self.statistics: List[Collective] = []
         self.averaged_updates: Set[Any] = set()

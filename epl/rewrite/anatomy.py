@@ -94,8 +94,8 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
     in_loop = loops.members(loop)
     reached, updates = _reached(ops, following, loop, in_loop, script)
     sources = [op for op in ops if op in reached and _is_source(op, reached, loop, script)]
-    per_batch = reached.difference(sources)
-    late = _late(updates, reached, following)
+    late = _late(updates, reached, following, loop)
+    per_batch = reached.difference(sources) - late
     forward = script.behind(ys)
     in_forward_loops = [t for name in {loop[op] for op in forward if op in loop}
                         for op in in_loop[name] for t in op.outputs]
@@ -136,7 +136,8 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
     return reached, sorted(updates, key=lambda op: op._id)
 
 
-def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]]) -> Set[Any]:
+def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]],
+          loop: Dict[Any, str]) -> Set[Any]:
     """The updates and what needs them: groups, reads of what they wrote.
 
     An update happens once, after all clones have said what to write. So no clone may need it.
@@ -154,8 +155,8 @@ def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]]
             continue
         late.add(op)
         for user in following[op]:
-            needs = any(t.op is op or kinds.is_handle(t) for t in user.inputs)
-            if needs and user in reached:
+            needs = any(t.op is op or _is_variables(t) for t in user.inputs)
+            if needs and user in reached and not _only_waits(user, following, loop):
                 raise NotImplementedError(
                     "operation '{}', which the loss or a gradient needs, uses a variable after "
                     "'{}' has written it from the batch: with several micro-batches or replicas "
@@ -164,6 +165,21 @@ def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]]
             if needs or not user.outputs:
                 pending.append((user, update))
     return late
+
+
+def _is_variables(tensor: Any) -> bool:
+    """True for a reference to a variable, or its handle."""
+    return kinds.is_handle(tensor) and kinds.is_variable(kinds.handle_origin(tensor))
+
+
+def _only_waits(op: Any, following: Dict[Any, List[Any]], loop: Dict[Any, str]) -> bool:
+    """True if what `op` brings into a loop is used for nothing but to wait for it.
+
+    TensorFlow makes such operations of control edges into a loop.
+    """
+    takers = [user for user in following[op] if any(t.op is op for t in user.inputs)]
+    return op in loop and (loops.is_enter(op) or op.type == "Identity") and all(
+        _only_waits(user, following, loop) for user in takers)
 
 
 def _check_functions(op: Any, library: Library) -> None:

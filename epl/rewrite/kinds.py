@@ -170,6 +170,14 @@ def same_rows(slices: Any) -> bool:
     return not any(starts_batch(behind) for behind in ancestors([op]))
 
 
+def data_origin(op: Any) -> Optional[Any]:
+    """The iterator, queue or reader that `op` takes data from; None if it takes from none."""
+    if not op.outputs or not brings_data(op):
+        return None
+    origins = [handle_origin(t) for t in op.inputs if is_handle(t)]
+    return next((o for o in origins if not is_variable(o) and o.type not in STEP_SCOPED), None)
+
+
 def brings_data(op: Any) -> bool:
     """True if `op` reads from outside of the graph: it is fed, or takes from a dataset or queue."""
     if op.type in PLACEHOLDERS:

@@ -19,7 +19,7 @@ from epl.env import Env
 from epl.ir.graph_state import GradientGroup, GraphState, parts, state_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import merge, sparse, statistics
+from epl.rewrite import kinds, merge, sparse, statistics
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
@@ -98,6 +98,14 @@ class _Rewrite:
             num_workers=env.cluster.worker_num, average=plan.reduce_method == "mean",
             max_splits=communication.max_splits,
             fp16_scale=communication.fp16_scale if communication.fp16 else None)
+        if state.plan not in (None, plan):
+            raise RuntimeError(
+                "the stages of this graph have changed since a session first ran it: it was a "
+                "model of {} stage(s) ({}), and is one of {} ({}); annotate all stages before the "
+                "first session.run, or build the other model in a graph of its own".format(
+                    state.plan.num_stages, ", ".join(state.plan.stage_names),
+                    plan.num_stages, ", ".join(plan.stage_names)))
+        state.plan = plan
         if state.devices is None:
             state.devices = Devices(plan, self._worker, env.cluster.device_type)
             clones = [CloneId(r, m, s) for r in plan.replicas_of(self._worker)
@@ -129,6 +137,7 @@ class _Rewrite:
 
     def _family(self, family: List[GradientGroup]) -> None:
         """Rewrite gradients of one loss: they share their clones."""
+        self._check_losses(family[0].ys)
         for group in family:
             group.sources = merge.sources_of(group.ys + _raw([group]), self._state)
         if self._cluster.worker_num * len(self._clones) > 1:
@@ -140,6 +149,19 @@ class _Rewrite:
             self._make_clones(family)
         for group in family:
             self._aggregate(group)
+
+    def _check_losses(self, ys: List[Any]) -> None:
+        """Refuse losses with one value per row: their gradients are those of a sum over rows."""
+        if self._plan.reduce_method != "mean" or self._cluster.worker_num * len(self._clones) == 1:
+            return
+        for y in ys:
+            if y.shape.ndims is not None and y.shape.ndims > 0 \
+                    and compat.static_shape(y)[0] is None:
+                raise ValueError(
+                    "{} of shape {} is differentiated, which means its sum over the rows; but "
+                    "gradients are averaged over micro-batches, replicas and workers: "
+                    "differentiate tf.reduce_mean of it, or set "
+                    "communication.gradients_reduce_method = 'sum'".format(y.name, y.shape))
 
     def _aggregate(self, group: GradientGroup) -> None:
         split = [sparse.pieces(gradient.raw) for gradient in group.gradients]
@@ -207,7 +229,9 @@ class _Rewrite:
             script = self._script()
             anatomy = dissect(ys, raw, others, script)
         self._check_stages(ys, anatomy, script)
-        self._check_updates(anatomy)
+        if len(self._clones) > 1:
+            self._check_updates(anatomy)
+            _check_data(anatomy)
         self._place(anatomy)
         return anatomy
 
@@ -249,8 +273,6 @@ class _Rewrite:
                     "model begins".format(number, name))
 
     def _check_updates(self, anatomy: Anatomy) -> None:
-        if len(self._clones) == 1:
-            return
         averaged = {op for op, _ in self._updates()} | self._state.averaged_updates
         for op in anatomy.updates:
             if op not in averaged:
@@ -268,7 +290,7 @@ class _Rewrite:
             cut = [c for c in op.control_inputs if c in anatomy.late]
             if cut:
                 compat.remove_control_inputs(op, anatomy.late)
-                waited.extend(cut)
+                waited.extend(update for c in cut for update in _outside(c, anatomy))
                 self._state.note_change([op])
         unique = sorted(set(waited), key=lambda op: op._id)
         if unique:
@@ -285,6 +307,8 @@ class _Rewrite:
         for op in anatomy.ops:
             devices.place(op, anatomy.stage[op], self._clones[0],
                           anatomy.phase.get(op) == BACKWARD)
+            if op in anatomy.late and op in anatomy.loop:
+                compat.forget_colocation(op)  # it is where the update is, not with its neighbours
         self._state.note_change(anatomy.ops[:1])
 
     def _settle(self) -> None:
@@ -331,6 +355,26 @@ def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[CellEn
     """The end of the backward cell that a gradient comes from, by clone."""
     stage = group.anatomy.stage.get(parts(raw)[0].op)
     return lambda clone: group.order.ends.get((clone, stage)) if group.order else None
+
+
+def _check_data(anatomy: Anatomy) -> None:
+    """Raises NotImplementedError for data that the clones would take in no certain order."""
+    for op in sorted(anatomy.per_batch, key=lambda op: op._id):
+        origin = kinds.data_origin(op)
+        if origin is not None:
+            raise NotImplementedError(
+                "operation '{}' ({}) takes data from '{}' inside tf.while_loop, or after something "
+                "that depends on the batch: several micro-batches or replicas would take it in no "
+                "certain order; take it before the model, for instance with batch() or window() of "
+                "the dataset".format(op.name, op.type, origin.name))
+
+
+def _outside(op: Any, anatomy: Anatomy) -> List[Any]:
+    """What stands outside of all loops for `op`, one of `late` that something waits for."""
+    if op not in anatomy.loop:
+        return [op]
+    behind = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+    return [update for b in behind if b in anatomy.late for update in _outside(b, anatomy)]
 
 
 def _raw(family: List[GradientGroup]) -> List[Any]:

@@ -123,7 +123,8 @@ def test_version_2_takes_its_files_and_its_score(dry, model, tmp_path):
     assert code == 0 and "--version_2_with_negative=true" in output
     assert "--train_file={}/train-v2.0.json".format(tmp_path) in output
     assert re.search(r"evaluate-v2\.0\.py {}/dev-v2\.0\.json out/predictions\.json "
-                     r"--na-prob-file out/null_odds\.json --na-prob-thresh 1e9\n".format(re.escape(str(tmp_path))), output)
+                     r"--na-prob-file out/null_odds\.json --na-prob-thresh 1e9\n".format(
+                         re.escape(str(tmp_path))), output)
 
 
 def test_what_is_not_answered_is_not_scored(dry):

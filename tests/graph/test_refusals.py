@@ -274,3 +274,51 @@ def test_placeholders_that_cannot_be_divided_are_refused_by_name(layout):
         with devices.session() as session, pytest.raises(NotImplementedError,
                                                          match="sparse_rows.*dense"):
             session.run(model.train, {sparse: ([[0, 0], [1, 2]], [1.0, 2.0], [2, 3])})
+
+
+@EACH
+@pytest.mark.parametrize("functional", [False, True], ids=["v1", "v2"])
+def test_data_that_is_taken_inside_of_a_loop(layout, functional):
+    """Clones would take it in the order in which they happen to run."""
+    with control_flow_v2() if functional else contextlib.nullcontext(), devices.started(layout):
+        numbers = tf.data.Dataset.from_tensor_slices(np.arange(64, dtype=np.float32)).batch(2)
+        iterator = tf.data.make_initializable_iterator(numbers)
+        first = tf.placeholder(tf.float32, [None], "first")
+        _, x = tf.while_loop(
+            lambda step, _: step < 2, lambda step, sum_: (step + 1, sum_ + iterator.get_next()),
+            [0, first], shape_invariants=[tf.TensorShape([]), tf.TensorShape([None])])
+        devices.fit(devices.stages(layout), x=x)
+        with refused("takes data from 'Iterator", "no certain order", "before the model"):
+            devices.session()
+
+
+def test_a_loss_with_a_value_for_every_row():
+    """Its gradient is that of the sum, in which every row counts as much as in a batch of one."""
+    def train(stage):
+        x = tf.placeholder(tf.float32, [None], "x")
+        with stage(0):
+            weight = tf.get_variable("w", [], initializer=tf.zeros_initializer())
+        train = tf.train.GradientDescentOptimizer(0.01).minimize(
+            tf.square(x - weight, name="per_row"), var_list=[weight])
+        with devices.session() as session:
+            session.run(train, {x: ROWS})
+            return session.run(weight)
+
+    with refused("per_row:0", "tf.reduce_mean", "gradients_reduce_method = 'sum'",
+                 error=ValueError):
+        devices.run(ACCUMULATION, train)
+    summed = devices.run(ACCUMULATION, train, {"communication.gradients_reduce_method": "sum"})
+    devices.assert_same(summed, devices.run(None, train))
+
+
+def test_a_stage_that_begins_after_a_session_has_run_the_graph():
+    with devices.started(REPLICAS):
+        model = devices.fit(devices.stages(devices.Layout()))
+        with devices.session() as session:
+            session.run(model.train, {model.x: ROWS})
+        with epl.replicate(1, name="late"):
+            loss = tf.reduce_mean(tf.abs(model.x - model.weight))
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        with refused("1 stage(s)", "late", "before the first session.run", error=RuntimeError):
+            with devices.session() as session:
+                session.run(train, {model.x: ROWS})

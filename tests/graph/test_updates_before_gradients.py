@@ -1,0 +1,65 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""It makes no difference whether gradients are built under the UPDATE_OPS or only the step is.
+
+TensorFlow brings a control edge into a `tf.while_loop` as an operation inside of it, which takes
+what the update gives.
+"""
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from tests.graph import devices
+from tests.graph.devices import BOTH, PIPELINE, Layout
+
+FEATURES, LABELS = devices.data(16)
+
+
+def in_while_loop(hidden):
+    return tf.while_loop(lambda step, _: step < 3, lambda step, value: (step + 1, tf.tanh(value)),
+                         [0, hidden])[1]
+
+
+def in_dynamic_rnn(hidden):
+    cell = tf.nn.rnn_cell.BasicRNNCell(4)
+    with tf.variable_scope("rnn", initializer=tf.constant_initializer(0.1)):
+        return tf.nn.dynamic_rnn(cell, tf.stack([hidden, -hidden], 1), dtype=tf.float32)[1]
+
+
+def train(stage, model, resource, gradients_under_updates):
+    """Three losses, and all variables after their steps."""
+    with tf.variable_scope("", use_resource=resource):
+        x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
+        with stage(0):
+            hidden = tf.layers.batch_normalization(devices.dense(x, 4, "first"), training=True)
+        with stage(1):
+            output = devices.dense(model(hidden), 1, "second")
+            loss = tf.losses.mean_squared_error(y, output)
+        updates = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+        optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+        with tf.control_dependencies(updates if gradients_under_updates else []):
+            step = optimizer.minimize(loss)
+        step = tf.group(step, *updates)
+    with devices.session() as session:
+        losses = [session.run([loss, step], {x: FEATURES, y: LABELS})[0] for _ in range(3)]
+        return losses, session.run({v.name: v for v in tf.global_variables()})
+
+
+@pytest.mark.parametrize("layout", [PIPELINE, BOTH, Layout(micro_batches=4)], ids=str)
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("model", [in_while_loop, in_dynamic_rnn])
+def test_gradients_under_updates_equal_a_step_under_updates(model, resource, layout):
+    found = [devices.run(layout, lambda stage, under=under: train(stage, model, resource, under))
+             for under in (True, False)]
+    devices.assert_same(*found)
+    moving = [value for name, value in found[0][1].items() if "moving_mean" in name]
+    assert len(moving) == 1 and abs(moving[0]).max() > 1e-3  # the update has run
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("model", [in_while_loop, in_dynamic_rnn])
+def test_stages_without_micro_batches_give_what_plain_tensorflow_gives(model, resource):
+    """There it does make a difference for ref variables and a `tf.while_loop`."""
+    found, expected = [devices.run(layout, lambda stage: train(stage, model, resource, True))
+                       for layout in (Layout(stages=2), None)]
+    devices.assert_same(found, expected)
