@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from typing import FrozenSet, List, NamedTuple, NoReturn, Optional, Sequence, Set
+from typing import Dict, FrozenSet, List, NamedTuple, NoReturn, Optional, Sequence, Set
 
 from epl.errors import ConfigError, nearest
 from epl.launcher import runner
@@ -50,6 +50,13 @@ killed it. 130 after Ctrl-C (twice: no waiting). SIGTERM asks the workers to sto
 exit with 0, else 143. 124: a time-out. 1: a host was lost, or a worker left before the end.
 2: the job cannot be started.
 """
+
+
+# Flags that would have no effect without one of the others.
+_BY_SSH = ("--hosts", "--hostfile")
+_NEEDS: Dict[str, Sequence[str]] = {
+    "--ssh_port": _BY_SSH, "--ssh_args": _BY_SSH, "--ssh_command": _BY_SSH,
+    "--remote_python": _BY_SSH, "--host_timeout": _BY_SSH + ("--machine_list",)}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,6 +104,7 @@ def parse(argv: Sequence[str]) -> Options:
         parser.error("-m needs the name of a module" if words.module
                      else "a script to run is missing")
     assert words.script is not None
+    _check_effect(parser, {word.split("=")[0] for word in words.own})
     elsewhere = known.hosts or known.hostfile or known.machine_list
     if known.num_workers is None and not elsewhere:
         parser.error("--num_workers is missing")
@@ -112,6 +120,13 @@ def parse(argv: Sequence[str]) -> Options:
                                     module=words.module, environment=environment, **fields))
     _check_together(parser, options)
     return options
+
+
+def _check_effect(parser: _Parser, given: Set[str]) -> None:
+    for flag, needed in _NEEDS.items():
+        if flag in given and not given.intersection(needed):
+            parser.error("{} has no effect without {}; leave it out".format(
+                flag, " or ".join(needed)))
 
 
 def _check_together(parser: _Parser, options: Options) -> None:

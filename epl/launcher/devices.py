@@ -41,7 +41,7 @@ def find_gpus(environ: Mapping[str, str]) -> Gpus:
     """The GPUs of this machine, limited to `CUDA_VISIBLE_DEVICES` where that is set.
 
     Raises:
-      ConfigError: `CUDA_VISIBLE_DEVICES` names a GPU that does not exist.
+      ConfigError: `CUDA_VISIBLE_DEVICES` names a GPU that does not exist, or one twice.
     """
     program = shutil.which("nvidia-smi", path=environ.get("PATH"))
     if program is None:
@@ -72,6 +72,9 @@ def _limited(present: Sequence[str], visible: Optional[str]) -> Gpus:
         if name.lstrip("-").isdigit() and name not in present:
             raise ConfigError("CUDA_VISIBLE_DEVICES={} names GPU {}, but nvidia-smi lists {} "
                               "GPU(s): {}".format(visible, name, len(present), ",".join(present)))
+    if len(set(chosen)) < len(chosen):
+        raise ConfigError("CUDA_VISIBLE_DEVICES={} names a GPU twice; name each once".format(
+            visible))
     return Gpus(chosen)
 
 

@@ -30,6 +30,7 @@ from epl.launcher.sinks import Sinks
 
 _RETRY_S = 0.5
 _FIRST_NOTE_S = 1.0
+_PATIENCE_S = 2.0  # machine 0 gives up first, and then says who is missing
 _VERDICT_S = 60.0
 
 
@@ -128,13 +129,17 @@ class Follower:
 
     def _wait_for_start(self, channel: Channel) -> List[Message]:
         """The messages from `start` on."""
-        deadline = time.monotonic() + (self._options.start_timeout or JOIN_S)
+        chief, seconds = self._machines[0].host, self._options.start_timeout or JOIN_S
+        deadline = time.monotonic() + seconds + _PATIENCE_S
         while True:
             try:
                 messages = wait_for(channel, deadline - time.monotonic(), self._news)
             except ChannelClosed as error:
+                if time.monotonic() >= deadline:
+                    raise ConfigError("machine 0 ({}) did not start the job in {:g} s".format(
+                        chief, seconds)) from error
                 raise ConfigError("machine 0 ({}) went away before the start: {}".format(
-                    self._machines[0].host, error)) from error
+                    chief, error)) from error
             while messages and messages[0].kind in ("note", "refused"):
                 message = messages.pop(0)
                 if message.kind == "refused":

@@ -7,6 +7,7 @@ first differing line and the workers on each side, instead of a hang or a wrong 
 """
 
 import hashlib
+import platform
 from typing import Any, Dict, List
 
 import tensorflow.compat.v1 as tf
@@ -65,7 +66,8 @@ def first_difference(programs: List[List[str]]) -> str:
 def _lines(graph: Any, state: GraphState) -> List[str]:
     env = Env.get()
     plan = env.plan_for(graph)
-    lines = ["epl {}".format(__version__), "tensorflow {}".format(tf.__version__)]
+    lines = ["epl {}".format(__version__), "tensorflow {}".format(tf.__version__),
+             "python {}".format(platform.python_version())]
     lines += ["config {} = {!r}".format(key, value)
               for key, value in env.config.as_dict().items()]
     lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]

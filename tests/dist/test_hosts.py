@@ -116,7 +116,7 @@ class Job:
         common += list(options)
         if way == "ssh":
             hosts = ",".join(address + ":1" for address in networks.ADDRESSES)
-            self._start(network, 0, common + ["--hosts", hosts, "--ssh_args", network.ssh_args]
+            self._start(network, 0, ["--hosts", hosts, "--ssh_args", network.ssh_args] + common
                         + [str(script), *arguments], environment)
             return
         for host, rank in enumerate(ranks):
@@ -394,3 +394,37 @@ def test_a_host_with_another_python_is_refused(start, tmp_path):
     assert job.wait(30) == [2]
     assert re.search(r"error: the hosts do not fit together: the version of TensorFlow differs: "
                      r"\S+ on localhost, 0.0.1 on " + networks.ADDRESSES[1], job.outputs[0])
+
+
+NVIDIA_SMI = """#!/bin/sh
+if ip -o addr show {interface} | grep -q {first}; then echo 0; echo 1; else seq 4 7; fi
+"""
+SEES = """
+import os
+print("sees", os.environ["CUDA_VISIBLE_DEVICES"], os.environ["EPL_DEVICE_TYPE"])
+"""
+
+
+def test_every_host_has_its_own_gpus(start, tmp_path):
+    """Two on the first host and four on the second, as a stand-in for nvidia-smi says."""
+    for name, text in (("nvidia-smi", NVIDIA_SMI.format(interface=networks.INTERFACE,
+                                                        first=networks.ADDRESSES[0])),
+                       ("python", "#!/bin/bash\nexport PATH={}:$PATH\nexec {} \"$@\"\n".format(
+                           tmp_path, sys.executable))):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    options = ["--gpu_per_worker", "2", "--remote_python", str(tmp_path / "python"),
+               "--hosts", "{}:1,{}:2".format(*networks.ADDRESSES)]
+    environment = {"PATH": "{}:{}".format(tmp_path, os.environ["PATH"]),
+                   "CUDA_VISIBLE_DEVICES": "0,1"}
+    dry = start("ssh", SEES, options=options + ["--dry_run"], environment=environment)
+    assert dry.wait(30) == [0], dry.outputs
+    assert not os.path.exists(dry.directory)
+    far = networks.ADDRESSES[1]
+    assert re.findall(r"(?m)^(?:worker|  devices) +(.*)$", dry.outputs[0]) == [
+        "0 on localhost", "GPU 0,1", "1 on " + far, "GPU 4,5", "2 on " + far, "GPU 6,7"]
+    job = start("ssh", SEES, options=options, environment=environment)
+    assert job.wait(30) == [0], job.outputs
+    assert sorted(line for line in job.outputs[0].splitlines() if "sees" in line) == [
+        "[{}:1] sees 4,5 gpu".format(far), "[{}:2] sees 6,7 gpu".format(far),
+        "[worker 0] sees 0,1 gpu"]

@@ -145,6 +145,19 @@ def test_workers_on_one_machine_share_its_cores(monkeypatch):
     assert settings.session_config(mine, env) is mine
 
 
+@pytest.mark.parametrize("hosts, index, share", [
+    ("a,b", 0, None), ("a,a,b", 0, 4), ("a,a,b", 2, None), ("a,a,a,a,b", 1, 2)])
+def test_only_workers_of_the_same_machine_share_its_cores(monkeypatch, hosts, index, share):
+    for name, value in {"EPL_NUM_WORKERS": str(hosts.count(",") + 1),
+                        "EPL_WORKER_INDEX": str(index), "EPL_WORKER_HOSTS": hosts}.items():
+        monkeypatch.setenv(name, value)
+    env = epl.env.Env()
+    env.reset(epl.Config(), epl.Cluster())
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    found = settings.session_config(None, env)
+    assert (found and found.intra_op_parallelism_threads) == share
+
+
 def test_visible_devices_reach_the_session():
     epl.init(epl.Config({"cluster.run_visible_devices": "1,2"}))
     found = settings.session_config(None, epl.Env.get())

@@ -4,6 +4,7 @@
 
 import contextlib
 import os
+import re
 import selectors
 import shlex
 import signal
@@ -137,6 +138,14 @@ def test_it_describes_its_machine(far, script):
     assert member == members.describe(Options(1, 1, None, "", str(script), []), "cpu")
 
 
+def test_it_looks_at_the_script_from_the_given_directory(far, script):
+    """A path on the command line may be relative; ssh begins in the home directory."""
+    message = far().welcome(script.name, str(script.parent))
+    assert message.kind == "hello"
+    member = members.Member(*message.fields["member"])
+    assert member.program == members.digest_of_program(Options(1, 1, None, "", str(script), []))
+
+
 @pytest.mark.parametrize("fields, reason", [
     ({"directory": "/no/such/place"}, "the working directory /no/such/place cannot be entered"),
     ({"script": "nowhere.py"}, "script 'nowhere.py' does not exist"),
@@ -264,6 +273,13 @@ def test_the_command_of_ssh():
     assert words[:6] == ["ssh", "-F", "my config", "-o", "BatchMode=no", "-p"]
     assert words[-2] == "h1"
     assert shlex.split(words[-1]) == ["exec", "/opt/my python", "-m", "epl.launcher.agent"]
+
+
+def test_ssh_asks_nothing_and_waits_for_no_host_for_ever():
+    words = command()
+    options = [value for flag, value in zip(words, words[1:]) if flag == "-o"]
+    assert "BatchMode=yes" in options
+    assert any(re.match(r"ConnectTimeout=\d+$", option) for option in options)
 
 
 def test_no_variable_but_pythonpath_is_on_the_command_line_of_ssh():

@@ -102,6 +102,14 @@ def test_arguments_are_known_by_their_borders():
     assert one != two
 
 
+@pytest.mark.parametrize("fields", [
+    dict(num_workers=4), dict(gpu_per_worker=2), dict(machine_list="a:1,c:1")])
+def test_flags_that_shape_the_job_are_compared(fields):
+    one, other = [members.describe(Options(2, 1, None, "", "x.py", [], machine_list="a:1,b:1")
+                                   ._replace(**changed), "cpu") for changed in ({}, fields)]
+    assert len(members.differences(["a", "b"], [one, other])) == 1
+
+
 def test_a_module_is_found_without_importing_it(tmp_path, monkeypatch):
     package = tmp_path / "somepackage"
     package.mkdir()
@@ -115,10 +123,11 @@ def test_a_module_is_found_without_importing_it(tmp_path, monkeypatch):
 
 def test_versions_are_those_that_an_import_would_bring():
     found = members.describe(options("x.py"), "cpu")
-    code = "import tensorflow, horovod; print(tensorflow.__version__, horovod.__version__)"
+    code = "import tensorflow, horovod, epl; " \
+           "print(tensorflow.__version__, horovod.__version__, epl.__version__)"
     imported = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True,
                               stderr=subprocess.DEVNULL).stdout.decode().split()
-    assert [found.tensorflow, found.horovod] == imported
+    assert [found.tensorflow, found.horovod, found.epl] == imported
     assert found.python == platform.python_version()
 
 

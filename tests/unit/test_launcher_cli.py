@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line; nothing is started."""
 
+import os
+import re
+
 import pytest
 
 from epl.errors import ConfigError
+from epl.launcher import machines
 from epl.launcher.cli import parse
 from epl.launcher.options import Options
 from epl.launcher.variables import read_variables
+from tests.support.jobs import ROOT
 
 OPTIONS = Options(2, 1, None, "", "train.sh", [])
 TWO = ["--num_workers", "2"]
@@ -44,6 +49,63 @@ def test_command_line(argv, options):
     assert parse(argv) == options
 
 
+@pytest.mark.parametrize("argv, fields", [
+    (["--machine_list", "10.0.0.1:5000,10.0.0.2:5000", "--machine_rank", "1"],
+     dict(machine_list="10.0.0.1:5000,10.0.0.2:5000", machine_rank=1)),
+    (["--hosts", "h1:1,h2", "--ssh_port", "22", "--ssh_args", "-i key", "--ssh_command", "rsh",
+      "--remote_python", "/p", "--host_timeout", "5"],
+     dict(hosts="h1:1,h2", ssh_port=22, ssh_args="-i key", ssh_command="rsh", remote_python="/p",
+          host_timeout=5.0)),
+])
+def test_machines(argv, fields, monkeypatch):
+    """They give the number of workers."""
+    monkeypatch.setattr(machines, "is_this_machine", lambda name: False)
+    assert parse(argv + ["train.sh"]) == OPTIONS._replace(**fields)
+
+
+def test_a_hostfile(tmp_path, monkeypatch):
+    monkeypatch.setattr(machines, "is_this_machine", lambda name: False)
+    path = tmp_path / "hosts"
+    path.write_text("h1 slots=2\n")
+    assert parse(["--hostfile", str(path), "train.sh"]) == OPTIONS._replace(hostfile=str(path))
+
+
+@pytest.fixture
+def help_text(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        parse(["--help"])
+    assert exit_info.value.code == 0
+    return capsys.readouterr().out
+
+
+def documented_flags(name):
+    with open(os.path.join(ROOT, "docs", name), encoding="utf-8") as file:
+        return set(re.findall(r"--[a-z][a-z_]+", file.read()))
+
+
+def test_help_explains_every_flag(help_text):
+    options = help_text[help_text.index("\noptions:") if "\noptions:" in help_text else
+                        help_text.index("\noptional arguments:"):help_text.index("\nWhat runs:")]
+    entries = [entry.split() for entry in re.split(r"(?m)^  (?=-)", options)[1:]]
+    assert all(len(entry) > 3 for entry in entries)  # more than the flag and its value
+    flags = set(Options._fields) - {"script", "script_args", "module", "environment"}
+    assert {entry[0] for entry in entries} == {"-h,", "-m"} | {
+        "--" + name for name in flags | {"env", "env_file", "no-debug", "version"}}
+
+
+def test_every_flag_is_in_the_documents(help_text):
+    flags = set(re.findall(r"(?m)^  (--[a-z_]+)", help_text))
+    assert flags and flags <= documented_flags("launcher.md") | documented_flags("hosts.md")
+
+
+def test_the_examples_of_the_help_are_right(help_text, monkeypatch):
+    monkeypatch.setattr(machines, "is_this_machine", lambda name: False)
+    examples = re.findall(r"(?m)^  epl-launch (.*)$", help_text)
+    assert len(examples) >= 3
+    for example in examples:
+        assert parse(example.split()).num_workers > 1
+
+
 def test_defaults():
     options = parse(TWO + ["train.sh"])
     assert (options.gpu_per_worker, options.grace, options.max_restarts, options.host_timeout) == (
@@ -73,6 +135,8 @@ def test_defaults():
     (TWO + ["--tee", "some", "train.sh"], "'some': use all, none, or numbers of workers"),
     (TWO + ["--tee", "0,2", "train.sh"], "--tee 2: there are workers 0 to 1"),
     (TWO + ["--debug", "--stall_timeout", "9", "train.sh"], "--debug and --stall_timeout do not"),
+] + [(TWO + [flag, "9", "train.sh"], flag + " has no effect without --hosts or --hostfile")
+     for flag in ("--ssh_port", "--ssh_args", "--ssh_command", "--remote_python", "--host_timeout")
 ])
 def test_wrong_usage_is_one_line_and_exit_code_2(argv, message, capsys):
     with pytest.raises(SystemExit) as exit_info:

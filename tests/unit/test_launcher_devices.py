@@ -5,7 +5,8 @@
 import pytest
 
 from epl.errors import ConfigError
-from epl.launcher.devices import Gpus, find_gpus, plan_devices
+from epl.launcher.devices import DevicePlan, Gpus, find_gpus, plan_devices
+from epl.launcher.machines import join_devices
 
 
 @pytest.fixture
@@ -44,6 +45,20 @@ def test_without_gpus_virtual_cpu_devices_and_the_reason():
     assert plan.note == "no GPU (because): each worker uses 3 virtual CPU device(s)"
 
 
+@pytest.mark.parametrize("gpus", [Gpus([], "because"), Gpus(["0", "1"])])
+def test_no_device_is_the_cpu_without_a_word(gpus):
+    assert plan_devices(2, 0, gpus) == DevicePlan("cpu", ["", ""], None)
+
+
+def test_every_host_has_its_own():
+    joined = join_devices(["a", "a", "b"], {"a": DevicePlan("gpu", ["0,1", "2,3"]),
+                                            "b": DevicePlan("gpu", ["4,5"])})
+    assert joined == DevicePlan("gpu", ["0,1", "2,3", "4,5"], None)
+    notes = {name: DevicePlan("cpu", [""], note) for name, note in (
+        ("a", "none here"), ("b", "none here"), ("c", "hidden"))}
+    assert join_devices(["a", "b", "c"], notes).note == "none here; hidden"
+
+
 def test_no_nvidia_smi(tmp_path):
     assert find_gpus({"PATH": str(tmp_path)}) == Gpus([], "nvidia-smi is not installed")
 
@@ -79,4 +94,10 @@ def test_cuda_visible_devices_is_the_pool(nvidia_smi, visible, names):
 def test_a_gpu_that_does_not_exist_is_refused(nvidia_smi):
     environ = dict(nvidia_smi("printf '0\\n1\\n'\n"), CUDA_VISIBLE_DEVICES="0,5")
     with pytest.raises(ConfigError, match="names GPU 5, but nvidia-smi lists 2"):
+        find_gpus(environ)
+
+
+def test_a_gpu_that_is_named_twice_is_not_two(nvidia_smi):
+    environ = dict(nvidia_smi("printf '0\\n1\\n'\n"), CUDA_VISIBLE_DEVICES="1, 1")
+    with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES=1, 1 names a GPU twice"):
         find_gpus(environ)

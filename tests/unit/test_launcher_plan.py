@@ -87,6 +87,13 @@ def test_environment():
     assert "HOME" not in plan.environment  # what another machine would be sent
 
 
+@pytest.mark.parametrize("script, module", [
+    ("train.sh", False), ("train.py", False), ("env", False), ("pkg.train", True)])
+def test_the_output_directory_is_told_to_every_kind_of_program(script, module):
+    for index, plan in enumerate(plans_for(OPTIONS._replace(script=script, module=module))):
+        assert plan.environment["EPL_OUTPUT_DIR"] == plan.directory == "/logs/{}".format(index)
+
+
 def test_one_worker_does_not_join_the_job_around_it():
     environ = {"HOROVOD_RANK": "3", "HOROVOD_SIZE": "4", "HOROVOD_GLOO_RENDEZVOUS_PORT": "1",
                "HOROVOD_CYCLE_TIME": "3"}
@@ -179,6 +186,33 @@ def test_dry_run_tells_what_the_plans_have():
                  "    HOROVOD_GLOO_RENDEZVOUS_PORT='(chosen at the start)'"):
         assert line in second.splitlines()
     assert "HOME" not in text
+
+
+def test_dry_run_of_gpus_shared_cores_and_restarts():
+    options = OPTIONS._replace(gpu_per_worker=2, max_restarts=1)
+    text = dry_run.describe(plans_for(options, DevicePlan("gpu", ["0,1", "2,3"])), {}, [0, 1, 3])
+    second = text[text.index("worker 1 on localhost"):].splitlines()
+    for line in ("  directory  " + os.getcwd(), "  devices    GPU 2,3",
+                 "  cores      0-1,3, shared by 2 worker(s)",
+                 "  logs       /logs/attempt_0/1/stdout.log, stderr.log"):
+        assert line in second
+
+
+@pytest.mark.parametrize("bind, cores_there", [
+    (False, "all of the machine, shared"), (True, "its share of the machine's, bound")])
+def test_dry_run_of_another_machine_tells_what_is_known_here(bind, cores_there):
+    plans = plans_for(OPTIONS._replace(bind=bind, environment={"MINE": "x"}),
+                      placement=[LOCAL, "far"])
+    text = dry_run.describe(plans, {"MINE": "x", "HOME": "/h"}, [0])
+    second = text[text.index("worker 1 on far"):].splitlines()
+    assert "  cores      " + cores_there in second
+    assert {line.split("=")[0].strip() for line in second[second.index("  environment") + 1:]} == \
+        set(plans[1].environment)
+
+
+def test_dry_run_of_a_terminal():
+    text = dry_run.describe(plans_for(OPTIONS._replace(debug=True)), {}, [0])
+    assert text.count("  logs       the terminal (--debug)\n") == 1
 
 
 def test_default_directory_name():
