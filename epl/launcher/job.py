@@ -47,7 +47,9 @@ from epl.runtime.progress import Status
 # outlives even SIGKILL for a while; the launcher does not wait for it for ever.
 KILL_WAIT_S = 10.0
 DUMP_WAIT_S = 5.0
-MISSED_S = 2.0
+# Longer than a worker that knows who left early waits before it says so and fails (3 s, see
+# `epl.runtime.control_plane`): its words are to be in its log.
+MISSED_S = 5.0
 INSIST_S = 0.5
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FORWARDED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
@@ -90,6 +92,7 @@ class Job:
       status: what each worker last said about its progress.
       became_ready: a worker has begun to train.
       stalled: the workers that were asked for their stacks.
+      interrupted_by: the last signal that asked for the job's end, whatever it ends for; or 0.
     """
 
     def __init__(self, hosts: List[str], limits: Limits):
@@ -100,6 +103,7 @@ class Job:
         self.status: Dict[int, Status] = {}
         self.became_ready = False
         self.stalled: List[int] = []
+        self.interrupted_by = 0
         self._hosts = hosts
         self._groups = set(range(len(hosts)))
         self._limits = limits
@@ -229,6 +233,7 @@ class Job:
     def _signal_received(self, signum: int) -> List[events.Action]:
         if signum in FORWARDED_SIGNALS:
             return self._signal_groups(signum) if self.phase is Phase.RUNNING else []
+        self.interrupted_by = signum
         if self.phase is Phase.RUNNING:
             # SIGTERM asks for the end, after Ctrl-C too: an exception in some line is no way to
             # stop. Those who handle SIGHUP get it, and some time to do so.

@@ -32,6 +32,7 @@ class _Attempt(NamedTuple):
 
     outcome: events.Outcome
     became_ready: bool
+    interrupted_by: int
     exit_codes: Any
     words: str
 
@@ -98,7 +99,7 @@ class Runner:
                     crew = machines.crew(attempt, news)
                 result = self._attempt(attempt, crew, log_dir, record, news)
             again = restart.decide(result.outcome, result.became_ready, attempt,
-                                   self._options.max_restarts)
+                                   self._options.max_restarts, result.interrupted_by)
             record.attempt_ended(report.cause(result.outcome), result.exit_codes)
             self._stderr.say(result.words)
             if again.reason:
@@ -131,7 +132,8 @@ class Runner:
         tails = {plan.worker: sinks.tail(plan.worker) for plan in plans}
         evidence = report.Evidence(os.path.dirname(plans[0].log_directory), hosts, tails,
                                    job.returncodes, job.status, supervisor.stacks, job.stalled)
-        return _Attempt(outcome, job.became_ready, report.exit_codes(job.returncodes),
+        return _Attempt(outcome, job.became_ready, job.interrupted_by,
+                        report.exit_codes(job.returncodes),
                         report.closing(outcome, time.monotonic() - begin, evidence))
 
     def _limits(self) -> Limits:

@@ -92,7 +92,7 @@ def session_created(session: Any) -> None:
 
 
 def training_ended() -> None:
-    """Meet at the end of a training session: the chief's last checkpoint is written afterwards."""
+    """Meet when a training session has ended: then the chief's last checkpoint is there."""
     global _ended_together
     what = "end a training session"
     progress.waiting("agreement to " + what)

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -39,9 +40,23 @@ def test_a_failed_worker_ends_the_job_with_its_code(start, script, body, expecte
         """ + body + "\n"))
     code, _, err = job.wait()
     assert code == expected
-    box = err[err.index("+--"):]
+    before, box = err[:err.index("+--")], err[err.index("+--"):]
+    assert words + "; ending worker 0 (SIGKILL after 30 s)\n" in before
     assert words in box and "|       the reason" in box and "/logs/1" in box
+    assert "|   on host {}\n".format(socket.gethostname()) in box
     assert not alive(job.pid(0))
+
+
+def test_the_job_ends_soon_after_a_death(start, script):
+    """Much sooner than this, which is for busy machines."""
+    job = start(script("wait.sh", WAIT_FOR_CHILD))
+    pids = [job.pid(0), job.pid(1)]
+    bash = int(subprocess.check_output(["ps", "-o", "ppid=", str(pids[1])]))
+    begin = time.monotonic()
+    os.kill(bash, signal.SIGKILL)
+    assert job.wait()[0] == 137
+    assert time.monotonic() - begin < 3
+    assert not any(map(alive, pids))
 
 
 def test_a_worker_that_is_done_early_is_waited_for(start, script):
@@ -179,18 +194,41 @@ def test_a_worker_that_kills_the_launcher_at_once_leaves_nothing(start, script):
     assert job.wait()[0] == -signal.SIGKILL
 
 
+def guard_of(job):
+    children = subprocess.check_output(["ps", "-o", "pid=,args=", "--ppid", str(job.process.pid)])
+    guard, = [int(line.split()[0]) for line in children.decode().splitlines() if "guard.py" in line]
+    return guard
+
+
 def test_no_worker_survives_launcher_and_guard_both_killed(start, script):
     job = start(script("wait.py", """if True:
         import os, time
         open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "pid"), "w").write("%d\\n" % os.getpid())
         time.sleep(600)"""))
     pids = [job.pid(0), job.pid(1)]
-    children = subprocess.check_output(["ps", "-o", "pid=,args=", "--ppid", str(job.process.pid)])
-    guards = [int(line.split()[0]) for line in children.decode().splitlines() if "guard.py" in line]
-    assert len(guards) == 1
-    os.kill(guards[0], signal.SIGKILL)
+    os.kill(guard_of(job), signal.SIGKILL)
     job.process.kill()
     wait_until(lambda: not any(map(alive, pids)))
+
+
+def test_the_guard_hears_when_nothing_of_a_worker_is_left(start, script):
+    """Else it would kill whoever has the number of that process group by then."""
+    job = start(script("end.sh", """
+        echo $$ > $EPL_OUTPUT_DIR/pid
+        until [ -e $EPL_OUTPUT_DIR/../go ]; do sleep 0.02; done
+        if [ $EPL_WORKER_INDEX = 1 ]; then exec sleep 600; fi\n"""))
+    group, _ = job.pid(0), job.pid(1)
+    guard = guard_of(job)
+    os.kill(guard, signal.SIGSTOP)  # what it is told stays in its pipe
+    try:
+        open(os.path.join(job.directory, "go"), "w").close()
+        with open("/proc/{}/fd/0".format(guard), "rb", buffering=0) as pipe:
+            os.set_blocking(pipe.fileno(), False)
+            wait_until(lambda: b"-%d\n" % group in (pipe.read() or b""))
+    finally:
+        os.kill(guard, signal.SIGCONT)
+    job.process.send_signal(signal.SIGINT)
+    assert job.wait()[0] == 130
 
 
 def test_a_stranger_that_looks_like_a_worker_is_left_alone(start, script):

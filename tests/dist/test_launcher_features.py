@@ -98,16 +98,20 @@ def test_a_program_that_cannot_be_executed(start, script):
     assert code == 2 and "worker 0 cannot be started" in err and "format" in err
 
 
-def test_colour_on_a_terminal(script, tmp_path):
+@pytest.mark.parametrize("shown, other", [("stdout", "stderr"), ("stderr", "stdout")])
+def test_colour_on_the_stream_that_is_a_terminal(script, tmp_path, shown, other):
     main, terminal = os.openpty()
-    path = script("hello.sh", "echo hello\n")
-    job = subprocess.Popen(LAUNCH + ["--num_workers", "1", "--log_dir", str(tmp_path / "l"), path],
-                           stdout=terminal, stderr=subprocess.PIPE,
-                           env=environment_for({"TERM": "xterm"}))
-    _, err = job.communicate(timeout=SOON_S)
-    assert os.read(main, 1000) == b"\x1b[36m[worker 0] \x1b[0mhello\r\n"
-    assert b"\x1b" not in err
-    assert read(str(tmp_path / "l" / "combined.log")) == b"[worker 0] hello\n"
+    path = script("hello.sh", "echo hello >&{}\necho hello >&{}\n".format(
+        *{"stdout": (1, 2), "stderr": (2, 1)}[shown]))
+    streams = {shown: terminal, other: subprocess.PIPE}
+    job = subprocess.Popen(LAUNCH + ["--num_workers", "1", "--gpu_per_worker", "0", "--log_dir",
+                                     str(tmp_path / "l"), path],
+                           env=environment_for({"TERM": "xterm"}), **streams)
+    piped = b"".join(filter(None, job.communicate(timeout=SOON_S)))
+    assert job.returncode == 0
+    assert os.read(main, 1000).startswith(b"\x1b[36m[worker 0] \x1b[0mhello\r\n")
+    assert b"[worker 0] hello\n" in piped and b"\x1b" not in piped
+    assert read(str(tmp_path / "l" / "combined.log")) == b"[worker 0] hello\n" * 2
     os.close(main)
     os.close(terminal)
 

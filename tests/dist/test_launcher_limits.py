@@ -45,6 +45,14 @@ def test_timeout(start, script):
     assert not any(map(alive, pids))
 
 
+def test_timeout_counts_all_attempts_together(start, script):
+    job = start(script("fail.py", training("begin()\ntrain(1)\ntime.sleep(0.5)\nsys.exit(6)")),
+                flags=["--timeout", "2", "--max_restarts", "99"])
+    code, _, err = job.wait()
+    assert code == 124
+    assert "not done after 2 s (--timeout)" in err and "restart 1 of at most 99" in err
+
+
 def test_a_job_that_is_done_in_time_is_no_timeout(start, script):
     flags = ["--timeout", "60", "--start_timeout", "60", "--stall_timeout", "60"]
     assert start(script("ok.sh", "exit 0\n"), flags=flags).wait()[0] == 0
@@ -140,7 +148,7 @@ train(2)
 progress.finished()
 if index == 0:
     progress.waiting("nothing that worker 1 owes")
-    time.sleep(3)
+    time.sleep(6)
     print("late")""")))
     code, out, err = job.wait()
     assert code == 0, err
@@ -152,9 +160,11 @@ def test_what_an_earlier_job_said_counts_no_more(start, script):
     first = start(script("first.py", training("begin()\ntrain(1)\nprogress.waiting('x')")))
     assert first.wait()[0] == 0
     assert b"waiting" in read(first.path(0, "progress.json"))
-    second = start(script("second.sh", "if [ $EPL_WORKER_INDEX = 0 ]; then sleep 3; fi\n"))
+    assert os.path.exists(first.path(0, "stacks.txt"))
+    second = start(script("second.sh", "if [ $EPL_WORKER_INDEX = 0 ]; then sleep 6; fi\n"))
     code, _, err = second.wait()
     assert code == 0, err
+    assert not os.path.exists(second.path(0, "stacks.txt"))
 
 
 def test_a_failed_job_is_started_again(start, script):
@@ -237,6 +247,26 @@ def test_ctrl_c_is_no_reason_to_start_again(start, script):
     job.process.send_signal(signal.SIGINT)
     code, _, err = job.wait()
     assert code == 130 and "restart" not in err
+
+
+def test_nor_is_ctrl_c_while_a_failed_attempt_is_being_ended(start, script):
+    """It does not wait for the grace time, and what failed stays the reason of the exit code."""
+    job = start(script("deaf.py", training("""
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+begin()
+train(1)
+if index == 1:
+    while not os.path.exists(os.path.join(directory, "..", "0", "pid")):
+        time.sleep(0.01)
+    sys.exit(5)
+time.sleep(600)""")), flags=["--max_restarts", "9"])
+    for line in job.process.stderr:
+        if b"ending worker 0" in line:
+            break
+    job.process.send_signal(signal.SIGINT)
+    code, _, err = job.wait()
+    assert code == 5
+    assert "not restarted: interrupted by SIGINT (2)" in err and "restart 1" not in err
 
 
 HANDLES = """

@@ -6,11 +6,15 @@ import concurrent.futures
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
-from epl.runtime import progress, stacks
+from epl.launcher.job import MISSED_S
+from epl.runtime import stacks
+from epl.runtime.control_plane import PRECEDENCE_SECONDS
 from tests.support import jobs
 from tests.support.launched import status, wait_until
 
@@ -89,6 +93,29 @@ def test_a_training_session_from_begin_to_end(tmp_path):
         assert status(tmp_path, worker)[:3] == ("finished", True, 3)
 
 
+def test_what_runs_beside_the_steps_is_a_sign_of_life(tmp_path):
+    result = jobs.launch("alive.py", tmp_path, timeout=SECONDS).check()
+    for worker in range(2):
+        with open(result.path(worker, "report.json")) as file:
+            assert json.load(file) == {"evaluation": True, "between": True}
+
+
+def test_a_stall_of_a_training_ends_with_the_collective_and_a_verdict(tmp_path):
+    command = [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--log_dir",
+               str(tmp_path), "--stall_timeout", "8", "--grace", "2",
+               os.path.join(jobs.JOBS, "waits.py"), "inside_a_step"]
+    done = subprocess.run(command, env=jobs.environment_for(), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=SECONDS)
+    output = done.stdout.decode()
+    assert done.returncode == 124, output
+    box = output[output.index("+--"):]
+    for worker in range(2):
+        assert ("worker {}: 2 step(s) done, waits in collectives of step 3: epl/gradients_0/dense_0"
+                .format(worker)) in box
+    assert box.count("in wait_for_release") == 1
+    assert "verdict: the stack of worker 1 is not like the others': look there first" in box
+
+
 @pytest.mark.parametrize("kind", ["leaves_early", "never_trains"])
 def test_a_script_that_ends_while_others_train_is_named(tmp_path, kind):
     result = jobs.launch("waits.py", tmp_path, kind, timeout=SECONDS)
@@ -97,6 +124,10 @@ def test_a_script_that_ends_while_others_train_is_named(tmp_path, kind):
         assert "worker 1: end its script" in result.of_worker(worker)
         assert "worker 0: run the step of epl/gradients_0" in result.of_worker(worker)
         assert status(tmp_path, worker).state != "finished"
+
+
+def test_who_left_early_is_named_before_the_launcher_ends_the_others():
+    assert MISSED_S > PRECEDENCE_SECONDS + 1.0
 
 
 def test_a_script_that_ends_earlier_after_training_has_finished(tmp_path):

@@ -85,11 +85,34 @@ def test_sigterm_to_the_launcher_saves_and_succeeds(tmp_path, language):
         assert (tmp_path / str(worker) / "after").exists() == (language == "shell")
 
 
+@pytest.mark.parametrize("kind, runs_of_a_second_training", [
+    ("estimator_forever", []), ("estimator_train_forever", [0])])
+def test_sigterm_to_the_launcher_under_an_estimator_saves_and_succeeds(
+        tmp_path, kind, runs_of_a_second_training):
+    """Within the grace time, after which the exit code would not be 0."""
+    with launcher(tmp_path, kind) as process:
+        for worker in range(2):
+            wait_until(lambda worker=worker: (status(tmp_path, worker) or (0, 0, 0))[2] > 3,
+                       SECONDS)
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=SECONDS)[0].decode()
+    assert "all workers stopped after SIGTERM (15), done" in output
+    for report in reports(jobs.Result(process.returncode, output, str(tmp_path))):
+        assert report["runs"] == [saved_step(tmp_path)] + runs_of_a_second_training
+        assert report.get("evaluations", 0) == 0
+
+
 def test_one_worker_stops_at_once(tmp_path):
     report, = reports(launch("alone", tmp_path, workers=1), workers=1)
-    assert report["runs"] == [3]
+    assert report["runs"] == [3] and report["states"] == ["ready", "step", "step"]
     assert report["status"]["step"] == 3 and report["status"]["state"] == "finished"
     assert saved_step(tmp_path) == 3
+
+
+def test_without_a_launcher_sigterm_ends_the_script_as_ever(tmp_path):
+    result = jobs.alone("stops.py", tmp_path, "without_launcher", str(tmp_path / "model"))
+    assert result.code == -signal.SIGTERM, result.output
+    assert not os.path.exists(result.path(0, "report.json"))
 
 
 def test_train_and_evaluate_ends_without_an_evaluation(tmp_path):

@@ -250,6 +250,12 @@ LIMITED = {
         (events.WorkerExited(0, 0), []),
         (events.WorkerExited(1, 0), terminate(0, 1, 2)),
     ] + gone(0, 1, 2), events.Succeeded(), 0),
+    "who has ended without training is not waited for at the start": (2, [
+        (says(0, "ready"), STALL),
+        (says(1, "finished", ready=False), STARTED),
+        (events.WorkerExited(1, 0), []),
+        (events.WorkerExited(0, 0), terminate(0, 1)),
+    ] + gone(0, 1), events.Succeeded(), 0),
     "no worker gets on": (2, [
         (says(0, "ready"), STALL),
         (says(1, "ready"), STALL + STARTED),
@@ -258,6 +264,7 @@ LIMITED = {
         (says(0, "step", 1), STALL),
         (says(0, "waiting", 1, waits_for="step 2"), []),
         (says(0, "waiting", 1, waits_for="step 2", time=9.0), []),
+        (says(1, "waiting", 1, waits_for="step 2"), STALL),  # its first step ended unseen
         (events.TimeOver(Timer.STALL), dump(0, 1)),
         (events.WorkerExited(1, -6), []),
         (events.TimeOver(Timer.DUMP), terminate(0, 1)),
@@ -323,6 +330,15 @@ def test_earlier_attempts_have_taken_of_the_time():
     assert job.begin() == [events.StartTimer(Timer.TIMEOUT, 70.0)]
     job.handle(events.TimeOver(Timer.TIMEOUT))
     assert job.outcome == events.TimedOut(Timer.TIMEOUT, 100.0)
+
+
+def test_a_wish_for_the_end_is_known_whatever_the_job_ends_for():
+    job = Job(["a"], Limits())
+    job.handle(events.SignalReceived(USR1))
+    job.handle(events.WorkerExited(0, 9))
+    assert job.interrupted_by == 0
+    job.handle(events.SignalReceived(TERM))
+    assert (job.interrupted_by, job.outcome) == (TERM, events.WorkerFailed(0, 9))
 
 
 def test_what_counts_as_ready():

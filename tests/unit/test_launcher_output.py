@@ -4,6 +4,7 @@
 
 import os
 import re
+import threading
 import time
 
 import pytest
@@ -141,6 +142,30 @@ def test_nobody_waits_for_a_slow_reader_and_it_is_told_what_it_missed():
     assert len(numbers) + int(note.group(1)) == 20000
     os.close(reader)
     os.close(writer)
+
+
+def test_the_end_does_not_wait_without_end_for_a_reader_that_is_slow():
+    reader, writer = os.pipe()
+    console = Console(writer)
+    for _ in range(1024):
+        console.write(b"x" * 1023 + b"\n")
+    done = threading.Event()
+
+    def read():  # all of it would take it 13 s
+        while not done.wait(0.05):
+            os.read(reader, 4096)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    begin = time.monotonic()
+    console.flush(total=0.5)
+    seconds = time.monotonic() - begin
+    done.set()
+    thread.join()
+    os.close(reader)
+    console.flush()
+    os.close(writer)
+    assert seconds < 5.0
 
 
 def test_colour_is_for_terminals():

@@ -34,3 +34,9 @@ def test_table(outcome, ready, attempt, allowed, restart, words):
     decision = decide(outcome, ready, attempt, allowed)
     assert decision.restart == restart
     assert words in decision.reason and bool(words) == bool(decision.reason)
+
+
+def test_who_wanted_the_end_of_a_failed_attempt_wants_no_other():
+    decision = decide(WorkerFailed(1, 7), True, 0, 5, interrupted_by=2)
+    assert not decision.restart
+    assert decision.reason == "not restarted: interrupted by SIGINT (2)"

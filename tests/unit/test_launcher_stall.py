@@ -5,6 +5,7 @@
 import pytest
 
 from epl.launcher import stall
+from epl.launcher.local import _StacksFile
 from epl.runtime.progress import Status
 
 
@@ -70,3 +71,14 @@ def test_frames_are_the_innermost_of_the_users_own_code():
 def test_who_is_elsewhere_is_looked_at_first(stacks, words):
     running = range(len(stacks))
     assert words in stall.verdict({w: WAITS for w in running}, running, dict(enumerate(stacks)))
+
+
+def test_an_answer_is_whole_when_nothing_has_come_for_a_while(tmp_path):
+    path = tmp_path / "stacks.txt"
+    file = _StacksFile(str(path))
+    assert not file.is_quiet(10.0)
+    path.write_text("Thread")
+    assert not file.is_quiet(11.0) and not file.is_quiet(11.1)
+    path.write_text("Thread 0x1")
+    assert not file.is_quiet(11.3)
+    assert file.is_quiet(11.6) and file.text() == "Thread 0x1"

@@ -79,13 +79,24 @@ def request():
 
 def alone():
     """One worker, whose graph EPL leaves alone."""
-    hook = AtStep(3, terminate, rank=0)
+    class Alone(AtStep):
+        def before_run(self, run_context):
+            states.append(launched.status().state)
+
+    states = []
+    hook = Alone(3, terminate, rank=0)
     train(hook)
-    report(runs=[hook.runs], status=launched.status()._asdict())
+    report(runs=[hook.runs], states=states, status=launched.status()._asdict())
 
 
-def estimator():
-    """SIGTERM on the chief while train_and_evaluate trains."""
+def without_launcher():
+    """Nobody has told the worker where to report."""
+    train(AtStep(3, terminate, rank=0))
+    report(survived=True)
+
+
+def make_estimator(evaluations):
+    """An estimator of one weight, and its input: a generator without end."""
     def model_fn(features, labels, mode):
         weight = tf.get_variable("w", [], initializer=tf.zeros_initializer())
         loss = tf.reduce_mean(tf.square(weight - features))
@@ -97,18 +108,45 @@ def estimator():
             mode, loss=loss,
             train_op=tf.train.GradientDescentOptimizer(0.25).minimize(loss, step))
 
-    def input_fn():
-        return tf.data.Dataset.from_tensor_slices(np.ones(4, np.float32)).repeat().batch(2).map(
-            lambda rows: (rows, rows))
+    def rows():
+        while True:
+            yield np.float32(1.0)
 
+    def input_fn():
+        return tf.data.Dataset.from_generator(rows, tf.float32, []).batch(2).map(
+            lambda batch: (batch, batch)).prefetch(2)
+
+    return tf.estimator.Estimator(model_fn, DIRECTORY, tf.estimator.RunConfig(
+        save_checkpoints_steps=1000, log_step_count_steps=1000)), input_fn
+
+
+def train_and_evaluate(hook):
+    """As long as nobody stops it."""
     evaluations = []
-    hook = AtStep(3, terminate, rank=0)
-    built = tf.estimator.Estimator(model_fn, DIRECTORY, tf.estimator.RunConfig(
-        save_checkpoints_steps=1000, log_step_count_steps=1000))
+    estimator, input_fn = make_estimator(evaluations)
     result = tf.estimator.train_and_evaluate(
-        built, tf.estimator.TrainSpec(input_fn, max_steps=100000, hooks=[hook]),
+        estimator, tf.estimator.TrainSpec(input_fn, max_steps=100000, hooks=[hook]),
         tf.estimator.EvalSpec(input_fn, steps=1, throttle_secs=0))
     report(runs=[hook.runs], evaluations=len(evaluations), result=result)
+
+
+def estimator():
+    """SIGTERM on the chief while train_and_evaluate trains."""
+    train_and_evaluate(AtStep(3, terminate, rank=0))
+
+
+def estimator_forever():
+    """Nobody in the script stops train_and_evaluate."""
+    train_and_evaluate(AtStep(-1, None))
+
+
+def estimator_train_forever():
+    """Nor Estimator.train; the second one is not begun."""
+    hooks = AtStep(-1, None), AtStep(-1, None)
+    built, input_fn = make_estimator([])
+    for hook in hooks:
+        built.train(input_fn, hooks=[hook])
+    report(runs=[hook.runs for hook in hooks])
 
 
 def plain():
@@ -217,13 +255,15 @@ def dies_once():
     report(first=int(first), last_loss=float(values[-1]))
 
 
-KINDS = {f.__name__: f for f in (sigterm, forever, request, alone, estimator, plain,
-                                 own_handler, hangs, forked, lost_after_sigterm,
-                                 lost_before_sigterm, dies_once)}
+KINDS = {f.__name__: f for f in (
+    sigterm, forever, request, alone, without_launcher, estimator, estimator_forever,
+    estimator_train_forever, plain, own_handler, hangs, forked, lost_after_sigterm,
+    lost_before_sigterm, dies_once)}
 
 if __name__ == "__main__":
-    launched.listen()
-    if sys.argv[1] == "alone":
+    if sys.argv[1] != "without_launcher":
+        launched.listen()
+    if sys.argv[1] in ("alone", "without_launcher"):
         tf.logging.set_verbosity(tf.logging.ERROR)
         epl.init()
     else:
