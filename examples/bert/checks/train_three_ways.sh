@@ -10,9 +10,10 @@
 # loss of the first 50 steps differs by more than 0.1 % and no F1 by more than 1 point, and with
 # dropout no F1 by more than 2. Six trainings: with 8,161 questions an hour on two fast cores.
 #
-# DATA_DIR holds train.json and dev.json in SQuAD 1.1 format, MINILM_DIR (default data/minilm) what
-# scripts/get_minilm.sh gets; EPOCHS (default 1) is the length of each training. Runs in the active
-# virtual environment. A training that OUTPUT_DIR has already is not repeated.
+# DATA_DIR holds train.json and dev.json, or the official train-v1.1.json and dev-v1.1.json;
+# MINILM_DIR (default data/minilm) what scripts/get_minilm.sh gets; EPOCHS (default 1) is the length
+# of each training. Runs in the active virtual environment. A training that OUTPUT_DIR has already
+# is not repeated.
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd -P)
@@ -22,7 +23,10 @@ source "$root/scripts/lib/report.sh"
 case ${1:-} in -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -eq 2 ] || { echo "train_three_ways.sh: error: give DATA_DIR and OUTPUT_DIR" >&2; exit 2; }
 export DATA_DIR=$1 MINILM_DIR=${MINILM_DIR:-data/minilm} EPOCHS=${EPOCHS:-1}
-export TRAIN_FILE=$1/train.json PREDICT_FILE=$1/dev.json
+TRAIN_FILE=$1/train.json PREDICT_FILE=$1/dev.json
+[ -e "$TRAIN_FILE" ] || TRAIN_FILE=$1/train-v1.1.json
+[ -e "$PREDICT_FILE" ] || PREDICT_FILE=$1/dev-v1.1.json
+export TRAIN_FILE PREDICT_FILE
 export BATCH=16 LEARNING_RATE=1e-4 SEED=1 MAX_SEQ_LENGTH=256 DOC_STRIDE=128 PREDICT_BATCH=16
 output=$2
 for file in "$TRAIN_FILE" "$PREDICT_FILE" "$MINILM_DIR/bert_config.json"; do
