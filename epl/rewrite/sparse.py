@@ -28,6 +28,12 @@ def pieces(gradient: Any) -> List[Any]:
     return found if len({kinds.same_rows(piece) for piece in found}) > 1 else [gradient]
 
 
+def shared_rows(gradient: Any) -> List[Any]:
+    """Those parts of a gradient whose rows all clones and workers share; their indices, [rows]."""
+    return [piece.indices for piece in pieces(gradient)
+            if isinstance(piece, tf.IndexedSlices) and kinds.same_rows(piece)]
+
+
 def joined(parts: List[Any]) -> Any:
     """One gradient again, of what `pieces` gave."""
     if len(parts) == 1:

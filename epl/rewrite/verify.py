@@ -5,12 +5,14 @@
 Cheap, and always on. A failure here is a defect of EPL.
 """
 
+import tensorflow.compat.v1 as tf
+
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import sparse
+from epl.rewrite import kinds, sparse
 from epl.rewrite.place import Devices
 from epl.rewrite.walk import data_ancestors
 
@@ -54,7 +56,9 @@ def _verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
         return
     reduced = {collective.op for collective in group.collectives}
     for gradient in group.gradients:
-        for part in parts(gradient.returned):
+        # Rows that all workers share are not exchanged, only what is added to them.
+        shared = isinstance(gradient.raw, tf.IndexedSlices) and kinds.same_rows(gradient.raw)
+        for part in [gradient.returned.values] if shared else parts(gradient.returned):
             if not data_ancestors([part.op], reduced) & reduced:
                 raise RewriteError("gradient {} would be applied without being reduced".format(
                     part.name))

@@ -16,6 +16,8 @@ from epl import compat
 from epl.env import Env
 from epl.errors import ConfigError
 from epl.ir.graph_state import Collective, GraphState, state_of
+from epl.rewrite import sparse
+from epl.rewrite.walk import ancestors
 from epl.runtime.control_plane import ControlPlane
 from epl.version import __version__
 
@@ -73,8 +75,20 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
     lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]
     lines += ["variable {} {} {}".format(v.name, v.dtype.base_dtype.name, v.shape)
               for v in compat.global_variables(graph)]
+    lines += ["rows of {}, looked up without data that was fed or read: {}".format(
+        compat.variable_key(gradient.variable).name, _digest(indices.op))
+              for group in state.groups for gradient in group.gradients
+              for indices in sparse.shared_rows(gradient.raw)]
     lines += ["collective {}".format(c.describe()) for c in _all_collectives(state)]
     return lines
+
+
+def _digest(op: Any) -> str:
+    """Of all that `op` computes its value from, constants included."""
+    behind = hashlib.sha256()
+    for node in sorted(ancestors([op]), key=lambda node: node._id):
+        behind.update(node.node_def.SerializeToString(deterministic=True))
+    return behind.hexdigest()[:16]
 
 
 def _all_collectives(state: GraphState) -> List[Collective]:

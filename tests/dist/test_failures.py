@@ -16,6 +16,7 @@ SECONDS = 40
 @pytest.mark.parametrize("kind, message", [
     ("other_shapes", "worker(s) 1: variable w:0 float32 (4,)"),
     ("other_config", "worker(s) 1: config communication.max_splits = 11"),
+    ("other_rows", "worker(s) 1: rows of table, looked up without data that was fed or read"),
     ("extra_step", "worker 1: end a training session"),
     ("uneven_data", "a step failed on worker 1, and not on all workers"),
     ("exception", "worker 1 has had enough"),

@@ -19,9 +19,9 @@ from tests.support import jobs, staged_models
 RELATIVE = 1e-5
 ABSOLUTE = 1e-6
 
-PARTS = ("tied-ref", "tied-resource", "lookups", "follows_loss", "lstm", "norm-ref",
+PARTS = ("tied-ref", "tied-resource", "lookups", "positions", "follows_loss", "lstm", "norm-ref",
          "norm-resource", "unknown_shapes")
-COLUMNS = {"tied": "ids", "lookups": "ids", "lstm": "ids", "norm": "image"}
+COLUMNS = {"tied": "ids", "lookups": "ids", "positions": "ids", "lstm": "ids", "norm": "image"}
 # From the start of the processes to the end of the job; a step takes milliseconds.
 SECONDS = 40
 

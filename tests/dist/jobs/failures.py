@@ -27,6 +27,13 @@ def other_config():
     _train(line_fit_on_constant())
 
 
+def other_rows():
+    """Every worker looks up rows of its own, which stand in its graph as a constant."""
+    rank, _ = start()
+    table = tf.get_variable("table", [4, 2])
+    _train(tf.reduce_sum(tf.gather(table, [0, 1 + rank])))
+
+
 def extra_step():
     """Worker 0 trains once more than the others."""
     rank, _ = start()
@@ -109,8 +116,8 @@ def _train(loss, steps=2, monitored=False):
             session.run(train)
 
 
-KINDS = {f.__name__: f for f in (other_shapes, other_config, extra_step, uneven_data, exception,
-                                 failing_step, other_fetch, no_strategy)}
+KINDS = {f.__name__: f for f in (other_shapes, other_config, other_rows, extra_step, uneven_data,
+                                 exception, failing_step, other_fetch, no_strategy)}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]]()

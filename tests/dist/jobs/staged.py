@@ -141,6 +141,7 @@ def main():
         "tied-ref": train(side, staged_models.tied, ("ids",), momentum()),
         "tied-resource": train(side, staged_models.tied, ("ids",), adam(), resource=True),
         "lookups": train(side, staged_models.lookups, ("ids", "y"), momentum()),
+        "positions": train(side, staged_models.encoder, ("ids", "y"), momentum()),
         "lstm": train(side, staged_models.lstm, ("ids", "length", "y"), adam()),
         "norm-ref": train(side, normalised(side), ("image", "y"), momentum()),
         "norm-resource": train(side, normalised(side), ("image", "y"), adam(), resource=True),
