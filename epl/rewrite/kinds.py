@@ -158,13 +158,15 @@ def starts_batch(op: Any) -> bool:
                 or written_variable(op) is not None)
 
 
-def same_rows(slices: Any) -> bool:
-    """True if a sparse gradient has the same rows in every clone and on every worker.
+def same_rows(gradient: Any) -> bool:
+    """True if it is a sparse gradient that has the same rows in every clone and on every worker.
 
     Those of a table of positions, say, that is looked up for all of them. Such a gradient is added
     up row by row: on one device it would have each row once, which its norm depends on.
     """
-    op = slices.indices.op
+    if not isinstance(gradient, tf.IndexedSlices):
+        return False
+    op = gradient.indices.op
     if op.type == "PlaceholderWithDefault":  # see `gradients`
         op = op.inputs[0].op
     return not any(starts_batch(behind) for behind in ancestors([op]))

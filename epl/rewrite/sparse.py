@@ -30,8 +30,7 @@ def pieces(gradient: Any) -> List[Any]:
 
 def shared_rows(gradient: Any) -> List[Any]:
     """Those parts of a gradient whose rows all clones and workers share; their indices, [rows]."""
-    return [piece.indices for piece in pieces(gradient)
-            if isinstance(piece, tf.IndexedSlices) and kinds.same_rows(piece)]
+    return [piece.indices for piece in pieces(gradient) if kinds.same_rows(piece)]
 
 
 def joined(parts: List[Any]) -> Any:

@@ -5,8 +5,6 @@
 Cheap, and always on. A failure here is a defect of EPL.
 """
 
-import tensorflow.compat.v1 as tf
-
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, parts
@@ -57,7 +55,7 @@ def _verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
     reduced = {collective.op for collective in group.collectives}
     for gradient in group.gradients:
         # Rows that all workers share are not exchanged, only what is added to them.
-        shared = isinstance(gradient.raw, tf.IndexedSlices) and kinds.same_rows(gradient.raw)
+        shared = kinds.same_rows(gradient.raw)
         for part in [gradient.returned.values] if shared else parts(gradient.returned):
             if not data_ancestors([part.op], reduced) & reduced:
                 raise RewriteError("gradient {} would be applied without being reduced".format(

@@ -17,6 +17,8 @@ from tests.support.launched import LAUNCH, read
 
 # The port is another one in every job.
 PORT = "HOROVOD_GLOO_RENDEZVOUS_PORT"
+BIND = pytest.param(["--bind"], marks=pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) < 2, reason="one core cannot be divided"))
 MORE = {"HOROVOD_CYCLE_TIME": "3", "HOROVOD_RANK": "9", "MINE": "m"}
 
 
@@ -42,10 +44,7 @@ def inherited(environment):
 
 
 @pytest.mark.parametrize("flags", [
-    [], ["--env", "MINE", "--env", "SET=a b", "--max_restarts", "1"],
-    pytest.param(["--bind"], marks=pytest.mark.skipif(
-        len(os.sched_getaffinity(0)) < 2, reason="one core cannot be divided")),
-])
+    [], ["--env", "MINE", "--env", "SET=a b", "--max_restarts", "1"], BIND])
 def test_the_environment_is_the_whole_truth(start, flags):
     """A worker finds what is promised, and apart from that what the launcher itself has."""
     dry = start("env", "-0", flags=flags + ["--dry_run"], environment=MORE)
@@ -64,11 +63,7 @@ def test_the_environment_is_the_whole_truth(start, flags):
         assert found == expected
 
 
-@pytest.mark.parametrize("flags", [
-    [], ["--max_restarts", "1"],
-    pytest.param(["--bind"], marks=pytest.mark.skipif(
-        len(os.sched_getaffinity(0)) < 2, reason="one core cannot be divided")),
-])
+@pytest.mark.parametrize("flags", [[], ["--max_restarts", "1"], BIND])
 def test_commands_directories_cores_and_logs_are_those_of_the_run(start, script, flags):
     path = script("what.py", "import json, os, sys\nprint(json.dumps([os.getcwd(), sorted("
                              "os.sched_getaffinity(0)), os.environ['EPL_OUTPUT_DIR']]))")

@@ -19,14 +19,17 @@ import os
 import subprocess
 import sys
 from importlib import import_module
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple
 
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..")))
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from examples.bert import summaries
 from examples.bert.errors import UserError, exit_code
+
+tf.logging.set_verbosity(tf.logging.ERROR)
 
 _EVALUATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "evaluate-v1.1.py")
 _COLORS = ("#222222", "#2f6fb3", "#d9822b", "#4f9d5d", "#9b59b6")
@@ -117,11 +120,11 @@ def failures(trainings: List[Training], steps: int, bounds: Dict[str, float]) ->
     """What is further apart than it may be."""
     expected, found = trainings[0], []
     for run in trainings[1:]:
-        apart: Tuple[Tuple[str, float], ...] = (
-            ("loss", float(differences(expected, run)[:steps].max())),
-            ("f1", abs(run.f1 - expected.f1)))
+        apart = {"loss": float(differences(expected, run)[:steps].max()),
+                 "f1": abs(run.f1 - expected.f1)}
         found += ["{}: {} differs by {:.2g}, at most {:g} is allowed".format(
-            run.name, what, value, bounds[what]) for what, value in apart if value > bounds[what]]
+            run.name, what, apart[what], bound)
+                  for what, bound in bounds.items() if apart[what] > bound]
     return found
 
 

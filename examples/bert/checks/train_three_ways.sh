@@ -22,7 +22,7 @@ source "$root/scripts/lib/report.sh"
 
 case ${1:-} in -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;; esac
 [ $# -eq 2 ] || { echo "train_three_ways.sh: error: give DATA_DIR and OUTPUT_DIR" >&2; exit 2; }
-export DATA_DIR=$1 MINILM_DIR=${MINILM_DIR:-data/minilm} EPOCHS=${EPOCHS:-1}
+export MINILM_DIR=${MINILM_DIR:-data/minilm} EPOCHS=${EPOCHS:-1}
 TRAIN_FILE=$1/train.json PREDICT_FILE=$1/dev.json
 [ -e "$TRAIN_FILE" ] || TRAIN_FILE=$1/train-v1.1.json
 [ -e "$PREDICT_FILE" ] || PREDICT_FILE=$1/dev-v1.1.json
@@ -55,17 +55,17 @@ three_ways() {
   local directory=$1 way runs=()
   shift
   for way in plain dp pipe; do
-    if [[ -e "$directory/$way.done" ]]; then continue; fi
-    say "$directory/$way"
-    "$way" "$directory/$way" 2>&1 | tee "$directory/$way.log" || fail "the training failed"
-    touch "$directory/$way.done"
+    if [[ ! -e "$directory/$way.done" ]]; then
+      say "$directory/$way"
+      "$way" "$directory/$way" 2>&1 | tee "$directory/$way.log" || fail "the training failed"
+      touch "$directory/$way.done"
+    fi
+    runs+=("$way=$directory/$way")
   done
-  for way in plain dp pipe; do
-    if [[ "$way" == plain ]]; then runs+=("plain=$directory/plain")
-    else runs+=("$way=$directory/$way/0"); fi
-  done
-  python "$root/examples/bert/checks/compare_trainings.py" --dev "$PREDICT_FILE" \
-    --picture "$directory.png" "$@" "${runs[@]}" 2>/dev/null
+  # The chief of a job by epl-launch writes to <log_dir>/0.
+  TF_CPP_MIN_LOG_LEVEL=2 python -W ignore "$root/examples/bert/checks/compare_trainings.py" \
+    --dev "$PREDICT_FILE" --picture "$directory.png" "$@" \
+    "${runs[0]}" "${runs[1]}/0" "${runs[2]}/0"
 }
 
 mkdir -p "$output/without_dropout" "$output/with_dropout"
