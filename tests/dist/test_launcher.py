@@ -191,7 +191,8 @@ def test_a_worker_that_kills_the_launcher_at_once_leaves_nothing(start, script):
 
 
 def guard_of(job):
-    children = subprocess.check_output(["ps", "-o", "pid=,args=", "--ppid", str(job.process.pid)])
+    children = subprocess.check_output(  # -ww: ps may cut lines to 80 columns even in a pipe
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(job.process.pid)])
     guard, = [int(line.split()[0]) for line in children.decode().splitlines() if "guard.py" in line]
     return guard
 
