@@ -3,7 +3,6 @@
 """A running `epl-launch`, and what can be seen of its processes."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ class Launched:
     def __init__(self, command, directory, environment):
         self.directory = str(directory)
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env=environment, preexec_fn=_hear_signals)
+                                        env=environment)
 
     def wait(self, timeout=SOON_S):
         """Exit code, stdout and stderr, once the launcher and all that holds its pipes is gone."""
@@ -37,12 +36,6 @@ class Launched:
         path = self.path(worker, name)
         wait_until(lambda: os.path.exists(path) and read(path).endswith(b"\n"))
         return int(read(path))
-
-
-def _hear_signals():
-    """Tests may run in the background or under nohup, where some signals are ignored."""
-    for signum in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, signal.SIG_DFL)
 
 
 def read(path):

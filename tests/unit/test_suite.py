@@ -18,3 +18,11 @@ def test_every_test_file_is_found_without_being_named():
     files = glob.glob(os.path.join(ROOT, "tests", "**", "test_*.py"), recursive=True)
     assert len(files) > 100
     assert found == {os.path.relpath(path, ROOT) for path in files}
+
+
+def test_jobs_hear_the_signals_that_the_suite_ignores():
+    """As in `nohup pytest` and `pytest &`."""
+    trap = "trap '' INT HUP; exec \"$@\""
+    hears = "tests/dist/test_launcher.py::test_a_signal_to_the_launcher_ends_the_job"
+    subprocess.check_call(["bash", "-c", trap, "-", sys.executable, "-m", "pytest", "-q", hears],
+                          cwd=ROOT, env=environment_for(), timeout=60)
