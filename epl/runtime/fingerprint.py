@@ -21,6 +21,9 @@ from epl.rewrite.walk import ancestors
 from epl.runtime.control_plane import ControlPlane
 from epl.version import __version__
 
+_SHARED_ROWS = ("rows of {}, looked up without data that was fed or read (feed what is to differ): "
+                "{}")
+
 
 def is_verified(state: GraphState) -> bool:
     """True if the graph's collectives, as they are now, were compared already."""
@@ -75,9 +78,7 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
     lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]
     lines += ["variable {} {} {}".format(v.name, v.dtype.base_dtype.name, v.shape)
               for v in compat.global_variables(graph)]
-    lines += ["rows of {}, looked up without data that was fed or read (feed what is to differ): {}"
-              .format(
-                  compat.variable_key(gradient.variable).name, _digest(indices.op))
+    lines += [_SHARED_ROWS.format(compat.variable_key(gradient.variable).name, _digest(indices.op))
               for group in state.groups for gradient in group.gradients
               for indices in sparse.shared_rows(gradient.raw)]
     lines += ["collective {}".format(c.describe()) for c in _all_collectives(state)]
