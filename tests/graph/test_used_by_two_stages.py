@@ -87,7 +87,12 @@ def test_gives_what_one_device_gives(name, resource):
             y = tf.placeholder(tf.float32, [None, 1])
             tf.losses.mean_squared_error(y, SCRIPTS[name](x, stage))
             loss = tf.losses.get_total_loss()
-            step = tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss)
+            optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+            gradients = optimizer.compute_gradients(loss)
+            # No gradient waits for the value of a loss that is linear, and where that is computed
+            # from a ref variable, TensorFlow may see the variable after the step.
+            with tf.control_dependencies([loss]):
+                step = optimizer.apply_gradients(gradients)
         with devices.session() as session:
             losses = [session.run([loss, step], {x: FEATURES[n:n + 16], y: LABELS[n:n + 16]})[0]
                       for n in range(0, 48, 16)]
