@@ -3,12 +3,13 @@
 """The record of a worker's progress, as a reader in another process sees it."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from epl.runtime import progress
+from epl.runtime import progress, stop
 
 FULL_DISK = "/dev/full"
 
@@ -127,3 +128,21 @@ def test_a_forked_child_does_not_report(path):
         os._exit(1 if progress.is_reported() else 0)
     assert os.waitpid(child, 0)[1] == 0
     assert progress.read(path).step == 0
+
+
+@pytest.mark.parametrize("armed", [True, False])
+def test_sigterm_means_what_it_did_before_a_failure_was_dealt_with(path, armed):
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        progress.start()
+        if armed:
+            stop.arm()
+        meant = signal.getsignal(signal.SIGTERM)
+        assert progress.read(path).stops_at_sigterm == (meant is not signal.SIG_DFL) == armed
+        with stop.ended_at_once():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+            assert not progress.read(path).stops_at_sigterm
+        assert signal.getsignal(signal.SIGTERM) is meant
+        assert progress.read(path).stops_at_sigterm == armed
+    finally:
+        signal.signal(signal.SIGTERM, before)
