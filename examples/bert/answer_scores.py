@@ -34,10 +34,22 @@ def f1(prediction: str, truth: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def question_id(entry: Any) -> str:
+    """The id of a question in a data set; a number is a text there where answers are by their ids.
+
+    Raises:
+      KeyError, TypeError: an entry that is no question with an id.
+    """
+    identity = entry["id"]
+    if isinstance(identity, bool) or not isinstance(identity, (str, int)):
+        raise TypeError("a question's id is {!r}".format(identity))
+    return str(identity)
+
+
 def load(path: str) -> Any:
     """The value in a JSON file; ends the program with one line if it cannot be read."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except (OSError, ValueError) as error:
         sys.exit("error: cannot read '{}': {}".format(path, error))

@@ -129,7 +129,7 @@ def convert(to: str, source: str, target: str, checkpoint: Optional[str] = None)
     model = read_hf(source) if to == "tf1" else read_tf1(source, checkpoint)
     vocabulary = os.path.join(source, _VOCABULARY)
     pieces = Vocabulary(vocabulary)
-    if len(pieces) != model.config.vocab_size:
+    if len(pieces) > model.config.vocab_size:
         raise UserError("'{}' has {} word pieces, but the model's configuration says vocab_size {}"
                         .format(vocabulary, len(pieces), model.config.vocab_size))
     try:
@@ -168,7 +168,7 @@ def report(model: Model, vocabulary: str) -> str:
         lines.append("keys of the configuration without a meaning here: {}".format(
             ", ".join(model.ignored)))
     lines.append("vocabulary: {} pieces; use it with --do_lower_case={}".format(
-        model.config.vocab_size, str(is_lower_case(vocabulary)).lower()))
+        len(Vocabulary(vocabulary)), str(is_lower_case(vocabulary)).lower()))
     return "\n".join(lines)
 
 

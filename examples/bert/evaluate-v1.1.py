@@ -17,7 +17,7 @@ from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from examples.bert.answer_scores import exact_match, f1, load
+from examples.bert.answer_scores import exact_match, f1, load, question_id
 
 VERSION = "1.1"
 
@@ -32,7 +32,7 @@ def questions(articles: Iterable[Any]) -> Iterable[Tuple[str, List[str]]]:
     for article in articles:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
-                yield question["id"], [answer["text"] for answer in question["answers"]]
+                yield question_id(question), [answer["text"] for answer in question["answers"]]
 
 
 def evaluate(articles: Iterable[Any], predictions: Dict[str, str]) -> Dict[str, float]:

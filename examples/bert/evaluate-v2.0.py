@@ -23,7 +23,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
 from examples.bert import answer_scores
-from examples.bert.answer_scores import exact_match, load, normalized
+from examples.bert.answer_scores import exact_match, load, normalized, question_id
 
 Scores = Dict[str, float]
 
@@ -53,8 +53,9 @@ def read_questions(articles: Iterable[Any]) -> Dict[str, Question]:
     for article in articles:
         for paragraph in article["paragraphs"]:
             for entry in paragraph["qas"]:
-                questions[entry["id"]] = Question(
-                    entry["id"], [answer["text"] for answer in entry["answers"]])
+                identity = question_id(entry)
+                questions[identity] = Question(
+                    identity, [answer["text"] for answer in entry["answers"]])
     return questions
 
 

@@ -11,9 +11,13 @@ from examples.bert.errors import UserError
 
 
 def read_text(path: str) -> str:
-    """The text of a UTF-8 file; raises UserError naming the file if that cannot be read."""
+    """The text of a UTF-8 file, as it stands there but for a byte order mark at its beginning.
+
+    Raises:
+      UserError: naming the file, if that cannot be read.
+    """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             return file.read()
     except OSError as error:
         raise UserError("cannot read '{}': {}".format(path, error.strerror)) from None

@@ -40,14 +40,18 @@ _STEPS_BEFORE_PROFILE = 10
 class Texts:
     """Questions and what the model reads of them, as the command line says."""
 
-    def __init__(self, flags: argparse.Namespace, config: BertConfig):
-        """Read the vocabulary.
+    def __init__(self, flags: argparse.Namespace, config: BertConfig, is_chief: bool):
+        """Read the vocabulary; the chief says if it is shorter than the model's table.
 
         Raises:
           UserError: it does not fit the model, or the lengths do not.
         """
         vocabulary = Vocabulary(flags.vocab_file)
         _check_vocabulary(flags, config, vocabulary)
+        if is_chief and len(vocabulary) < config.vocab_size:
+            print("'{}' has {} word pieces and the model's table {} rows; the last {} are not used"
+                  .format(flags.vocab_file, len(vocabulary), config.vocab_size,
+                          config.vocab_size - len(vocabulary)), flush=True)
         if flags.max_seq_length > config.max_position_embeddings:
             raise UserError("--max_seq_length {} exceeds the model's max_position_embeddings {}"
                             .format(flags.max_seq_length, config.max_position_embeddings))
@@ -69,7 +73,7 @@ def run(flags: argparse.Namespace, worker: Worker) -> None:
     """Train, then answer questions, as the command line says."""
     config = BertConfig.from_json_file(flags.bert_config_file)
     _check_flags(flags, config, worker)
-    texts = Texts(flags, config)
+    texts = Texts(flags, config, worker.is_chief)
     # All files are read and converted first, so that none of them ends a run after hours.
     train_file = texts.read(flags.train_file, True) if flags.do_train else None
     asked = texts.read(flags.predict_file, False) if flags.do_predict else None
@@ -84,16 +88,20 @@ def run(flags: argparse.Namespace, worker: Worker) -> None:
 
 def _check_vocabulary(flags: argparse.Namespace, config: BertConfig,
                       vocabulary: Vocabulary) -> None:
-    """Raises UserError unless the model and its checkpoints have as many word pieces."""
-    advice = "take both from the same model"
-    if len(vocabulary) != config.vocab_size:
-        raise UserError("'{}' has {} word pieces, but '{}' says vocab_size {}: {}".format(
-            flags.vocab_file, len(vocabulary), flags.bert_config_file, config.vocab_size, advice))
+    """Raises UserError unless the model and its checkpoints have a row for every word piece.
+
+    Tables may be padded with rows that belong to no piece.
+    """
+    if len(vocabulary) > config.vocab_size:
+        raise UserError("'{}' has {} word pieces, but '{}' says vocab_size {}: take both from the "
+                        "same model".format(flags.vocab_file, len(vocabulary),
+                                            flags.bert_config_file, config.vocab_size))
     for path in (flags.init_checkpoint, tf.train.latest_checkpoint(flags.output_dir)):
         shape = checkpoint_shapes(path).get(_WORD_EMBEDDINGS) if path else None
-        if shape and shape[0] != len(vocabulary):
-            raise UserError("'{}' has {} word pieces, but the checkpoint '{}' has {}: {}".format(
-                flags.vocab_file, len(vocabulary), path, shape[0], advice))
+        if shape and shape[0] != config.vocab_size:
+            raise UserError("'{}' says vocab_size {}, but the checkpoint '{}' has {} rows of word "
+                            "embeddings: take both from the same model".format(
+                                flags.bert_config_file, config.vocab_size, path, shape[0]))
 
 
 def _check_flags(flags: argparse.Namespace, config: BertConfig, worker: Worker) -> None:

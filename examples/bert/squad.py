@@ -85,14 +85,12 @@ def _paragraphs(content: Any, path: str) -> Iterator[Tuple[str, Any]]:
 
 def _question(entry: Any, paragraph: str, with_answers: bool, may_be_unanswerable: bool,
               path: str, place: str) -> Question:
-    identity = _field(entry, "id", str, place)
+    identity = _identity(entry, place)
     where = "'{}', question '{}'".format(path, identity)
     text = _field(entry, "question", str, where)
     if not text.strip():
         raise UserError("{}: the question is empty".format(where))
-    impossible = entry.get("is_impossible", False)
-    if not isinstance(impossible, bool):
-        raise UserError("{}: 'is_impossible' is {!r}, not true or false".format(where, impossible))
+    impossible = _is_impossible(entry, where)
     if impossible and not may_be_unanswerable:
         raise UserError("{} has no answer (is_impossible): give --version_2_with_negative".format(
             where))
@@ -105,9 +103,24 @@ def _question(entry: Any, paragraph: str, with_answers: bool, may_be_unanswerabl
     return Question(identity, text, paragraph, answer)
 
 
+def _identity(entry: Any, place: str) -> str:
+    """A question's id; one that is a number is written like a text, as the key of an answer is."""
+    if isinstance(entry, dict) and type(entry.get("id")) is int:
+        return str(entry["id"])
+    return _field(entry, "id", str, place)
+
+
+def _is_impossible(entry: Any, where: str) -> bool:
+    """Whether a question says that it has no answer; a program may have written 0, 1 or null."""
+    value = entry.get("is_impossible")
+    if value not in (None, 0, 1):  # False and True are equal to 0 and 1.
+        raise UserError("{}: 'is_impossible' is {!r}, not true or false".format(where, value))
+    return bool(value)
+
+
 def _answer(entry: Any, paragraph: str, where: str) -> Answer:
     text = _field(entry, "text", str, where)
-    start = _field(entry, "answer_start", int, where)
+    start = _whole_number(entry, "answer_start", where)
     if not text.strip():
         raise UserError("{}: the answer's text is empty".format(where))
     found = paragraph[start:start + len(text)] if start >= 0 else ""
@@ -115,6 +128,15 @@ def _answer(entry: Any, paragraph: str, where: str) -> Answer:
         raise UserError("{}: the answer is '{}', but at answer_start {} the paragraph of {} "
                         "characters reads '{}'".format(where, text, start, len(paragraph), found))
     return Answer(start, start + len(text))
+
+
+def _whole_number(value: Any, name: str, where: str) -> int:
+    """`value[name]`; programs that know one kind of number write 13.0 for 13."""
+    if isinstance(value, dict) and isinstance(value.get(name), float):
+        if not value[name].is_integer():
+            raise UserError("{}: '{}' is {}, not a whole number".format(where, name, value[name]))
+        return int(value[name])
+    return _field(value, name, int, where)
 
 
 def _field(value: Any, name: str, wanted: type, where: str) -> Any:

@@ -195,6 +195,15 @@ def test_a_vocabulary_of_another_model(tmp_path):
             source)
 
 
+def test_a_vocabulary_that_is_shorter_than_the_table(tmp_path):
+    source = hf_model(tmp_path / "hf", hf_tensors(values_of()))
+    write_vocabulary(source, PIECES[:-1])
+    model = convert_checkpoint.convert("tf1", str(source), str(tmp_path / "tf1"))
+    assert len(model.values["bert/embeddings/word_embeddings"]) == 8
+    report = convert_checkpoint.report(model, str(tmp_path / "tf1" / "vocab.txt"))
+    assert "vocabulary: 7 pieces" in report
+
+
 def test_weights_that_are_no_float32(tmp_path):
     values = dict(values_of(), **{"bert/pooler/dense/bias": np.zeros([4], np.float64)})
     refused(tmp_path, "'bert/pooler/dense/bias' is of type float64", "hf",

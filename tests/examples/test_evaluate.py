@@ -92,3 +92,14 @@ def test_questions_with_one_id_count_each(tmp_path):
         [sys.executable, SCRIPT, str(tmp_path / "data.json"), str(tmp_path / "predictions.json")])
     # "a" is an article: the first two are right.
     assert json.loads(said.decode()) == {"exact_match": 100 * 2 / 3, "f1": 100 * 2 / 3}
+
+
+def test_ids_that_are_numbers_and_files_with_a_byte_order_mark(tmp_path):
+    qas = [{"id": 7, "question": "?", "answers": [{"text": "x", "answer_start": 0.0}]}]
+    data = {"version": "1.1", "data": [{"paragraphs": [{"context": "x", "qas": qas}]}]}
+    for name, content in (("data.json", data), ("predictions.json", {"7": "x"})):
+        (tmp_path / name).write_text("\ufeff" + json.dumps(content), "utf-8")
+    done = subprocess.run(
+        [sys.executable, SCRIPT, str(tmp_path / "data.json"), str(tmp_path / "predictions.json")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert (json.loads(done.stdout), done.stderr) == ({"exact_match": 100.0, "f1": 100.0}, "")

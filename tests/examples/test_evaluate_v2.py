@@ -151,3 +151,11 @@ def test_files_that_cannot_be_used(tmp_path, entries, predictions, doubts, messa
     done = evaluate(tmp_path, entries, predictions, doubts)
     assert done.returncode == 1 and done.stdout == ""
     assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ids_that_are_numbers(tmp_path):
+    done = evaluate(tmp_path, [entry(7, ["x"]), entry(8, [])], {"7": "x", "8": ""},
+                    {"7": 0.0, "8": 1.0})
+    assert json.loads(done.stdout)["f1"] == 100.0 and done.stderr == ""
+    done = evaluate(tmp_path, [entry(None, ["x"])], {})
+    assert done.returncode == 1 and "a question's id is None" in done.stderr

@@ -168,7 +168,15 @@ BAD_FILES = [
     (questions(dict(ENTRY, question=" ")), "question 'q9': the question is empty"),
     (questions(dict(ENTRY, is_impossible=True)), "give --version_2_with_negative"),
     (questions(ENTRY, ENTRY), "the question id 'q9' occurs twice"),
-    (questions(dict(ENTRY, id=9)), "data[0].paragraphs[0]: 'id' is of type int, not str"),
+    (questions(dict(ENTRY, id=True)), "data[0].paragraphs[0]: 'id' is of type bool, not str"),
+    (questions(dict(ENTRY, id=1.5)), "data[0].paragraphs[0]: 'id' is of type float, not str"),
+    (questions(dict(ENTRY, id=9), dict(ENTRY, id="9")), "the question id '9' occurs twice"),
+    (questions(dict(ENTRY, is_impossible=2)), "'is_impossible' is 2, not true or false"),
+    (questions(dict(ENTRY, is_impossible=1)), "give --version_2_with_negative"),
+    (questions(dict(ENTRY, answers=[{"text": "b", "answer_start": 2.5}])),
+     "question 'q9': 'answer_start' is 2.5, not a whole number"),
+    (questions(dict(ENTRY, answers=[{"text": "b", "answer_start": float("inf")}])),
+     "question 'q9': 'answer_start' is inf, not a whole number"),
     ('{"data": [{"paragraphs": [{"context": "a"}]}]}', "data[0].paragraphs[0]: 'qas' is missing"),
     ('{"data": [{"paragraphs": {}}]}', "data[0]: 'paragraphs' is of type dict, not list"),
     ("[" * 100000, "is nested too deeply"),
@@ -197,6 +205,28 @@ def read(path, content):
 def test_a_bad_question_file_is_named_with_the_question(tmp_path, content, message):
     said = read(tmp_path / "bad.json", content)
     assert message in said and str(tmp_path / "bad.json") in said
+
+
+@pytest.mark.parametrize("change, identity", [
+    ({"id": 9}, "9"), ({"is_impossible": 0}, "q9"), ({"is_impossible": None}, "q9"),
+    ({"answers": [{"text": "b", "answer_start": 2.0}]}, "q9"), ({}, "q9")], ids=str)
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "bom"])
+def test_what_other_programs_write_is_read(tmp_path, change, identity, mark):
+    from examples.bert.squad import Answer, Question, read_questions
+
+    path = tmp_path / "questions.json"
+    path.write_text(mark + questions(dict(ENTRY, **change)), "utf-8")
+    found = read_questions(str(path), True, False).questions
+    assert found == [Question(identity, "c?", "a b", Answer(2, 3))]
+    assert type(found[0].answer.start) is int
+
+
+def test_questions_marked_with_1_have_no_answer(tmp_path):
+    from examples.bert.squad import read_questions
+
+    path = tmp_path / "questions.json"
+    path.write_text(questions(dict(ENTRY, is_impossible=1)))
+    assert read_questions(str(path), True, True).questions[0].answer is None
 
 
 TRAIN = ["--do_train", "--train_file=" + sample("dev.json")]
@@ -230,26 +260,52 @@ def test_flags_that_cannot_work(tmp_path, flags, message):
 
 
 def test_a_vocabulary_of_another_model(tmp_path):
-    small = tmp_path / "small.txt"
-    small.write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\n")
-    said = refused(tmp_path, TRAIN + ["--vocab_file=" + str(small)])
-    assert "'{}' has 4 word pieces, but".format(small) in said
+    large = tmp_path / "large.txt"
+    with open(sample("vocab.txt")) as file:
+        pieces = file.read()
+    large.write_text(pieces + "more\n")
+    said = refused(tmp_path, TRAIN + ["--vocab_file=" + str(large)])
+    count = len(pieces.splitlines())
+    assert "'{}' has {} word pieces, but".format(large, count + 1) in said
+    assert "says vocab_size {}".format(count) in said
 
 
 def test_a_vocabulary_of_another_checkpoint(tmp_path):
-    """The configuration fits the vocabulary, but the checkpoint was made with one more piece."""
+    """The configuration fits the vocabulary, but the checkpoint has one more row than it says."""
     with open(sample("vocab.txt")) as file:
         pieces = len(file.read().splitlines())
     with tf.Graph().as_default(), tf.Session() as session:
         table = tf.get_variable("bert/embeddings/word_embeddings", [pieces + 1, 2])
         session.run(table.initializer)
         path = tf.train.Saver().save(session, str(tmp_path / "other" / "model.ckpt"))
-    expected = "'{}' has {} word pieces, but the checkpoint '{}' has {}".format(
-        sample("vocab.txt"), pieces, path, pieces + 1)
+    expected = "'{}' says vocab_size {}, but the checkpoint '{}' has {} rows".format(
+        sample("bert_config.json"), pieces, path, pieces + 1)
     assert expected in refused(tmp_path, TRAIN + ["--init_checkpoint=" + path])
     # Training would go on from the checkpoint in the output directory.
     flags = TRAIN + ["--output_dir=" + str(tmp_path / "other")]
     assert expected in refused(tmp_path, flags)
+
+
+def test_a_table_that_is_padded(tmp_path, capsys):
+    """Configuration and checkpoint have more rows than the vocabulary has pieces."""
+    from examples.bert import run_squad
+
+    with open(sample("bert_config.json")) as file:
+        config = json.load(file)
+    pieces = config["vocab_size"]
+    config["vocab_size"] = pieces + 3
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "two.json").write_text(questions(ENTRY, dict(ENTRY, id=1)))
+    flags = ["--bert_config_file=" + str(tmp_path / "config.json"), "--do_train", "--do_predict",
+             "--train_file=" + str(tmp_path / "two.json"), "--num_train_epochs=3",
+             "--predict_file=" + str(tmp_path / "two.json"), "--train_batch_size=2"]
+    for output in ("first", "second"):  # The second starts from the first's end.
+        run_squad.main(DEFAULTS + flags + ["--output_dir=" + str(tmp_path / output)])
+        flags.append("--init_checkpoint=" + str(tmp_path / "first" / "model.ckpt-3"))
+        assert ("'{}' has {} word pieces and the model's table {} rows; the last 3 are not used"
+                .format(sample("vocab.txt"), pieces, pieces + 3)) in capsys.readouterr().out
+        with open(str(tmp_path / output / "predictions.json")) as file:
+            assert sorted(json.load(file)) == ["1", "q9"]
 
 
 @pytest.mark.parametrize("change, message", [

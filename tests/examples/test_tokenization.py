@@ -122,9 +122,41 @@ def test_no_text_no_tokens(vocabulary):
     assert pieces(vocabulary, " \n\u0000") == []
 
 
+def load_vocab(path):
+    """The ids as the loader published with BERT gives them."""
+    ids = {}
+    with open(str(path), "rb") as file:
+        for number, line in enumerate(file):  # The lines of bytes end at b"\n" and nowhere else.
+            ids[line.decode("utf-8").strip()] = number
+    return ids
+
+
+@pytest.mark.parametrize("content", [
+    "a\nb\na\nc\n",  # a piece twice: the last line counts
+    "a\n\n\nb\n\nc\n", "a\nb\nc\n\n\n", "\n\na\nb\nc",  # blank lines are lines
+    "a\n\u2028\nb\n\u2029\n\u00a0\nc\n", "a\nb\u2028b\nx\x0by\x0cz\x1c\x1d\x1e\x85w\nc\n",
+    "a\r\nb\r\nc\r\n", "a\nx\ry\nb\nc\n", " a \nb\t\nc\n", "a\nb\n\ufeff\nc\n",
+    "[unused1]\na\n[unused1]\nb\nc\n",
+], ids=ascii)
+def test_ids_are_those_of_the_public_loader(tmp_path, content):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(("[PAD]\n[UNK]\n[CLS]\n[SEP]\n" + content).encode("utf-8"))
+    vocabulary, expected = Vocabulary(str(path)), load_vocab(path)
+    expected.pop("", None)  # Nothing in a text is no piece.
+    assert vocabulary.ids(sorted(expected)) == [expected[piece] for piece in sorted(expected)]
+    assert len(vocabulary) == max(expected.values()) + 1
+    assert "" not in vocabulary
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_piece(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("\ufeff[UNK]\n[CLS]\n[SEP]\n", "utf-8")
+    assert Vocabulary(str(path)).ids(["[UNK]", "[SEP]"]) == [0, 2]
+
+
 @pytest.mark.parametrize("lines, message", [
     (["[UNK]", "[CLS]", "a"], "lacks [SEP]"),
-    (["[UNK]", "[CLS]", "[SEP]", "a", "b", "a"], "'a' is on line 4 and again on line 6"),
+    ([""], "lacks [UNK], [CLS], [SEP]"),
 ])
 def test_a_file_that_is_no_vocabulary(tmp_path, lines, message):
     path = tmp_path / "vocab.txt"
