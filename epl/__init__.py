@@ -18,6 +18,7 @@ from epl.version import __version__
 if TYPE_CHECKING:
     from epl.cluster import Cluster
     from epl.config import Config
+    from epl.data import global_batch, shard
     from epl.env import Env, explain, init
     from epl.errors import ConfigError, WorkerLostError
     from epl.ir.collections import add_to_collection, get_collection
@@ -37,17 +38,19 @@ _HOME = {
     "add_to_collection": "epl.ir.collections",
     "get_collection": "epl.ir.collections",
     "explain": "epl.env",
+    "global_batch": "epl.data",
     "init": "epl.env",
     "replicate": "epl.strategies",
     "request_stop": "epl.runtime.stop",
     "set_default_strategy": "epl.strategies",
+    "shard": "epl.data",
     "split": "epl.strategies",
 }
 
 __all__ = [
     "VERSION", "Cluster", "Config", "ConfigError", "Env", "GraphKeys", "WorkerLostError",
-    "__version__", "add_to_collection", "explain", "get_collection", "init", "replicate",
-    "request_stop", "set_default_strategy", "split",
+    "__version__", "add_to_collection", "explain", "get_collection", "global_batch",
+    "init", "replicate", "request_stop", "set_default_strategy", "shard", "split",
 ]
 
 

@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Optional
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.client import session as session_module
+from tensorflow.python.data.ops import dataset_ops as dataset_ops_module
 from tensorflow.python.framework import c_api_util, importer
 from tensorflow.python.framework import kernels as kernels_module
 from tensorflow.python.framework import ops as ops_module
@@ -31,6 +32,10 @@ __all__ = [
     "monitored_session_module", "ops_module", "run_config_module", "saver_module",
     "session_module", "summary_writer_module", "training_util",
 ]
+
+
+# TensorFlow 2 has two families of datasets, 1.15 as well; none of them is a base of all.
+DATASET_TYPES = (tf.data.Dataset, dataset_ops_module.DatasetV2)
 
 
 def is_top_level(graph: Any) -> bool:
@@ -245,6 +250,14 @@ def is_ref(tensor: Any) -> bool:
 def variable_key(variable: Any) -> Any:
     """The operation that stands for a variable in the graph: its buffer or its handle."""
     return variable.handle.op if hasattr(variable, "handle") else variable.op
+
+
+def dataset_ops(dataset: Any) -> List[Any]:
+    """The operations that make a dataset, the last first."""
+    found = [dataset._variant_tensor.op]
+    for op in found:
+        found.extend(t.op for t in op.inputs if t.op not in found)
+    return found
 
 
 def global_variables(graph: Any) -> List[Any]:

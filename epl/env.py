@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process-wide environment: configuration, cluster and strategy in force; and `epl.init`."""
 
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -22,6 +22,7 @@ class Env:
       cluster: the `epl.Cluster` in force, or None before `epl.init`.
       default_strategy: what `epl.set_default_strategy` was last given.
       strategy_stack: the strategies whose `with` blocks are open.
+      replicas_counted_on: copies of the model in a worker for which the script divides its rows.
     """
 
     _instance: "Optional[Env]" = None
@@ -31,6 +32,7 @@ class Env:
         self._cluster: Optional[Cluster] = None
         self.default_strategy: Any = None
         self.strategy_stack: List[Any] = []
+        self.replicas_counted_on: Set[int] = set()
 
     @classmethod
     def get(cls) -> "Env":
@@ -65,6 +67,7 @@ class Env:
         self._config, self._cluster = config, cluster
         self.default_strategy = None
         self.strategy_stack = []
+        self.replicas_counted_on = set()
 
     def plan_for(self, graph: Any) -> Optional[ParallelPlan]:
         """The plan for `graph`, or None if nothing in it or around it is annotated."""

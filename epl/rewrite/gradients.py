@@ -15,6 +15,7 @@ from typing import Any, Callable, List, Optional, Sequence
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.data import check_replicas
 from epl.env import Env
 from epl.ir.graph_state import Gradient, GradientGroup, GraphState, parts, state_of
 from epl.rewrite.walk import ancestors
@@ -33,6 +34,7 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
       As `build`: one gradient (dense, sparse or None) per entry of `xs`.
 
     Raises:
+      ConfigError: rows that the script divides for another number of replicas.
       RuntimeError: several workers or devices, but no strategy is set; gradients inside control
         flow; gradients of gradients that a session has trained with already.
     """
@@ -60,6 +62,7 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
             "set: the script would train on one device of each worker, without the others; call "
             "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built"
             .format(env.cluster.worker_num, env.cluster.gpu_num_per_worker))
+    check_replicas(plan)
     first = compat.last_id(graph) + 1
     if plan.is_single_device:
         gradients = build(ys, xs, *args, **kwargs)

@@ -3,59 +3,47 @@
 """Which rows a worker reads: a pure function of seed, step and worker.
 
 The data set is shuffled anew for every epoch and the epochs are strung together; step k reads rows
-[k*B, (k+1)*B) of that string, whatever reads them. Worker w of W takes every W-th row of the
-global batch, beginning with row w, and cuts them into one micro-batch for each of its clones:
-
-    a step of 16 rows    2 workers x 2 replicas x 2 micro-batches of 2 rows
-
-                   replica 0             replica 1
-    worker 0     0  2  |  4  6         8 10  | 12 14
-    worker 1     1  3  |  5  7         9 11  | 13 15
+[k*B, (k+1)*B) of that string, whatever reads them. Which of them are this worker's, its part of the
+global batch says: `epl.global_batch`, or `WholeBatch` on one device.
 """
 
 from typing import Any, Iterator
 
 import numpy as np
 
-from examples.bert.worker import Worker
+from examples.bert.worker import Part
 
 
 class Batches:
     """The rows of every step."""
 
-    def __init__(self, rows: int, global_batch: int, seed: int, worker: Worker):
+    def __init__(self, rows: int, part: Part, seed: int):
         """Plan the order.
 
         Args:
           rows: rows of the data set.
-          global_batch: rows of a step, over all workers.
+          part: of every global batch, whose rows these are.
           seed: what the order depends on.
-          worker: whose rows these are.
-
-        Raises:
-          UserError: a global batch that cannot be shared equally.
         """
         self._rows = rows
-        self._global_batch = global_batch
+        self._part = part
         self._seed = seed
-        self._worker = worker
-        self._rows_of_clone = worker.rows_of_clone(global_batch)
         self._epoch = -1
         self._order = np.zeros([0], np.int64)
 
     @property
     def rows_per_micro_batch(self) -> int:
         """Rows that one clone of the model reads in one step."""
-        return self._rows_of_clone
+        return self._part.micro_batch
 
     @property
     def micro_batches_per_step(self) -> int:
         """What this worker reads in one step: one for each of its clones."""
-        return self._worker.clones
+        return self._part.batches_per_step
 
     def steps(self, epochs: float) -> int:
         """Whole steps in so many epochs."""
-        return int(self._rows * epochs / self._global_batch)
+        return self._part.steps(self._rows, epochs)
 
     def at(self, step: int) -> Any:
         """The rows that this worker reads in step `step`, from 0.
@@ -64,9 +52,7 @@ class Batches:
           int64 [micro_batches_per_step, rows_per_micro_batch]: the first replica's micro-batches,
           then the next one's.
         """
-        first = step * self._global_batch + self._worker.index
-        last = (step + 1) * self._global_batch
-        rows = [self._row(place) for place in range(first, last, self._worker.number)]
+        rows = [self._row(place) for place in self._part.of_step(step)]
         return np.array(rows).reshape([self.micro_batches_per_step, self.rows_per_micro_batch])
 
     def from_step(self, step: int) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 """What the scripts that use EPL share: its start, and this process's part of the training."""
 
 import argparse
+import functools
 from typing import Any, Callable, Iterable, Optional
 
 import epl
@@ -10,7 +11,7 @@ from examples.bert import flags as command_line
 from examples.bert import loss_curve
 from examples.bert.errors import UserError
 from examples.bert.exchange import Exchange
-from examples.bert.worker import Worker
+from examples.bert.worker import Part, Worker
 
 
 def init(flags: argparse.Namespace) -> None:
@@ -36,26 +37,28 @@ def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = Non
       UserError: the devices cannot be divided among whole copies.
     """
     cluster, config = epl.Env.get().cluster, epl.Env.get().config
+    check_stages(cluster.gpu_num_per_worker, stages)
     clones = cluster.total_gpu_num * config.pipeline.num_micro_batch
-    return Worker(cluster.worker_num, cluster.worker_index,
-                  replicas_in(cluster.gpu_num_per_worker, stages),
-                  config.pipeline.num_micro_batch, stages, on_stage, _show_mean_of_global_batch,
-                  _exchange(cluster.worker_num), _timeline_hook if clones > 1 else None)
+    return Worker(cluster.worker_num, cluster.worker_index, functools.partial(_part, stages),
+                  stages, on_stage, _show_mean_of_global_batch, _exchange(cluster.worker_num),
+                  _timeline_hook if clones > 1 else None)
 
 
-def replicas_in(devices: int, stages: int) -> int:
-    """How many copies of a model with so many stages fill the devices of a worker.
-
-    Raises:
-      UserError: none, or some devices are left over.
-    """
-    replicas, rest = divmod(devices, stages)
-    if rest or not replicas:
+def check_stages(devices: int, stages: int) -> None:
+    """Raises UserError unless copies of a model with so many stages fill a worker's devices."""
+    if devices % stages:
         raise UserError(
             "--num_pipe_stages {} needs a multiple of {} devices in each worker, and there are {}; "
             "start with epl-launch --gpu_per_worker {}, or give a number that divides {}".format(
-                stages, stages, devices, stages * (replicas + 1), devices))
-    return replicas
+                stages, stages, devices, stages * (devices // stages + 1), devices))
+
+
+def _part(stages: int, rows: int) -> Part:
+    """This worker's part of a global batch, for copies of the model with so many stages."""
+    try:
+        return epl.global_batch(rows, devices_per_replica=stages)
+    except epl.ConfigError as error:
+        raise UserError("--train_batch_size {}: {}".format(rows, error)) from None
 
 
 def _show_mean_of_global_batch(loss: Any) -> None:

@@ -108,7 +108,7 @@ def _check_flags(flags: argparse.Namespace, config: BertConfig, worker: Worker) 
     """Refuse at once what would fail only after all files are read."""
     config.layers_per_stage(worker.stages)
     if flags.do_train:
-        worker.rows_of_clone(flags.train_batch_size)
+        worker.part(flags.train_batch_size)
         if flags.profile and not worker.timeline_hook:
             raise UserError("--profile: one device with one micro-batch is plain TensorFlow, of "
                             "which there is no timeline; raise --num_micro_batch, or start with "
@@ -126,7 +126,8 @@ def train(flags: argparse.Namespace, config: BertConfig, worker: Worker,
     Returns:
       Whether training came to its end; it does not if it is asked to stop.
     """
-    batches = Batches(len(windows), flags.train_batch_size, flags.seed, worker)
+    part = worker.part(flags.train_batch_size)
+    batches = Batches(len(windows), part, flags.seed)
     steps = batches.steps(flags.num_train_epochs)
     if not steps:
         raise UserError("{} sequences in batches of {} make no step in {} epochs".format(
@@ -134,8 +135,8 @@ def train(flags: argparse.Namespace, config: BertConfig, worker: Worker,
     if worker.is_chief:
         print("training: {} sequences, {} steps of {} on {} worker(s) x {} replica(s) of {} "
               "stage(s), {} micro-batch(es) of {} each".format(
-                  len(windows), steps, flags.train_batch_size, worker.number, worker.replicas,
-                  worker.stages, worker.micro_batches, batches.rows_per_micro_batch), flush=True)
+                  len(windows), steps, flags.train_batch_size, worker.number, part.num_replicas,
+                  worker.stages, part.num_micro_batch, part.micro_batch), flush=True)
     # Workers may have output directories of their own; the checkpoint is in the chief's.
     first = worker.exchange.from_chief(_steps_done(flags.output_dir))
     start = time.time()

@@ -1,16 +1,39 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One process's part of a training that several devices and processes may share.
-
-Workers, the copies of the model in each worker (replicas) and the micro-batches of each copy
-divide the rows of a step equally. What reads one such part is a clone of the model.
-"""
+"""One process's part of a training that several devices and processes may share."""
 
 import dataclasses
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, NamedTuple, Optional
 
-from examples.bert.errors import UserError
+import numpy as np
+
 from examples.bert.exchange import Exchange
+
+# What says which rows of a step are this process's: a `WholeBatch`, or what `epl.global_batch`
+# gives, which has the same attributes and methods.
+Part = Any
+
+
+class WholeBatch(NamedTuple):
+    """The rows of a step on one device: all of them, in one batch.
+
+    Attributes:
+      micro_batch: their number.
+      num_micro_batch, num_replicas, batches_per_step: one batch, of one copy of the model.
+    """
+
+    micro_batch: int
+    num_micro_batch: int = 1
+    num_replicas: int = 1
+    batches_per_step: int = 1
+
+    def steps(self, rows: int, epochs: float) -> int:
+        """Whole steps in so many passes over `rows` rows, one pass behind the other."""
+        return int(rows * epochs) // self.micro_batch
+
+    def of_step(self, step: int) -> Any:
+        """The numbers of the rows of a step, from 0, counted on behind the end of the data set."""
+        return np.arange(step * self.micro_batch, (step + 1) * self.micro_batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +43,9 @@ class Worker:
     Attributes:
       number: workers in all.
       index: this worker, from 0.
-      replicas: copies of the model in each worker.
-      micro_batches: micro-batches of each copy in a step.
-      stages: pipeline stages of each copy.
+      part: rows of a step -> which of them this worker reads; raises UserError if the workers
+        cannot share so many.
+      stages: pipeline stages of each copy of the model.
       on_stage: called in training with the number of a stage, from 0, before its first layer is
         built.
       on_loss: called with the training loss, a scalar tensor, once it is built.
@@ -33,8 +56,7 @@ class Worker:
 
     number: int = 1
     index: int = 0
-    replicas: int = 1
-    micro_batches: int = 1
+    part: Callable[[int], Part] = WholeBatch
     stages: int = 1
     on_stage: Optional[Callable[[int], None]] = None
     on_loss: Optional[Callable[[Any], None]] = None
@@ -45,25 +67,3 @@ class Worker:
     def is_chief(self) -> bool:
         """Whether this is the worker that reports and writes."""
         return self.index == 0
-
-    @property
-    def clones(self) -> int:
-        """Clones of the model that this worker runs in a step."""
-        return self.replicas * self.micro_batches
-
-    def rows_of_clone(self, global_batch: int) -> int:
-        """Rows that each clone reads when a step has `global_batch` of them.
-
-        Raises:
-          UserError: the clones of all workers cannot share them equally.
-        """
-        parts = self.number * self.clones
-        rows, rest = divmod(global_batch, parts)
-        if rest or not rows:
-            nearest = [str(n * parts) for n in (rows, rows + 1) if n]
-            raise UserError(
-                "--train_batch_size {} is the global batch: it must be a multiple of {} worker(s) "
-                "x {} replica(s) x {} micro-batch(es) = {}; use {}".format(
-                    global_batch, self.number, self.replicas, self.micro_batches, parts,
-                    " or ".join(nearest)))
-        return rows

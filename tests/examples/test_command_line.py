@@ -40,15 +40,15 @@ def test_what_needs_more_than_one_device():
         "--num_pipe_stages 2", "--amp o1"]
 
 
-@pytest.mark.parametrize("devices, stages, replicas", [(1, 1, 1), (2, 2, 1), (4, 2, 2), (4, 1, 4)])
-def test_replicas_fill_the_devices_of_a_worker(devices, stages, replicas):
-    assert parallel.replicas_in(devices, stages) == replicas
+@pytest.mark.parametrize("devices, stages", [(1, 1), (2, 2), (4, 2), (4, 1)])
+def test_replicas_fill_the_devices_of_a_worker(devices, stages):
+    parallel.check_stages(devices, stages)
 
 
 @pytest.mark.parametrize("devices, stages, enough", [(1, 2, 2), (3, 2, 4), (2, 3, 3), (4, 3, 6)])
 def test_devices_that_whole_replicas_cannot_fill(devices, stages, enough):
     with pytest.raises(UserError) as caught:
-        parallel.replicas_in(devices, stages)
+        parallel.check_stages(devices, stages)
     assert "--num_pipe_stages {} needs a multiple of {} devices".format(stages, stages) in str(
         caught.value)
     assert "there are {}; ".format(devices) in str(caught.value)

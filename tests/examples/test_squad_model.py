@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from epl.plan.global_batch import divide
 from examples.bert import flags as command_line
 from examples.bert import modeling, squad_model
 from examples.bert.batches import Batches
@@ -44,8 +45,7 @@ def test_stages_and_loss_are_announced_in_training_only(mode, calls):
 
 
 def test_the_clones_of_a_worker_take_its_micro_batches_in_order():
-    worker = Worker(number=2, index=1, replicas=2, micro_batches=3)
-    batches = Batches(30, 24, 1, worker)
+    batches = Batches(30, divide(24, 3, 2, 2, 1), 1)
     data = squad_model.TrainingData(windows(30), batches, LENGTH)
     data.position.first_step = 4
     with tf.Graph().as_default(), tf.Session() as session:

@@ -1,0 +1,162 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Which rows a worker reads: `epl.shard` and `epl.global_batch`.
+
+    rows of the plain script     0 1 2 3 | 4 5 6 7 | 8 9          batches of 4
+    worker 0 of 2                0   2   | 4   6   | 8            batches of 2
+    worker 1                       1   3 |   5   7 |   9
+
+Worker w of W takes rows w, w + W, w + 2 W, ...: all workers together read the rows of the plain
+script's step in the same step. All have equally many, so that all come to the end of the data in
+the same step, and no worker waits for one that has none left.
+"""
+
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.env import Env
+from epl.errors import ConfigError
+from epl.ir.datasets import check_order
+from epl.plan.global_batch import GlobalBatch, divide
+from epl.plan.parallel_plan import ParallelPlan
+
+_REMAINDERS = ("drop", "pad")
+# How many rows of all workers are looked at together; the fewer, the more often a function runs.
+_ROWS_TOGETHER = 64
+
+
+def shard(data: Any, remainder: str = "drop") -> Any:
+    """This worker's part of the rows: every W-th of them for W workers, equally many for each.
+
+    For a dataset do this after `shuffle` (with a seed) and `repeat`, before `batch`; what is costly
+    to make (`map`) comes behind it. Nothing has to be known of the number of rows.
+
+    Args:
+      data: a `tf.data.Dataset`, an array (rows along axis 0), or a list or tuple of anything, such
+        as file names.
+      remainder: what becomes of the rows at the end that are fewer than the workers: "drop", or
+        "pad", which adds rows from the beginning (of another pass over a dataset) until all
+        workers have one.
+
+    Returns:
+      The same kind; `data` itself with one worker.
+
+    Raises:
+      ConfigError: a dataset whose order is not the same on all workers, with what draws it.
+      ValueError: another `remainder`; rows of which some worker gets none.
+    """
+    env = Env.get()
+    env.require_init("epl.shard")
+    if remainder not in _REMAINDERS:
+        raise ValueError("remainder = {!r}: 'drop' the rows at the end that are fewer than the "
+                         "workers, or 'pad' them from the beginning".format(remainder))
+    workers, worker = env.cluster.worker_num, env.cluster.worker_index
+    if isinstance(data, compat.DATASET_TYPES):
+        if workers == 1:
+            return data
+        check_order(data)
+        if remainder == "pad":
+            data = data.concatenate(data.repeat().take(workers - 1))
+        return _every(data, workers, worker)
+    if not isinstance(data, (np.ndarray, list, tuple)):
+        raise TypeError("epl.shard takes a tf.data.Dataset, a NumPy array, or a list or tuple of "
+                        "rows, not {}".format(type(data).__name__))
+    return data if workers == 1 else _every_row(data, workers, worker, remainder)
+
+
+def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
+                 devices_per_replica: Optional[int] = None) -> GlobalBatch:
+    """The rows of a step: how many each clone of the model reads, and which are this worker's.
+
+    Args:
+      rows: rows of a step over all workers, replicas and micro-batches: the batch of the same
+        training on one device.
+      micro_batch: rows of one micro-batch, in place of `rows`.
+      devices_per_replica: devices of one copy of the model, which for a pipeline is the number of
+        its stages (of one device each). None: those that are annotated so far.
+
+    Returns:
+      A `GlobalBatch`.
+
+    Raises:
+      ConfigError: rows that the clones cannot share equally, or devices that make no whole copies.
+    """
+    env = Env.get()
+    env.require_init("epl.global_batch")
+    given = [(name, value) for name, value in (("rows", rows), ("micro_batch", micro_batch))
+             if value is not None]
+    if len(given) != 1:
+        raise ValueError("epl.global_batch takes either rows=... (of a step over all workers) or "
+                         "micro_batch=... (of one clone of the model)")
+    name, value = given[0]
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError("epl.global_batch({}={!r}): a number of rows, 1 or more".format(
+            name, value))
+    cluster = env.cluster
+    parts = (env.config.pipeline.num_micro_batch,
+             _replicas(devices_per_replica), cluster.worker_num, cluster.worker_index)
+    return divide(int(value), *parts) if name == "rows" else GlobalBatch(int(value), *parts)
+
+
+def check_replicas(plan: ParallelPlan) -> None:
+    """Raises ConfigError if the script divides its rows for another number of replicas."""
+    counted_on = Env.get().replicas_counted_on
+    replicas = plan.num_replicas // plan.num_workers
+    if counted_on and replicas not in counted_on:
+        devices = sum(plan.device_counts)
+        raise ConfigError(
+            "epl.global_batch counted on {} replica(s) of the model in each worker, but one takes "
+            "{} device(s), which makes {}: write epl.global_batch(..., devices_per_replica={})"
+            .format(" or ".join(map(str, sorted(counted_on))), devices, replicas, devices))
+
+
+def _replicas(devices: Optional[int]) -> int:
+    """Copies of the model in each worker, of so many devices; None: of those annotated so far."""
+    env = Env.get()
+    if devices is None:
+        plan = env.plan_for(tf.get_default_graph())
+        devices = sum(plan.device_counts) if plan is not None else 1
+    own = env.cluster.gpu_num_per_worker
+    replicas, rest = divmod(own, devices) if devices > 0 else (0, 0)
+    if rest or not replicas:
+        raise ConfigError(
+            "devices_per_replica = {} must be 1 or more and divide the {} device(s) of each "
+            "worker; epl-launch --gpu_per_worker sets their number".format(devices, own))
+    env.replicas_counted_on.add(replicas)
+    return replicas
+
+
+def _every(dataset: Any, workers: int, worker: int) -> Any:
+    """Every `workers`-th row of `dataset`, of its whole groups of so many rows.
+
+    Some groups are looked at together: a group alone would cost more than most rows.
+    """
+    is_tuple = type(tf.data.get_output_classes(dataset)) is tuple  # its parts come one by one
+
+    def rows_of(*window: Any) -> Any:
+        rows = window if is_tuple else window[0]
+        if not isinstance(rows, compat.DATASET_TYPES):
+            rows = tf.data.Dataset.zip(rows)
+        whole = tf.data.experimental.cardinality(rows) // workers
+        return rows.shard(workers, worker).take(whole)
+
+    groups = max(1, _ROWS_TOGETHER // workers)
+    return dataset.window(groups * workers).flat_map(rows_of)
+
+
+def _every_row(data: Any, workers: int, worker: int, remainder: str) -> Any:
+    """Every `workers`-th row of an array, list or tuple."""
+    rest = len(data) % workers
+    if len(data) < workers and not (remainder == "pad" and len(data)):
+        raise ValueError("{} row(s) for {} workers: some would have none; give more, or "
+                         "remainder='pad'".format(len(data), workers))
+    whole = len(data) - rest if remainder == "drop" else len(data)
+    own = list(range(worker, whole, workers))
+    if remainder == "pad" and rest and worker >= rest:
+        own.append((len(data) - rest + worker) % len(data))
+    if isinstance(data, np.ndarray):
+        return data[own]
+    return type(data)(data[row] for row in own)
