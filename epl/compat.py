@@ -260,6 +260,12 @@ def dataset_ops(dataset: Any) -> List[Any]:
     return found
 
 
+def has_weights(graph: Any) -> bool:
+    """True if a model has begun in `graph`: a learning rate or a counter is none."""
+    return any(v.dtype.is_floating and (v.trainable or v.shape.ndims != 0)
+               for v in global_variables(graph))
+
+
 def global_variables(graph: Any) -> List[Any]:
     """All global and trainable variables of `graph`, each once, sorted by name."""
     found = {}

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process-wide environment: configuration, cluster and strategy in force; and `epl.init`."""
 
-from typing import Any, List, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Optional, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -14,6 +14,30 @@ from epl.ir.graph_state import state_of
 from epl.plan.parallel_plan import ParallelPlan, make_plan
 
 
+class Context(NamedTuple):
+    """What one `epl.init` put in force.
+
+    Attributes:
+      config: the `epl.Config`.
+      cluster: the `epl.Cluster`.
+    """
+
+    config: Config
+    cluster: Cluster
+
+    def differences(self, other: "Context") -> List[str]:
+        """What `other` says otherwise, as text."""
+        own, others = self._facts(), other._facts()
+        return ["{} = {!r} instead of {!r}".format(name, others[name], own[name])
+                for name in own if own[name] != others[name]]
+
+    def _facts(self) -> Dict[str, Any]:
+        return dict(self.config.as_dict(), workers=self.cluster.worker_num,
+                    worker_index=self.cluster.worker_index,
+                    devices_per_worker=self.cluster.gpu_num_per_worker,
+                    device_type=self.cluster.device_type)
+
+
 class Env:
     """What `epl.init` set up. `Env.get()` is the one instance.
 
@@ -21,6 +45,8 @@ class Env:
       config: the `epl.Config` in force.
       cluster: the `epl.Cluster` in force, or None before `epl.init`.
       default_strategy: what `epl.set_default_strategy` was last given.
+      opening_strategy: what new graphs begin with: the strategy that was last set before its graph
+        had weights.
       strategy_stack: the strategies whose `with` blocks are open.
       replicas_counted_on: copies of the model in a worker for which the script divides its rows.
     """
@@ -31,6 +57,7 @@ class Env:
         self._config: Optional[Config] = None
         self._cluster: Optional[Cluster] = None
         self.default_strategy: Any = None
+        self.opening_strategy: Any = None
         self.strategy_stack: List[Any] = []
         self.replicas_counted_on: Set[int] = set()
 
@@ -66,27 +93,61 @@ class Env:
         """Put a new configuration and cluster in force; forget strategies."""
         self._config, self._cluster = config, cluster
         self.default_strategy = None
+        self.opening_strategy = None
         self.strategy_stack = []
         self.replicas_counted_on = set()
 
+    def context_of(self, graph: Any) -> Context:
+        """What `graph` is trained under; what is in force now if that is not decided yet."""
+        return state_of(graph).context or Context(self.config, self.cluster)
+
+    def settle(self, graph: Any) -> None:
+        """What is in force now is what `graph` is trained under, whatever comes later.
+
+        Raises:
+          RuntimeError: it is trained under something else already.
+        """
+        now, state = Context(self.config, self.cluster), state_of(graph)
+        differences = state.context.differences(now) if state.context is not None else []
+        if differences:
+            raise RuntimeError(
+                "gradients are asked for in a graph that was built before another epl.init ({}): a "
+                "graph is trained in one way; build the other model in a graph of its own "
+                "(tf.Graph, or tf.reset_default_graph() before it)".format(
+                    ", ".join(differences)))
+        state.context = state.context or now
+
+    def open_graph(self, graph: Any) -> None:
+        """Let `graph` begin with what new graphs begin with, if nothing in it is annotated."""
+        annotations, strategy = state_of(graph).annotations, self.opening_strategy
+        if strategy is not None and not annotations.task_graphs:
+            annotations.begin(0, strategy.name, strategy.device_count)
+
     def plan_for(self, graph: Any) -> Optional[ParallelPlan]:
-        """The plan for `graph`, or None if nothing in it or around it is annotated."""
+        """The plan that `graph` was rewritten for; before that, the one that it would be now."""
+        return state_of(graph).plan or self.intended_plan(graph)
+
+    def intended_plan(self, graph: Any) -> Optional[ParallelPlan]:
+        """What the annotations of `graph` ask for; None if nothing in it or around it is annotated.
+        """
         stages = [(t.name, t.device_count) for t in state_of(graph).annotations.task_graphs]
-        if not stages and self.default_strategy is not None:
-            stages = [(self.default_strategy.name, self.default_strategy.device_count)]
+        strategy = self.opening_strategy or self.default_strategy
+        if not stages and strategy is not None:
+            stages = [(strategy.name, strategy.device_count)]
         if not stages:
             return None
-        return make_plan(stages, self.cluster.worker_num, self.cluster.gpu_num_per_worker,
-                         self.config.pipeline.num_micro_batch,
-                         self.config.communication.gradients_reduce_method,
-                         self.config.pipeline.strategy,
-                         self.config.cluster.device_place_prefer_intra_node)
+        config, cluster = self.context_of(graph)
+        return make_plan(stages, cluster.worker_num, cluster.gpu_num_per_worker,
+                         config.pipeline.num_micro_batch,
+                         config.communication.gradients_reduce_method, config.pipeline.strategy,
+                         config.cluster.device_place_prefer_intra_node)
 
 
 def init(config: Optional[Config] = None) -> None:
     """Start EPL: call it once at the start of a script, before the model is built.
 
-    Calling it again puts another configuration in force for what is built afterwards.
+    Calling it again puts another configuration in force for graphs whose gradients are built
+    afterwards, and forgets the strategy that was set.
 
     Args:
       config: an `epl.Config`; None means `epl.Config()`.

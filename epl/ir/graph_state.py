@@ -128,6 +128,7 @@ class GraphState:
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
       differentiated: which operation each backward operation belongs to.
       gradient_ids: (first, last) operation ids of what TensorFlow built for gradients.
+      context: the configuration and cluster that it is trained under (see `Env.settle`), or None.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
       plan: what the graph was rewritten for, or None.
       devices: who sits where (see `rewrite.place`), or None.
@@ -150,6 +151,7 @@ class GraphState:
         self.gradient_calls = 0
         self.differentiated = Differentiated()
         self.gradient_ids: List[Tuple[int, int]] = []
+        self.context: Any = None
         self.sources: Any = None
         self.plan: Any = None
         self.devices: Any = None

@@ -48,8 +48,10 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
     variables = _variables(graph, xs)
     if not any(v is not None for v in variables):
         return build(ys, xs, *args, **kwargs)
-    plan = env.plan_for(graph)
-    if env.cluster.total_gpu_num == 1 and (plan is None or plan.is_single_device):
+    env.open_graph(graph)
+    plan = env.intended_plan(graph)
+    alone = env.cluster.total_gpu_num == 1 and (plan is None or plan.is_single_device)
+    if alone and state.context is None:
         return build(ys, xs, *args, **kwargs)
     if compat.control_flow_context(graph) is not None:
         if withdrawn:  # tf.hessians and the like: derivatives of gradients, in a loop
@@ -63,6 +65,7 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
             "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built"
             .format(env.cluster.worker_num, env.cluster.gpu_num_per_worker))
     check_replicas(plan)
+    env.settle(graph)
     first = compat.last_id(graph) + 1
     if plan.is_single_device:
         gradients = build(ys, xs, *args, **kwargs)
@@ -103,7 +106,7 @@ def _noted(graph: Any, state: GraphState, ys: List[Any], variables: Sequence[Any
         if variable is None or raw is None:
             continue
         with compat.inserted(graph, "{}/gradient_{}".format(name, index)):
-            if Env.get().config.communication.sparse_as_dense:
+            if state.context.config.communication.sparse_as_dense:
                 raw = tf.convert_to_tensor(raw)
             raw = _any_rows(raw)
             result[index] = _identity(raw)
@@ -149,6 +152,8 @@ def _withdraw_groups_behind(state: GraphState, ys: Sequence[Any]) -> bool:
                 "has run already; build all gradients before the first session.run".format(
                     ", ".join(tensor.name for tensor in _tensors(ys))))
         state.groups.remove(group)
+    if not state.groups and state.plan is None:
+        state.context = None
     return bool(found)
 
 

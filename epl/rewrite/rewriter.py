@@ -53,6 +53,7 @@ def rewrite(graph: Any) -> None:
             raise state.failure
         plan = _plan(env, graph, state)
         if plan is not None:
+            state.context = env.context_of(graph)
             try:
                 with _no_collection():
                     _Rewrite(graph, state, plan).run()
@@ -77,25 +78,25 @@ def _no_collection() -> Iterator[None]:
 def _plan(env: Env, graph: Any, state: GraphState) -> Any:
     """The plan to carry out: that of the gradients, or one to place a model that is only run."""
     if state.groups:
-        return env.plan_for(graph)
+        return env.intended_plan(graph)
     needed = sum(t.device_count for t in state.annotations.task_graphs)
-    fits = 1 < env.cluster.gpu_num_per_worker >= needed
-    return env.plan_for(graph) if needed > 1 and fits else None
+    fits = 1 < env.context_of(graph).cluster.gpu_num_per_worker >= needed
+    return env.intended_plan(graph) if needed > 1 and fits else None
 
 
 class _Rewrite:
     """One pass over one graph."""
 
     def __init__(self, graph: Any, state: GraphState, plan: ParallelPlan):
-        env = Env.get()
+        config, cluster = state.context
         self._graph = graph
         self._state = state
         self._plan = plan
-        self._cluster = env.cluster
-        self._worker = env.cluster.worker_index
-        communication = env.config.communication
+        self._cluster = cluster
+        self._worker = cluster.worker_index
+        communication = config.communication
         self._options = ReduceOptions(
-            num_workers=env.cluster.worker_num, average=plan.reduce_method == "mean",
+            num_workers=cluster.worker_num, average=plan.reduce_method == "mean",
             max_splits=communication.max_splits,
             fp16_scale=communication.fp16_scale if communication.fp16 else None)
         if state.plan not in (None, plan):
@@ -107,7 +108,7 @@ class _Rewrite:
                     plan.num_stages, ", ".join(plan.stage_names)))
         state.plan = plan
         if state.devices is None:
-            state.devices = Devices(plan, self._worker, env.cluster.device_type)
+            state.devices = Devices(plan, self._worker, cluster.device_type)
             clones = [CloneId(r, m, s) for r in plan.replicas_of(self._worker)
                       for m in range(plan.num_micro_batch) for s in range(plan.num_slices)]
             state.sources = Sources(graph, clones)

@@ -52,7 +52,8 @@ def add_to_saved_model(original: Callable[..., Any], builder: Any, *args: Any,
     """`SavedModelBuilder.add_meta_graph*`: where it is served there may be one device only."""
     call = inspect.signature(original).bind(builder, *args, **kwargs)
     env = Env.get()
-    if env.initialized and env.cluster.gpu_num_per_worker > 1:
+    if env.initialized \
+            and env.context_of(tf.get_default_graph()).cluster.gpu_num_per_worker > 1:
         call.arguments["clear_devices"] = True
     return original(*call.args, **call.kwargs)
 

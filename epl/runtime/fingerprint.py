@@ -69,12 +69,11 @@ def first_difference(programs: List[List[str]]) -> str:
 
 
 def _lines(graph: Any, state: GraphState) -> List[str]:
-    env = Env.get()
-    plan = env.plan_for(graph)
+    plan, config = Env.get().plan_for(graph), Env.get().context_of(graph).config
     lines = ["epl {}".format(__version__), "tensorflow {}".format(tf.__version__),
              "python {}".format(platform.python_version())]
     lines += ["config {} = {!r}".format(key, value)
-              for key, value in env.config.as_dict().items()]
+              for key, value in config.as_dict().items()]
     lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]
     lines += ["variable {} {} {}".format(v.name, v.dtype.base_dtype.name, v.shape)
               for v in compat.global_variables(graph)]

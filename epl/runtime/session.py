@@ -24,7 +24,10 @@ _KNOWN_ID = "_epl_known_id"  # the last operation that the session has been told
 def init(original: Callable[..., None], session: Any, target: str = "", graph: Any = None,
          config: Any = None) -> None:
     """`BaseSession.__init__`: the session gets this worker's share of the cores and its devices."""
-    original(session, target, graph, session_config(config, Env.get()))
+    env = Env.get()
+    if env.initialized:
+        config = session_config(config, env.context_of(graph or tf.get_default_graph()))
+    original(session, target, graph, config)
 
 
 def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, feed_dict: Any,

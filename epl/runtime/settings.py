@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from epl.env import Env
+from epl.cluster import Cluster
+from epl.env import Context
 from epl.errors import ConfigError
 
 _USER_SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
@@ -18,10 +19,10 @@ def core_share(local_workers: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // local_workers)
 
 
-def _add_virtual_devices(config: Any, env: Env) -> None:
+def _add_virtual_devices(config: Any, cluster: Cluster) -> None:
     """Without GPUs, the worker's devices are CPU devices of the session."""
-    needed = env.cluster.gpu_num_per_worker
-    if env.cluster.device_type != "cpu" or needed == 1:
+    needed = cluster.gpu_num_per_worker
+    if cluster.device_type != "cpu" or needed == 1:
         return
     given = config.device_count.get("CPU", needed)
     if given < needed:
@@ -31,12 +32,12 @@ def _add_virtual_devices(config: Any, env: Env) -> None:
     config.device_count["CPU"] = given
 
 
-def session_config(config: Any, env: Env) -> Any:
+def session_config(config: Any, context: Context) -> Any:
     """The user's session configuration completed with what the cluster asks for.
 
     Args:
       config: a `tf.ConfigProto` or None; it is not changed.
-      env: the environment in force.
+      context: what the session's graph is trained under.
 
     Raises:
       ConfigError: `config` asks for fewer CPU devices than the worker has.
@@ -44,17 +45,15 @@ def session_config(config: Any, env: Env) -> Any:
     Returns:
       `config` itself if there is nothing to add, else a copy. What the user has set stays.
     """
-    if not env.initialized:
-        return config
     result = tf.ConfigProto()
     if config is not None:
         result.CopyFrom(config)
-    _add_virtual_devices(result, env)
-    visible = env.config.cluster.run_visible_devices
+    _add_virtual_devices(result, context.cluster)
+    visible = context.config.cluster.run_visible_devices
     if visible and not result.gpu_options.visible_device_list:
         result.gpu_options.visible_device_list = visible
-    if env.cluster.local_worker_num > 1 and not any(n in os.environ for n in _USER_SETTINGS):
-        share = core_share(env.cluster.local_worker_num)
+    if context.cluster.local_worker_num > 1 and not any(n in os.environ for n in _USER_SETTINGS):
+        share = core_share(context.cluster.local_worker_num)
         if not result.intra_op_parallelism_threads:
             result.intra_op_parallelism_threads = share
         if not result.inter_op_parallelism_threads:

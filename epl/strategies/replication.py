@@ -40,6 +40,8 @@ class Replicate:
                                "allowed: close the outer one first".format(
                                    self.name, env.strategy_stack[-1].name))
         graph = tf.get_default_graph()
+        if compat.has_weights(graph):
+            env.open_graph(graph)
         state_of(graph).annotations.begin(compat.last_id(graph), self.name, self.device_count)
         env.strategy_stack.append(self)
         self._entered.append(graph)
@@ -72,9 +74,13 @@ def replicate(device_count: Optional[int] = None, name: Optional[str] = None) ->
 
 
 def set_default_strategy(strategy: Replicate) -> None:
-    """Start a new TaskGraph for everything built from here on, in this graph and in new ones.
+    """Start a new TaskGraph for everything built from here on in this graph.
 
-    Called once before a model is built it makes the model data parallel.
+    Called once before a model is built it makes the model data parallel. Called before its graph
+    has weights, new graphs begin with it as well (those of `tf.estimator`, `tf.Graph()`, the next
+    default graph), unless they set their own before they have weights. Called later, where a part
+    of the model begins, it makes the next stage of this graph alone. Weights are floating-point
+    variables that are trainable or no scalars.
 
     Args:
       strategy: an `epl.replicate(...)`.
@@ -93,4 +99,8 @@ def set_default_strategy(strategy: Replicate) -> None:
                            .format(env.strategy_stack[-1]))
     env.default_strategy = strategy
     graph = tf.get_default_graph()
+    if compat.has_weights(graph):
+        env.open_graph(graph)
+    else:
+        env.opening_strategy = strategy
     state_of(graph).annotations.begin(compat.last_id(graph), strategy.name, strategy.device_count)
