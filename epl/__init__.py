@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, List
 from epl.version import __version__
 
 if TYPE_CHECKING:
+    from epl.checking.checker import check
     from epl.cluster import Cluster
     from epl.config import Config
     from epl.data import global_batch, shard
@@ -36,6 +37,7 @@ _HOME = {
     "Env": "epl.env",
     "GraphKeys": "epl.ir.graph_keys",
     "add_to_collection": "epl.ir.collections",
+    "check": "epl.checking.checker",
     "get_collection": "epl.ir.collections",
     "explain": "epl.env",
     "global_batch": "epl.data",
@@ -49,7 +51,7 @@ _HOME = {
 
 __all__ = [
     "VERSION", "Cluster", "Config", "ConfigError", "Env", "GraphKeys", "WorkerLostError",
-    "__version__", "add_to_collection", "explain", "get_collection", "global_batch",
+    "__version__", "add_to_collection", "check", "explain", "get_collection", "global_batch",
     "init", "replicate", "request_stop", "set_default_strategy", "shard", "split",
 ]
 

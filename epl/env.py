@@ -172,10 +172,12 @@ def init(config: Optional[Config] = None) -> None:
                           "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(
                               cluster.gpu_num_per_worker, tf.__version__))
     _check_connection(cluster)
+    from epl.checking.checker import begin_if_asked
     from epl.runtime import hooks, process  # these build on this module
 
     hooks.install(cluster.total_gpu_num > 1)
     Env.get().reset(config, cluster)
+    begin_if_asked()
     process.arrange()
 
 

@@ -18,6 +18,10 @@ class RewriteError(RuntimeError):
     """The rewritten graph breaks a promise; always a defect, never the user's fault."""
 
 
+class CheckError(RuntimeError):
+    """Why a training step cannot be compared with plain TensorFlow's (see `epl.checking`)."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A hint naming the valid names closest to `name`, for the end of an error message."""
     known = sorted(names)

@@ -11,7 +11,7 @@ from typing import Dict, FrozenSet, List, NamedTuple, NoReturn, Optional, Sequen
 from epl.errors import ConfigError, nearest
 from epl.launcher import runner
 from epl.launcher.machines import count_workers
-from epl.launcher.options import GRACE_S, HOST_TIMEOUT_S, USAGE_CODE, Options
+from epl.launcher.options import CHECK_STEPS, GRACE_S, HOST_TIMEOUT_S, USAGE_CODE, Options
 from epl.launcher.variables import read_variables
 from epl.version import __version__
 
@@ -48,6 +48,7 @@ Exit code: 0 if every worker exited with 0. The first worker to fail ends the jo
 SIGTERM, and SIGKILL after --grace seconds; the exit code is then that worker's, 128 + n if signal n
 killed it. 130 after Ctrl-C (twice: no waiting). SIGTERM asks the workers to stop: 0 if all then
 exit with 0, else 143. 124: a time-out. 1: a host was lost, or a worker left before the end.
+With --check 3: values differ, 4: not all was compared.
 2: the job cannot be started.
 """
 
@@ -92,7 +93,7 @@ def parse(argv: Sequence[str]) -> Options:
       ConfigError: it does not fit the files or the environment that it names.
     """
     parser = _parser()
-    value_flags = {name for action in parser._actions if action.nargs != 0
+    value_flags = {name for action in parser._actions if action.nargs not in (0, "?")
                    for name in action.option_strings}
     flags = {name for action in parser._actions for name in action.option_strings}
     words = _split(argv, value_flags)
@@ -134,6 +135,9 @@ def _check_together(parser: _Parser, options: Options) -> None:
     if options.tee and max(options.tee) >= options.num_workers:
         parser.error("--tee {}: there are workers 0 to {}".format(
             max(options.tee), options.num_workers - 1))
+    if options.check and options.max_restarts:
+        parser.error("--check and --max_restarts do not go together: a check that finds a "
+                     "difference ends with an exit code that is no failure of the job")
     if options.debug and (options.stall_timeout or options.start_timeout):
         parser.error("--debug and --{}_timeout do not go together: a program that waits in the "
                      "debugger makes no progress".format(
@@ -157,6 +161,11 @@ def _parser() -> _Parser:
     _add_worker_flags(parser)
     _add_machine_flags(parser)
     python = ".".join(map(str, sys.version_info[:3]))
+    parser.add_argument("--check", nargs="?", const=CHECK_STEPS, type=_at_least(1),
+                        metavar="STEPS",
+                        help="compare the first training steps (default: {}) with plain "
+                             "TensorFlow on one device with the whole batch, print what differs "
+                             "and by how much, and end; write --check=STEPS".format(CHECK_STEPS))
     parser.add_argument("--version", action="version", help="print the version and exit",
                         version="epl-launch {} (Python {})".format(__version__, python))
     return parser

@@ -6,6 +6,7 @@ from typing import FrozenSet, Mapping, NamedTuple, Optional, Sequence
 
 GRACE_S = 30.0
 HOST_TIMEOUT_S = 10.0
+CHECK_STEPS = 3  # that many training steps are compared by --check
 USAGE_CODE = 2  # exit code of a job that cannot be started
 
 
@@ -31,6 +32,7 @@ class Options(NamedTuple):
       debug: worker 0 has the terminal, for a debugger.
       environment: variables to set for the workers, from `--env` and `--env_file`.
       dry_run: print what would be started.
+      check: so many training steps are compared with plain TensorFlow's; None: train.
       hosts: the text of `--hosts`; "" if not given. So the next two.
       hostfile: path of a file with hosts.
       machine_list: `ip:port` of every machine.
@@ -59,6 +61,7 @@ class Options(NamedTuple):
     debug: bool = False
     environment: Mapping[str, str] = {}
     dry_run: bool = False
+    check: Optional[int] = None
     hosts: str = ""
     hostfile: str = ""
     machine_list: str = ""

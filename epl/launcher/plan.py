@@ -17,6 +17,7 @@ LOCAL = "localhost"  # the name of the machine that the launcher runs on
 
 # The user's own word on threads: where one of these is set, nothing is added.
 _THREAD_SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+_CHECK_STEPS = "EPL_CHECK_STEPS"
 _PROGRESS_FILE, _STACKS_FILE = "EPL_PROGRESS_FILE", "EPL_STACKS_FILE"
 
 
@@ -115,6 +116,8 @@ def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devic
             _STACKS_FILE: os.path.join(log_directory, "stacks.txt"),
             "CUDA_VISIBLE_DEVICES": devices.visible[index],
         }
+        if options.check:
+            ours[_CHECK_STEPS] = str(options.check)
         ours.update(_meeting(index, host, reached_at, address))
         plans.append(WorkerPlan(index, host, local_index, local_size,
                                 command(options, directory, interpreter),

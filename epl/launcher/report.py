@@ -6,6 +6,7 @@ import os
 import signal
 from typing import Collection, Dict, Iterable, List, Mapping, NamedTuple, Sequence
 
+from epl.checking.codes import DIFFERENT_CODE, UNCHECKED_CODE
 from epl.launcher import events, stall, tracebacks
 from epl.launcher.events import Timer
 from epl.runtime.progress import Status
@@ -79,6 +80,13 @@ def cause(outcome: events.Outcome) -> str:
     if outcome.signum:
         return "all workers stopped after {}".format(signal_name(outcome.signum))
     return "all workers succeeded"
+
+
+def checked(outcome: events.Outcome) -> str:
+    """How a job of `--check` ended if its workers say that, else ""."""
+    code = outcome.returncode if isinstance(outcome, events.WorkerFailed) else 0
+    return {DIFFERENT_CODE: "the check found differences",
+            UNCHECKED_CODE: "not all could be checked"}.get(code, "")
 
 
 _TIME_OVER = {

@@ -132,9 +132,18 @@ class Runner:
         tails = {plan.worker: sinks.tail(plan.worker) for plan in plans}
         evidence = report.Evidence(os.path.dirname(plans[0].log_directory), hosts, tails,
                                    job.returncodes, job.status, supervisor.stacks, job.stalled)
+        seconds = time.monotonic() - begin
+        checked = self._checked(outcome)
+        words = "epl-launch: {} in {:.1f} s; logs in {}".format(
+            checked, seconds, evidence.log_dir) if checked else report.closing(
+                outcome, seconds, evidence)
         return _Attempt(outcome, job.became_ready, job.interrupted_by,
                         report.exit_codes(job.returncodes),
-                        report.closing(outcome, time.monotonic() - begin, evidence))
+                        words)
+
+    def _checked(self, outcome: events.Outcome) -> str:
+        """What a check found, if that ended the job."""
+        return report.checked(outcome) if self._options.check else ""
 
     def _limits(self) -> Limits:
         options = self._options
@@ -157,7 +166,8 @@ class Runner:
         if job.phase is Phase.DUMPING and job.outcome is not None:
             self._stderr.say("epl-launch: {}; asking for stacks".format(report.cause(job.outcome)))
         if job.phase is Phase.ENDING and job.outcome is not None and not passed_on \
-                and not isinstance(job.outcome, events.Succeeded):
+                and not isinstance(job.outcome, events.Succeeded) \
+                and not self._checked(job.outcome):
             self._stderr.say(report.ending(job.outcome, job.running, self._options.grace))
 
 

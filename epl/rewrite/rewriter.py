@@ -15,6 +15,7 @@ import gc
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
 from epl import compat
+from epl.checking import active
 from epl.env import Env
 from epl.ir.graph_state import GradientGroup, GraphState, parts, state_of
 from epl.plan.parallel_plan import ParallelPlan
@@ -55,7 +56,7 @@ def rewrite(graph: Any) -> None:
         if plan is not None:
             state.context = env.context_of(graph)
             try:
-                with _no_collection():
+                with _no_collection(), _seen(graph):
                     _Rewrite(graph, state, plan).run()
             except Exception as error:
                 state.failure = error
@@ -73,6 +74,18 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def _seen(graph: Any) -> Iterator[None]:
+    """A check, if one is on, keeps the graph as the script built it."""
+    check = active.current()
+    if check is None:
+        yield
+        return
+    check.before_rewrite(graph)
+    yield
+    check.after_rewrite(graph)
 
 
 def _plan(env: Env, graph: Any, state: GraphState) -> Any:

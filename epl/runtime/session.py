@@ -6,11 +6,13 @@ Each function stands in for a method of TensorFlow's `BaseSession`; the method i
 `original`. In a graph whose gradients EPL does not aggregate nothing is done.
 """
 
+import functools
 from typing import Any, Callable, Dict, List
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.checking import active
 from epl.env import Env
 from epl.ir.graph_state import GraphState, state_of
 from epl.rewrite.rewriter import rewrite
@@ -84,10 +86,17 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
             if run.writes:
                 agreement.mark_stale(session)
     _check_knows_graph(session)
-    fed = feeds.divide(fed, run, state)
-    return _step(session, run, lambda: original(
-        session, handle, targets + run.extra_targets(), run.replaced(fetches), fed, options,
-        run_metadata))
+    divided = feeds.divide(fed, run, state)
+
+    def execute(asked: List[Any], extra: List[Any]) -> List[Any]:
+        return original(session, handle, targets + run.extra_targets(),
+                        run.replaced(asked) + extra, divided, options, run_metadata)
+
+    check = active.current()
+    if check is not None:
+        return _step(session, run, functools.partial(
+            check.step, session, run, fetches, targets, fed, execute))
+    return _step(session, run, lambda: execute(fetches, []))
 
 
 def make_callable(original: Callable[..., Any], session: Any, fetches: Any, feed_list: Any = None,
@@ -122,6 +131,8 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
     inner = original(session, options)
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        if run.step and active.current() is not None:  # which sees what comes through `do_run`
+            return session.run(fetches + targets, dict(zip(fed, args)), **kwargs)[:len(fetches)]
         if run.step:
             values = feeds.divided(fed, args, run, state)
             return _step(session, run, lambda: inner(*values, **kwargs))

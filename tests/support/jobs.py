@@ -40,14 +40,14 @@ class Result(NamedTuple):
 
 
 def launch(script, directory, *args, workers=2, devices=1, timeout=120.0,
-           environment=None) -> Result:
+           environment=None, flags=()) -> Result:
     """Run `script` (a file in tests/dist/jobs, or a path) under `epl-launch`.
 
     Without GPUs every worker gets `devices` virtual CPU devices.
     """
     path = script if os.path.isabs(script) else os.path.join(JOBS, script)
     command = [sys.executable, "-m", "epl.launcher", "--num_workers", str(workers),
-               "--gpu_per_worker", str(devices), "--log_dir", str(directory), path]
+               "--gpu_per_worker", str(devices), "--log_dir", str(directory)] + list(flags) + [path]
     command += [str(a) for a in args]
     return _run(command, str(directory), timeout, environment)
 

@@ -126,6 +126,8 @@ def test_defaults():
     (TWO + ["--gpu_per_worker", "-1", "train.sh"], "_worker: -1 is too small"),
     (["--num-workers", "2", "train.sh"], "unknown flag --num-workers; did you mean '--num_w"),
     (["--num", "2", "train.sh"], "unknown flag --num; did you mean"),
+    (TWO + ["--check=0", "train.py"], "0 is too small"),
+    (TWO + ["--check", "--max_restarts", "1", "train.py"], "do not go together"),
     (TWO + ["--max_restart", "2", "train.sh"], "did you mean '--max_restarts'"),
     (TWO + ["--log_dir", "", "train.sh"], "it is empty; leave it out or give a name"),
     (TWO + ["--timeout", "0", "train.sh"], "--timeout: 0 seconds: use a number of more than 0"),
@@ -176,3 +178,9 @@ def test_files_of_variables_that_are_refused(tmp_path):
         read_variables([str(path)], [], {})
     with pytest.raises(ConfigError, match="missing.env' cannot be read"):
         read_variables([str(tmp_path / "missing.env")], [], {})
+
+
+@pytest.mark.parametrize("flag, steps", [([], None), (["--check"], 3), (["--check=7"], 7)])
+def test_check_never_takes_the_script_for_its_number(flag, steps):
+    options = parse(TWO + flag + ["train.py", "--check"])
+    assert (options.check, options.script, options.script_args) == (steps, "train.py", ["--check"])

@@ -247,3 +247,9 @@ def test_a_directory_that_cannot_be_made_is_an_error(tmp_path):
             **{field: str(tmp_path / "0")}) for plan in plans_for(OPTIONS)]
         with pytest.raises(ConfigError, match="cannot be made .* --log_dir"):
             make_worker_directories(plans)
+
+
+def test_every_worker_is_told_of_a_check():
+    for plan in plans_for(OPTIONS._replace(check=3)):
+        assert plan.environment["EPL_CHECK_STEPS"] == "3"
+    assert not any("EPL_CHECK_STEPS" in plan.environment for plan in plans_for(OPTIONS))

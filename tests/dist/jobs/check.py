@@ -1,0 +1,59 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A training to be checked: every worker reads its rows of a dataset, or is fed them.
+
+Usage: check.py equal|sum|same_rows|other_rate|short
+"""
+
+import sys
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import epl
+from epl.rewrite import rewriter
+from tests.dist.jobs.common import start
+
+
+def aggregate_a_sum():
+    """A defect: gradients are added up over the workers, and not divided by their number."""
+    original = rewriter.reduce_gradients
+
+    def broken(tensors, scope, options, collectives):
+        return original(tensors, scope, options._replace(average=False), collectives)
+
+    rewriter.reduce_gradients = broken
+
+
+def model(x, y, weights):
+    hidden = tf.nn.dropout(tf.layers.dense(x, 4, tf.tanh, name="first"), rate=0.5, seed=3)
+    error = tf.square(tf.layers.dense(hidden, 1, name="second") - y)
+    return tf.reduce_mean(error * weights[:, None])
+
+
+def main():
+    kind = sys.argv[1]
+    rank, workers = start()
+    if kind == "sum":
+        aggregate_a_sum()
+    random = np.random.RandomState(0)
+    columns = random.randn(48, 3).astype(np.float32), random.randn(48, 1).astype(np.float32)
+    dataset = tf.data.Dataset.from_tensor_slices(columns).repeat()
+    if kind != "same_rows":
+        dataset = dataset.shard(workers, rank)
+    x, y = tf.data.make_one_shot_iterator(dataset.batch(8)).get_next()
+    rate, weights = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [None])
+    loss = model(x, y, weights)
+    optimizer = tf.train.AdamOptimizer(rate)
+    train = optimizer.minimize(loss, tf.train.get_or_create_global_step())
+    feeds = {rate: 0.01 + (rank if kind == "other_rate" else 0),
+             weights: np.arange(8) + (0 if kind == "same_rows" else rank)}
+    steps = 1 if kind == "short" else 10
+    with tf.train.MonitoredTrainingSession() as session:
+        for _ in range(steps):
+            print("loss", session.run([loss, train], feeds)[0])
+    print("came to its end", epl.Env.get().cluster.worker_index)
+
+
+if __name__ == "__main__":
+    main()

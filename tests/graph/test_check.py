@@ -1,0 +1,308 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""`epl.check` in one process: right programs pass, wrong numbers are found, with their names."""
+
+import contextlib
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import epl
+from epl.checking import active
+from epl.rewrite import accumulate, rewriter
+from tests.graph import devices
+from tests.graph.devices import (
+    ACCUMULATION,
+    BOTH,
+    PIPELINE,
+    REPLICAS,
+    Layout,
+    data,
+    dense,
+    network,
+    stages,
+    started,
+)
+
+opened = devices.session
+LAYOUTS = [ACCUMULATION, REPLICAS, BOTH, PIPELINE, Layout(micro_batches=4)]
+
+
+@contextlib.contextmanager
+def checked(layout=ACCUMULATION, steps=1, config=None):
+    """EPL for `layout` with a check that is on; gives it."""
+    with started(layout, config):
+        try:
+            yield epl.check(steps)
+        finally:
+            active.end()
+
+
+def squared_error(outputs, labels):
+    return tf.reduce_mean(tf.square(outputs - labels))
+
+
+def placeholders():
+    return tf.placeholder(tf.float32, [None, 3], "x"), tf.placeholder(tf.float32, [None, 1], "y")
+
+
+def fed(x, y, step=0, rows=16):
+    features, labels = data()
+    return {x: features[step * rows:(step + 1) * rows], y: labels[step * rows:(step + 1) * rows]}
+
+
+def minimize(loss, optimizer=None):
+    optimizer = optimizer or tf.train.AdamOptimizer(0.01)
+    return optimizer.minimize(loss, tf.train.get_or_create_global_step())
+
+
+def verdicts(report):
+    return {found.row.name: found.row.verdict for found in report.worst}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_an_equal_program_passes(layout, capsys):
+    with checked(layout, steps=2) as check:
+        x, y = placeholders()
+        loss = squared_error(network(x, stages(layout)), y)
+        train = minimize(loss)
+        with opened() as session:
+            for step in range(3):
+                session.run([loss, train], fed(x, y, step))
+                assert (check.report is None) == (step < 1)
+    report = check.report
+    assert report.passed and report.steps == 2 and report.exit_code == 0, report.describe()
+    # The loss, the gradients, and the variables with their slots.
+    assert {loss.name, "gradient of first/kernel:0", "second/bias", "second/bias/Adam",
+            "global_step", "beta1_power"} <= set(verdicts(report))
+    printed = capsys.readouterr().out
+    assert "epl check: SAME: 1 fetch(es), 4 gradient(s), 15 variable(s)" in printed
+    assert "x:0 [16, 3]" in printed
+
+
+def test_a_sum_in_place_of_a_mean_is_found():
+    """The aggregation forgets to divide by the number of clones."""
+    def broken(raw, clones, plan, home, ends):
+        plan = plan._replace(reduce_method="sum")
+        return accumulate.accumulate(raw, clones, plan, home, ends)
+
+    with mock.patch.object(rewriter, "accumulate", broken), checked() as check:
+        x, y = placeholders()
+        loss = squared_error(network(x, stages(ACCUMULATION)), y)
+        train = minimize(loss, tf.train.GradientDescentOptimizer(0.1))
+        with opened() as session:
+            session.run([loss, train], fed(x, y))
+    report = check.report
+    assert sorted(report.different) == sorted(
+        name for layer in ("first", "second") for part in ("kernel", "bias")
+        for name in ("{}/{}".format(layer, part), "gradient of {}/{}:0".format(layer, part)))
+    assert verdicts(report)[loss.name] == "same" and verdicts(report)["global_step"] == "same"
+    assert report.exit_code == 3
+    assert all("2 times plain TensorFlow's" in found.row.detail or found.row.difference < 1e-2
+               for found in report.worst if found.row.kind == "gradient")
+    assert any("2 is the number of parts" in note for note in report.notes)
+
+
+def test_one_variable_that_is_wrong_is_named():
+    """A small rate: the wrong update changes the variable by less than 1e-5 of its value."""
+    original = rewriter._Rewrite._return
+
+    def broken(self, group, gradient, value):
+        if gradient.variable.op.name == "second/kernel":
+            value = value * 1.001
+        original(self, group, gradient, value)
+
+    with mock.patch.object(rewriter._Rewrite, "_return", broken), checked() as check:
+        x, y = placeholders()
+        train = minimize(squared_error(network(x, stages(ACCUMULATION)), y),
+                         tf.train.GradientDescentOptimizer(1e-2))
+        with opened() as session:
+            session.run(train, fed(x, y))
+    assert sorted(check.report.different) == ["gradient of second/kernel:0", "second/kernel"]
+
+
+def one_shot(columns, rows):
+    dataset = tf.data.Dataset.from_tensor_slices(columns).batch(rows)
+    return tf.data.make_one_shot_iterator(dataset).get_next()
+
+
+def queue(columns, rows):
+    return tf.train.batch(tf.train.slice_input_producer(list(columns), shuffle=False), rows,
+                          dynamic_pad=False)
+
+
+def test_rows_of_an_iterator():
+    with checked(BOTH, steps=2) as check:
+        x, y = one_shot(data(), 4)
+        train = minimize(squared_error(network(x, stages(BOTH)), y))
+        with opened() as session:
+            for _ in range(2):
+                session.run(train)
+    assert check.report.passed, check.report.describe()
+    assert any("[16, 3], 4 parts" in line for line in check.report.batch)
+
+
+def test_dropout_is_repeated():
+    """What every clone drew is given to plain TensorFlow, with and without a seed."""
+    with checked(BOTH, steps=2) as check:
+        x, y = placeholders()
+        with stages(BOTH)(0):
+            hidden = tf.nn.dropout(dense(x, 8, "first"), rate=0.5)
+        with stages(BOTH)(1):
+            loss = squared_error(dense(tf.nn.dropout(hidden, rate=0.3, seed=4), 1, "second"), y)
+        train = minimize(loss)
+        with opened() as session:
+            for step in range(2):
+                session.run([loss, train], fed(x, y, step))
+    assert check.report.passed and not check.report.notes, check.report.describe()
+
+
+def test_a_draw_for_all_rows_is_named():
+    with checked() as check:
+        x, y = placeholders()
+        epl.set_default_strategy(epl.replicate(1))
+        noise = tf.random_normal([3], name="noise")
+        train = minimize(squared_error(dense(x + noise, 1, "first"), y))
+        with opened() as session:
+            session.run(train, fed(x, y))
+    assert not check.report.passed
+    assert any("'noise/RandomStandardNormal:0' draw(s) once for all rows" in note
+               for note in check.report.notes)
+
+
+def test_batch_normalisation_is_named():
+    with checked() as check:
+        x, y = placeholders()
+        epl.set_default_strategy(epl.replicate(1))
+        image = tf.reshape(x, [-1, 3, 1, 1])
+        normal = tf.layers.batch_normalization(image, training=True, fused=True, name="norm")
+        loss = squared_error(dense(tf.reshape(normal, [-1, 3]), 1, "first"), y)
+        with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
+            train = minimize(loss)
+        with opened() as session:
+            session.run(train, fed(x, y))
+    assert "gradient of first/kernel:0" in check.report.different
+    assert any("'norm/FusedBatchNorm" in note and "by design" in note
+               for note in check.report.notes), check.report.describe()
+
+
+def test_sparse_gradients_ref_and_resource():
+    for resource in (False, True):
+        with checked(BOTH) as check:
+            ids = tf.placeholder(tf.int32, [None, 2], "ids")
+            y = tf.placeholder(tf.float32, [None, 1], "y")
+            with stages(BOTH)(0):
+                table = tf.get_variable("table", [6, 3], use_resource=resource)
+                rows = tf.reduce_sum(tf.nn.embedding_lookup(table, ids), 1)
+            with stages(BOTH)(1):
+                loss = squared_error(dense(rows, 1, "second"), y)
+            train = minimize(loss)
+            with opened() as session:
+                random = np.random.RandomState(1)
+                session.run(train, {ids: random.randint(0, 5, [16, 2]), y: random.rand(16, 1)})
+        assert check.report.passed, check.report.describe()
+        assert "gradient of table:0" in verdicts(check.report)
+
+
+def test_an_element_without_gradient_is_no_difference():
+    """Adam makes the rounding of a gradient that is zero in exact arithmetic as large as any."""
+    with checked(Layout(micro_batches=4)) as check:
+        x, y = placeholders()
+        epl.set_default_strategy(epl.replicate(1))
+        common = tf.get_variable("common", [], initializer=tf.ones_initializer())
+        logits = dense(x, 4, "first") + common
+        labels = tf.cast(tf.abs(y[:, 0]) * 3, tf.int32)
+        loss = tf.losses.sparse_softmax_cross_entropy(labels, logits)
+        train = minimize(loss)
+        with opened() as session:
+            session.run(train, fed(x, y))
+    report = check.report
+    assert report.passed, report.describe()
+    assert {verdicts(report)[n] for n in ("first/kernel", "gradient of first/bias:0")} == {"same"}
+
+
+def test_monitored_session_and_variables_that_a_hook_fetches():
+    with checked(REPLICAS, steps=2) as check:
+        x, y = one_shot(data(), 8)
+        loss = squared_error(network(x, stages(REPLICAS)), y)
+        tf.summary.scalar("loss", loss)
+        train, summary = minimize(loss), tf.summary.merge_all()
+        hooks = [tf.train.StopAtStepHook(3), tf.train.LoggingTensorHook({"loss": loss}, 1)]
+        with tf.train.MonitoredTrainingSession(hooks=hooks) as session:
+            while not session.should_stop():
+                session.run([train, summary])
+    assert check.report.passed, check.report.describe()
+    assert any(name.endswith("(loss)") for name in verdicts(check.report))
+
+
+def test_estimator():
+    with checked(ACCUMULATION, steps=2) as check:
+        def model(features, labels, mode):
+            loss = squared_error(network(features, stages(ACCUMULATION)), labels)
+            return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=minimize(loss))
+
+        estimator = tf.estimator.Estimator(model)
+        estimator.train(lambda: tf.data.Dataset.from_tensor_slices(data()).batch(8), steps=3)
+    assert check.report.passed and check.report.steps == 2, check.report.describe()
+
+
+def test_keras():
+    with checked(ACCUMULATION, steps=2) as check:
+        epl.set_default_strategy(epl.replicate(1))
+        model = tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(3,))])
+        model.compile(tf.keras.optimizers.SGD(0.1), "mse")
+        x, y = data()
+        model.fit(x, y, batch_size=16, epochs=1, verbose=0, shuffle=False)
+    assert check.report.passed and check.report.steps == 2, check.report.describe()
+
+
+def test_a_fixed_batch_is_refused_with_its_name():
+    with checked() as check:
+        dataset = tf.data.Dataset.from_tensor_slices(data()).batch(8, drop_remainder=True)
+        x, y = tf.data.make_one_shot_iterator(dataset).get_next()
+        train = minimize(squared_error(network(x, stages(ACCUMULATION)), y))
+        with opened() as session:
+            session.run(train)
+            session.run(train)
+    assert not check.report.passed and check.report.exit_code == 4
+    assert "fixed shape (8, 3)" in check.report.unchecked
+    assert "drop_remainder=False" in check.report.unchecked
+
+
+def test_a_step_goes_on_unchanged_under_a_check():
+    """Losses and variables are those of a training without the check."""
+    def train(context):
+        with context:
+            x, y = placeholders()
+            loss = squared_error(network(x, stages(BOTH)), y)
+            train = minimize(loss)
+            with opened() as session:
+                losses = [session.run([loss, train], fed(x, y, step))[0] for step in range(3)]
+                return losses, session.run(tf.trainable_variables())
+
+    tf.nest.map_structure(np.testing.assert_array_equal,
+                          train(started(BOTH)), train(checked(BOTH, steps=2)))
+
+
+def test_stop_ends_the_script_with_the_verdict():
+    with started(ACCUMULATION):
+        check = epl.check(1, stop=True)
+        x, y = placeholders()
+        train = minimize(squared_error(network(x, stages(ACCUMULATION)), y))
+        with opened() as session, pytest.raises(SystemExit) as ended:
+            session.run(train, fed(x, y))
+    assert ended.value.code == 0 and check.report.passed
+
+
+def test_wrong_use():
+    with started(ACCUMULATION):
+        with pytest.raises(ValueError, match="0 step"):
+            epl.check(0)
+        try:
+            epl.check()
+            with pytest.raises(RuntimeError, match="a check is on already"):
+                epl.check()
+        finally:
+            active.end()
