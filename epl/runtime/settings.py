@@ -9,7 +9,6 @@ import tensorflow.compat.v1 as tf
 
 from epl.cluster import Cluster
 from epl.env import Context
-from epl.errors import ConfigError
 
 _USER_SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
@@ -20,16 +19,14 @@ def core_share(local_workers: int) -> int:
 
 
 def _add_virtual_devices(config: Any, cluster: Cluster) -> None:
-    """Without GPUs, the worker's devices are CPU devices of the session."""
+    """Without GPUs, the worker's devices are CPU devices of the session.
+
+    A configuration that counts fewer means the machine's: Keras's own session counts one.
+    """
     needed = cluster.gpu_num_per_worker
     if cluster.device_type != "cpu" or needed == 1:
         return
-    given = config.device_count.get("CPU", needed)
-    if given < needed:
-        raise ConfigError(
-            "the session's ConfigProto has device_count['CPU'] = {}, but this worker has {} "
-            "devices (epl-launch --gpu_per_worker): leave it out".format(given, needed))
-    config.device_count["CPU"] = given
+    config.device_count["CPU"] = max(needed, config.device_count.get("CPU", needed))
 
 
 def session_config(config: Any, context: Context) -> Any:
@@ -38,9 +35,6 @@ def session_config(config: Any, context: Context) -> Any:
     Args:
       config: a `tf.ConfigProto` or None; it is not changed.
       context: what the session's graph is trained under.
-
-    Raises:
-      ConfigError: `config` asks for fewer CPU devices than the worker has.
 
     Returns:
       `config` itself if there is nothing to add, else a copy. What the user has set stays.
