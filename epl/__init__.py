@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from epl.env import Env, explain, init
     from epl.errors import ConfigError, WorkerLostError
     from epl.ir.collections import add_to_collection, get_collection
+    from epl.ir.feeds import divide_feed, share_feed
     from epl.ir.graph_keys import GraphKeys
     from epl.runtime.stop import request_stop
     from epl.strategies import replicate, set_default_strategy, split
@@ -39,6 +40,8 @@ _HOME = {
     "add_to_collection": "epl.ir.collections",
     "check": "epl.checking.checker",
     "get_collection": "epl.ir.collections",
+    "divide_feed": "epl.ir.feeds",
+    "share_feed": "epl.ir.feeds",
     "explain": "epl.env",
     "global_batch": "epl.data",
     "init": "epl.env",
@@ -51,8 +54,9 @@ _HOME = {
 
 __all__ = [
     "VERSION", "Cluster", "Config", "ConfigError", "Env", "GraphKeys", "WorkerLostError",
-    "__version__", "add_to_collection", "check", "explain", "get_collection", "global_batch",
-    "init", "replicate", "request_stop", "set_default_strategy", "shard", "split",
+    "__version__", "add_to_collection", "check", "divide_feed", "explain", "get_collection",
+    "global_batch", "init", "replicate", "request_stop", "set_default_strategy", "shard",
+    "share_feed", "split",
 ]
 
 

@@ -8,7 +8,8 @@ names; a version that moves one needs a change here and nowhere else.
 
 import contextlib
 import functools
-from typing import Any, Callable, Iterable, Iterator, List, Optional
+import os
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
@@ -24,6 +25,7 @@ from tensorflow.python.summary.writer import writer as summary_writer_module
 from tensorflow.python.training import monitored_session as monitored_session_module
 from tensorflow.python.training import saver as saver_module
 from tensorflow.python.training import training_util
+from tensorflow.python.util import nest
 from tensorflow_estimator.python.estimator import run_config as run_config_module
 from tensorflow_estimator.python.estimator import training as estimator_training_module
 
@@ -225,9 +227,30 @@ def static_shape(tensor: Any) -> List[Optional[int]]:
     return list(tensor.shape.as_list())
 
 
+_LIBRARIES = tuple(os.path.join(os.path.dirname(path), "") for path in (
+    os.path.dirname(os.path.dirname(session_module.__file__)), __file__,
+    os.path.dirname(run_config_module.__file__)))
+
+
+def made_at(op: Any) -> str:
+    """" (train.py:12)", the script's line that made `op`; "" if no script's line did."""
+    for frame in reversed(list(op.traceback or ())):
+        path, line = frame[0], frame[1]
+        if not path.startswith(_LIBRARIES) and not path.startswith("<") \
+                and os.sep + "keras" + os.sep not in path:
+            return " ({}:{})".format(os.path.relpath(path) if path.startswith(
+                os.path.join(os.getcwd(), "")) else path, line)
+    return ""
+
+
 def fed_tensor(key: Any) -> Any:
     """The tensor that a key of a session's flat feeds stands for."""
     return key.deref() if hasattr(key, "deref") else key
+
+
+def flat_feeds(feed_dict: Any) -> Dict[Any, Any]:
+    """A script's `feed_dict` with its tuples of keys taken apart."""
+    return dict(nest.flatten_dict_items(feed_dict))
 
 
 def feed_key(tensor: Any) -> Any:

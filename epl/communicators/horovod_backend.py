@@ -113,6 +113,11 @@ def collective_op(tensor: Any) -> Any:
     Averaging and device handling may add operations behind it.
     """
     op = tensor.op
-    while not op.type.startswith("Horovod"):
+    while not is_collective(op):
         op = op.inputs[0].op
     return op
+
+
+def is_collective(op: Any) -> bool:
+    """True for an operation in which the workers meet."""
+    return bool(op.type.startswith("Horovod"))

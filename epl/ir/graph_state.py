@@ -124,6 +124,8 @@ class GraphState:
     Attributes:
       annotations: its TaskGraphs.
       registered: collection key -> tensors put there by `epl.add_to_collection`.
+      declared_feeds: name of a tensor -> axis along which its feed is divided, None: it is shared.
+      sparse_parts: what the script made sparse tensors of (see `ir.feeds`).
       groups: gradient groups, in the order of the calls that made them.
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
       differentiated: which operation each backward operation belongs to.
@@ -147,6 +149,8 @@ class GraphState:
     def __init__(self) -> None:
         self.annotations = Annotations()
         self.registered: Dict[str, List[Any]] = {}
+        self.declared_feeds: Dict[str, Optional[int]] = {}
+        self.sparse_parts: List[Any] = []
         self.groups: List[GradientGroup] = []
         self.gradient_calls = 0
         self.differentiated = Differentiated()

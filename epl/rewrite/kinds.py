@@ -11,10 +11,13 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import feeds
+from epl.ir.feeds import PLACEHOLDERS
+from epl.ir.graph_state import state_of
 from epl.rewrite.walk import ancestors
 
 _VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp", "AutoReloadVariable"])
-PLACEHOLDERS = frozenset(["Placeholder", "PlaceholderV2"])
+_DEFAULTS = "PlaceholderWithDefault"
 
 # State that lives for one step only: every clone needs its own.
 STEP_SCOPED = frozenset(["Stack", "StackV2", "TensorArray", "TensorArrayV2", "TensorArrayV3",
@@ -128,24 +131,26 @@ def is_random(op: Any) -> bool:
 
 
 def is_fed_per_batch(op: Any) -> bool:
-    """True for a placeholder that is fed rows of the global batch.
+    """True for a placeholder that is fed rows of the batch, and what else is declared to be.
 
-    A placeholder that is a scalar or has a fixed first dimension is shared by all clones.
-
-    Raises:
-      ValueError: the placeholder's rank is unknown.
+    With one clone per worker every placeholder of unknown or fixed size may hold rows, too: nothing
+    is divided then (see `rewrite.fed`, which refuses these with several clones).
     """
-    if op.type not in PLACEHOLDERS and op.type != "PlaceholderWithDefault":
-        return False
-    shape = op.outputs[0].shape
-    if shape.ndims is None and op.type not in PLACEHOLDERS:
-        return False
-    if shape.ndims is None:
-        raise ValueError(
-            "placeholder '{}' has no shape, so EPL cannot tell whether it holds rows of the batch: "
-            "give it shape=[None, ...] (divided between micro-batches and replicas), or a fixed "
-            "first dimension or shape=[] (the same for all)".format(op.name))
-    return shape.ndims > 0 and compat.static_shape(op.outputs[0])[0] is None
+    if op.type in PLACEHOLDERS or op.type == _DEFAULTS:
+        tensor = op.outputs[0]
+        unknown = op.type != _DEFAULTS and tensor.shape.ndims is None
+        return feeds.axis_of_rows(tensor) is not None or (
+            unknown and feeds.is_undecided(tensor))
+    return bool(state_of(op.graph).declared_feeds) and not _traits(op).stateful and any(
+        feeds.declared_axis(t) is not None for t in op.outputs)
+
+
+def reads_variable(tensor: Any) -> bool:
+    """True for a variable's value as a whole, or the variable itself."""
+    op = tensor.op
+    while op.type in ("Identity", "ReadVariableOp") and not is_variable(op):
+        op = op.inputs[0].op
+    return is_variable(op)
 
 
 def starts_batch(op: Any) -> bool:
@@ -162,14 +167,25 @@ def same_rows(gradient: Any) -> bool:
     """True if it is a sparse gradient that has the same rows in every clone and on every worker.
 
     Those of a table of positions, say, that is looked up for all of them. Such a gradient is added
-    up row by row: on one device it would have each row once, which its norm depends on.
+    up row by row: on one device it would have each row once, which its norm depends on. What is
+    fed to find these rows is compared before every step (see `runtime.shared_feeds`).
     """
     if not isinstance(gradient, tf.IndexedSlices):
         return False
-    op = gradient.indices.op
-    if op.type == "PlaceholderWithDefault":  # see `gradients`
-        op = op.inputs[0].op
-    return not any(starts_batch(behind) for behind in ancestors([op]))
+    return not any(starts_batch(behind) or _holds_workers_rows(behind)
+                   for behind in ancestors([without_any_rows(gradient.indices).op]))
+
+
+def without_any_rows(tensor: Any) -> Any:
+    """What a gradient's part is behind the placeholder that hides its number of rows."""
+    op = tensor.op
+    hides = op.type == _DEFAULTS and state_of(op.graph).is_gradient_id(op._id)
+    return op.inputs[0] if hides else tensor
+
+
+def _holds_workers_rows(op: Any) -> bool:
+    """True for a placeholder of fixed size, which each worker feeds rows of its own."""
+    return op.type in PLACEHOLDERS and feeds.is_undecided(op.outputs[0])
 
 
 def data_origin(op: Any) -> Optional[Any]:
@@ -184,5 +200,5 @@ def brings_data(op: Any) -> bool:
     """True if `op` reads from outside of the graph: it is fed, or takes from a dataset or queue."""
     if op.type in PLACEHOLDERS:
         return True
-    return (op.type not in STEP_SCOPED and op.type != "PlaceholderWithDefault"
+    return (op.type not in STEP_SCOPED and op.type != _DEFAULTS
             and not is_random(op) and starts_batch(op))

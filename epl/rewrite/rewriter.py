@@ -25,6 +25,7 @@ from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
 from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.fed import check_feeds
 from epl.rewrite.order import CellEnd, order_cells
 from epl.rewrite.place import Devices
 from epl.rewrite.readers import write_merged_losses
@@ -244,6 +245,7 @@ class _Rewrite:
             anatomy = dissect(ys, raw, others, script)
         self._check_stages(ys, anatomy, script)
         if len(self._clones) > 1:
+            check_feeds(anatomy, self._graph, len(self._clones), self._plan.num_slices)
             self._check_updates(anatomy)
             _check_data(anatomy)
         self._place(anatomy)

@@ -45,9 +45,7 @@ def joined(parts: List[Any]) -> Any:
 
 def _lookups(tensor: Any) -> List[Any]:
     """What TensorFlow joined to `tensor`; behind the placeholder that hides its number of rows."""
-    op = tensor.op
-    if op.type == "PlaceholderWithDefault":
-        op = op.inputs[0].op
+    op = kinds.without_any_rows(tensor).op
     if op.type == "ConcatV2" and tf.get_static_value(op.inputs[-1]) == 0:
         return list(op.inputs[:-1])
     return [tensor]

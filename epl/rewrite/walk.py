@@ -15,6 +15,11 @@ def data_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
     return _walk(ops, _inputs, ends)
 
 
+def value_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
+    """As `data_ancestors`, and what decides whether an operation in a v1 `tf.cond` runs at all."""
+    return _walk(ops, lambda op: _inputs(op) + _predicates(op), ends)
+
+
 def descendants(ops: Iterable[Any]) -> Set[Any]:
     """`ops` and every operation that depends on them."""
     return _walk(ops, lambda op: _consumers(op) + list(op._control_outputs))
@@ -27,6 +32,15 @@ def data_descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
 
 def _inputs(op: Any) -> List[Any]:
     return [tensor.op for tensor in op.inputs]
+
+
+def _predicates(op: Any) -> List[Any]:
+    found, context = [], op._get_control_flow_context()
+    while context is not None:
+        if context.IsCondContext():
+            found.append(context.pred.op)
+        context = context.outer_context
+    return found
 
 
 def _consumers(op: Any) -> List[Any]:

@@ -19,9 +19,9 @@ import tensorflow.compat.v1 as tf
 
 from epl.communicators import horovod_backend
 from epl.env import Env
-from epl.errors import WorkerLostError
+from epl.errors import ConfigError, WorkerLostError
 from epl.ir.graph_state import state_of
-from epl.runtime import broadcast, fingerprint, progress, stop
+from epl.runtime import broadcast, fingerprint, progress, shared_feeds, stop
 from epl.runtime.control_plane import ControlPlane, give_precedence
 
 # How long a worker whose step failed waits for the others to fail in the same step. All started it
@@ -59,25 +59,26 @@ def mark_stale(session: Any) -> None:
     setattr(session, _SYNCHRONIZED, False)
 
 
-def before_step(session: Any, what: str) -> None:
+def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
     """Meet before a training step; afterwards all workers are about to run it, on equal variables.
 
     Args:
       session: the session that is to run it.
       what: names the step; the same on all workers for the same step.
+      fed: what it is fed that has to be the same on all workers.
 
     Raises:
       WorkerLostError: another worker is not about to run this step.
-      ConfigError: the workers' graphs or configurations differ.
+      ConfigError: the workers' graphs or configurations differ, or what they feed.
     """
     while True:
         progress.waiting_before_step("agreement")
-        outcome = _meet(what, session)
+        outcome = _meet(what + shared_feeds.digest(fed), session)
         _level(session, outcome)
         if outcome.same:
             return
         if outcome.leaving or not outcome.stale:
-            raise _different(what)
+            raise _different(what, fed)
 
 
 def session_created(session: Any) -> None:
@@ -177,9 +178,12 @@ def _level(session: Any, outcome: Outcome) -> None:
         setattr(session, _SYNCHRONIZED, True)
 
 
-def _different(what: str) -> WorkerLostError:
+def _different(what: str, fed: shared_feeds.Fed = ()) -> Exception:
     """The error for workers that came for different things; all of the meeting call it."""
-    wanted = ControlPlane.get().gather(what)
+    came = ControlPlane.get().gather((what, shared_feeds.shown(fed)))
+    wanted = [text for text, _ in came]
+    if len(set(wanted)) == 1:
+        return ConfigError(shared_feeds.difference([values for _, values in came]))
     if _END_OF_SCRIPT in wanted and what != _END_OF_SCRIPT:
         give_precedence()
     lines = ["worker {}: {}".format(index, text) for index, text in enumerate(wanted)]

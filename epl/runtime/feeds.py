@@ -7,13 +7,72 @@
 in (replica, micro-batch, slice) order. Outside of steps the script's own operations get the whole.
 """
 
-from typing import Any, Dict, List, Sequence, Tuple
+import contextlib
+import threading
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import feeds as declared
 from epl.ir.graph_state import GraphState
+from epl.rewrite import fed, kinds
+from epl.runtime import sparse_feeds
 from epl.runtime.runs import Run
+
+
+class _Whole(threading.local):
+    """What this thread's session run was given for placeholders of fixed size, by tensor name."""
+
+    def __init__(self) -> None:
+        self.values: Dict[str, Any] = {}
+
+
+_whole = _Whole()
+
+
+@contextlib.contextmanager
+def first_shares(feed_dict: Any, graph: Any, state: GraphState) -> Iterator[Any]:
+    """A script's feeds as TensorFlow will accept them: it knows the shape of one clone's share.
+
+    Where a dimension is fixed and declared to be divided, the first clone's rows stand for those of
+    all, which `divide` finds again.
+
+    Args:
+      feed_dict: as the script gave it to a session; not changed.
+      graph: the session's graph.
+      state: its record.
+
+    Raises:
+      NotImplementedError: a sparse tensor is fed that was made before `epl.init`.
+    """
+    before, found = _whole.values, {}  # type: Dict[str, Any], Dict[str, Any]
+    flat = compat.flat_feeds(feed_dict)
+    for key, value in flat.items():
+        _check_key(key, graph)
+        tensor = _fixed(key, graph, state)
+        if tensor is None:
+            continue
+        axis = declared.declared_axis(tensor) or 0
+        array = np.asarray(value, dtype=tensor.dtype.as_numpy_dtype)
+        size = compat.static_shape(tensor)[axis] or 0
+        if array.ndim == tensor.shape.ndims and array.shape[axis] != size:
+            found[tensor.name] = array
+            flat[key] = np.take(array, range(size), axis, mode="clip") if array.size else array
+    _whole.values = found
+    try:
+        yield flat if found else feed_dict
+    finally:
+        _whole.values = before
+
+
+def check_whole() -> None:
+    """Raises ValueError outside of a step: there a placeholder is fed what its shape says."""
+    for name, value in _whole.values.items():
+        raise ValueError(
+            "'{}' is fed a value of shape {}, the rows of all clones, but this session.run is no "
+            "training step: feed what its shape says".format(name, value.shape))
 
 
 def divide(feeds: Dict[Any, Any], run: Run, state: GraphState) -> Dict[Any, Any]:
@@ -48,10 +107,14 @@ def divided(tensors: Sequence[Any], values: Sequence[Any], run: Run,
     Raises:
       ValueError: as `divide`.
     """
+    values = [_whole.values.get(t.name, value) for t, value in zip(tensors, values)]
+    sparse = sparse_feeds.Sparse(tensors, values, lambda tensor: len(fed_copies(tensor, run)))
+    _check_rows(tensors, values, run, sparse)
     own: List[Any] = []
     further: List[Any] = []
     for tensor, value in zip(tensors, values):
-        for copy, part in shares(tensor, value, run):
+        for copy, part in sparse.shares(tensor, fed_copies(tensor, run)) or shares(
+                tensor, value, run):
             (own if copy is tensor else further).append(part)
     if state.sources is not None and state.sources.count is not None:
         further.append(np.array(state.sources.num_slices, np.int32))
@@ -66,18 +129,16 @@ def shares(tensor: Any, value: Any, run: Run) -> List[Tuple[Any, Any]]:
     """
     clones = fed_copies(tensor, run)
     if not clones:
+        _check_shared(tensor, value, run)
         return [(tensor, value)]
-    if not is_divided(tensor):
+    axis = divided_axis(tensor, value, len(clones))
+    if axis is None:
         return [(copy, value) for copies in clones for copy in copies]
-    rows = len(value) if np.ndim(value) else 0
-    if rows == 0 or rows % len(clones):
-        raise ValueError(
-            "{} rows are fed to '{}', but a step divides them between {} clones of the model "
-            "(micro-batches x replicas of this worker): feed a multiple of {}".format(
-                rows, tensor.name, len(clones), len(clones)))
-    size = rows // len(clones)
-    return [(copy, value[n * size:(n + 1) * size])
-            for n, copies in enumerate(clones) for copy in copies]
+    value = np.asarray(value)
+    rows = value.shape[axis] if value.ndim > axis else 0
+    _check_number(tensor, axis, rows, len(clones))
+    return [(copy, part) for copies, part in zip(clones, np.split(value, len(clones), axis))
+            for copy in copies]
 
 
 def fed_copies(tensor: Any, run: Run) -> List[List[Any]]:
@@ -85,7 +146,7 @@ def fed_copies(tensor: Any, run: Run) -> List[List[Any]]:
 
     Slices of a micro-batch share an iterator's batch, which is cut behind the tensor that is fed.
     """
-    copying = [g.clones for g in run.groups if g.clones is not None and len(g.clones.clones) > 1]
+    copying = _copying(run)
     if not copying:
         return []
     last = copying[0].clones[-1]
@@ -98,7 +159,78 @@ def fed_copies(tensor: Any, run: Run) -> List[List[Any]]:
     return list(found.values())
 
 
-def is_divided(tensor: Any) -> bool:
-    """True if a fed tensor holds rows of the batch: its first dimension is not fixed."""
-    return tensor.shape.ndims is None or (
-        tensor.shape.ndims > 0 and compat.static_shape(tensor)[0] is None)
+def divided_axis(tensor: Any, value: Any, num_clones: int) -> Optional[int]:
+    """The axis along which a tensor of every clone is divided; None: all get the same.
+
+    Raises:
+      ValueError: only the script knows, and has not said so.
+    """
+    if declared.is_undecided(tensor) and not (tensor.shape.ndims is None and np.ndim(value) == 0):
+        raise ValueError(fed.undecided(tensor, num_clones))
+    return declared.axis_of_rows(tensor)
+
+
+def _copying(run: Run) -> List[Any]:
+    """The clones of a step, of each of its gradients, where there are several."""
+    return [g.clones for g in run.groups if g.clones is not None and len(g.clones.clones) > 1]
+
+
+def _check_shared(tensor: Any, value: Any, run: Run) -> None:
+    """Raises ValueError if a step's clones would share what may be the rows of a batch."""
+    copying = _copying(run)
+    if copying and np.ndim(value) > 0 and not declared.is_declared(tensor) \
+            and not kinds.reads_variable(tensor) and any(
+                tensor.op in g.anatomy.stage for g in run.groups if g.anatomy is not None):
+        raise ValueError(fed.undecided(tensor, len(copying[0].clones)))
+
+
+def _check_number(tensor: Any, axis: int, rows: int, num_clones: int) -> None:
+    if rows == 0 or rows % num_clones:
+        raise ValueError(
+            "{} rows are fed to '{}', but a step divides them between {} clones of the model "
+            "(micro-batches x replicas of this worker): feed a multiple of {}".format(
+                rows, tensor.name, num_clones, num_clones))
+    size = None if tensor.shape.ndims is None else compat.static_shape(tensor)[axis]
+    if size is not None and rows != num_clones * size:
+        raise ValueError(
+            "{} rows are fed to '{}' of shape {}, but a step divides them between {} clones of the "
+            "model (micro-batches x replicas of this worker), each of which takes {}: feed {} x {} "
+            "= {} rows".format(rows, tensor.name, tensor.shape, num_clones, size, num_clones, size,
+                               num_clones * size))
+
+
+def _check_rows(tensors: Sequence[Any], values: Sequence[Any], run: Run,
+                sparse: sparse_feeds.Sparse) -> None:
+    """Raises ValueError if feeds that are divided without a word have not the same rows."""
+    rows = {t.name: len(value) for t, value in zip(tensors, values)
+            if not sparse.has(t) and not declared.is_declared(t) and np.ndim(value)
+            and declared.axis_of_rows(t) == 0 and fed_copies(t, run)}
+    rows.update(sparse.undeclared_rows)
+    if len(set(rows.values())) > 1:
+        raise ValueError(
+            "a step divides what it is fed between the clones of the model (micro-batches x "
+            "replicas of this worker), and these do not have the same number of rows: {}. Say of "
+            "each that is not one row per example what it is: epl.divide_feed(placeholder, axis) "
+            "for another axis of the batch, or for several rows per example; "
+            "epl.share_feed(placeholder) for what is the same for all clones".format(
+                ", ".join("'{}' {}".format(name, rows[name]) for name in sorted(rows))))
+
+
+def _fixed(key: Any, graph: Any, state: GraphState) -> Any:
+    """The tensor of a feed whose divided dimension is fixed, or None."""
+    if not state.declared_feeds or isinstance(key, tf.SparseTensor):
+        return None
+    try:
+        tensor = graph.as_graph_element(key, allow_operation=False)
+    except (TypeError, ValueError, KeyError):
+        return None  # TensorFlow says what is wrong with it
+    axis = declared.declared_axis(tensor)
+    open_ = axis is None or tensor.shape.ndims is None or compat.static_shape(tensor)[axis] is None
+    return None if open_ else tensor
+
+
+def _check_key(key: Any, graph: Any) -> None:
+    if isinstance(key, tf.SparseTensor) and not declared.knows_sparse(graph, key):
+        raise NotImplementedError(
+            "{} is fed, and was made before epl.init: several micro-batches or replicas cannot "
+            "divide its rows; make it after epl.init".format(key))

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
+from epl.ir.feeds import note_sparse
 from epl.ir.graph_state import state_of
 from epl.rewrite.gradients import noted_gradients
 from epl.rewrite.rewriter import rewrite
@@ -42,6 +43,14 @@ def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return result
 
 
+def _sparse_init(original: Callable[..., None], tensor: Any, *args: Any, **kwargs: Any) -> None:
+    """`SparseTensor.__init__`: if its parts are fed, they are divided together."""
+    original(tensor, *args, **kwargs)
+    graph = None if tf.executing_eagerly() else getattr(tensor.indices, "graph", None)
+    if graph is not None and compat.is_top_level(graph):
+        note_sparse(tensor)
+
+
 def _finalize(original: Callable[..., None], graph: Any) -> None:
     """`Graph.finalize`: what is pending has to be done before."""
     rewrite(graph)
@@ -58,6 +67,7 @@ _Patches = Tuple[Tuple[Any, str, Callable[..., Any]], ...]
 PATCHES: _Patches = (
     (compat.gradients_util, "_GradientsHelper", _gradients),
     (compat.ops_module.Graph, "finalize", _finalize),
+    (tf.SparseTensor, "__init__", _sparse_init),
     (_BASE_SESSION, "__init__", session.init),
     (compat.saver_module.Saver, "save", chief.save),
     (compat.SavedModelBuilder, "add_meta_graph_and_variables", chief.add_to_saved_model),

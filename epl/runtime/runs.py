@@ -8,10 +8,12 @@ Found by walking the graph once per set of fetches, then remembered.
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Sequence
 
 from epl import compat
+from epl.env import Env
 from epl.ir.graph_state import GradientGroup, GraphState, state_of
 from epl.rewrite import kinds
 from epl.rewrite.merge import Merged
 from epl.rewrite.walk import ancestors
+from epl.runtime import shared_feeds
 
 
 class Run(NamedTuple):
@@ -22,12 +24,14 @@ class Run(NamedTuple):
       writes: it writes global variables.
       groups: the gradients that it computes.
       merged: name of a tensor -> its merged value, for what the step merges.
+      to_agree: operations; what the step is fed of their outputs is the same on all workers.
     """
 
     step: str
     writes: bool
     groups: Sequence[GradientGroup]
     merged: Dict[str, Merged]
+    to_agree: FrozenSet[Any] = frozenset()
 
     def replaced(self, fetches: Sequence[Any]) -> List[Any]:
         """`fetches` with their merged values where there are some."""
@@ -68,7 +72,9 @@ def _walked(graph: Any, state: GraphState, fetched_ops: Sequence[Any]) -> Run:
     merged: Dict[str, Merged] = {}
     for group in reversed(groups):  # of two groups the first one's value
         merged.update(group.merged)
-    return Run("run the step of " + ", ".join(names), True, groups, merged)
+    several = Env.get().cluster.worker_num > 1
+    return Run("run the step of " + ", ".join(names), True, groups, merged,
+               shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset())
 
 
 def _writes_variables(graph: Any, reached: Any) -> bool:

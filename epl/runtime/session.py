@@ -7,7 +7,7 @@ Each function stands in for a method of TensorFlow's `BaseSession`; the method i
 """
 
 import functools
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -37,14 +37,10 @@ def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, f
     """`BaseSession._run`: what is fed is still as the script gave it here."""
     rewrite(session.graph)
     state = state_of(session.graph)
-    if feed_dict and state.sources is not None and len(state.sources.clones) > 1:
-        for key in feed_dict:
-            if isinstance(key, tf.SparseTensor) and _is_step(session.graph, fetches):
-                raise NotImplementedError(
-                    "{} is fed to a training step with several micro-batches or replicas: the rows "
-                    "of a sparse placeholder cannot be divided; read it from tf.data, or feed its "
-                    "parts to dense placeholders".format(key))
-    return original(session, handle, fetches, feed_dict, *args)
+    if not feed_dict or state.sources is None or len(state.sources.clones) == 1:
+        return original(session, handle, fetches, feed_dict, *args)
+    with feeds.first_shares(feed_dict, session.graph, state) as accepted:
+        return original(session, handle, fetches, accepted, *args)
 
 
 def partial_run_setup(original: Callable[..., Any], session: Any, fetches: Any,
@@ -80,12 +76,14 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     run = describe(session.graph, [t.op for t in fetches] + list(targets))
     if not run.step:
         progress.alive()
+        feeds.check_whole()
         try:
             return original(session, handle, targets, fetches, fed, options, run_metadata)
         finally:
             if run.writes:
                 agreement.mark_stale(session)
     _check_knows_graph(session)
+    agreed = _to_agree(run, ((compat.fed_tensor(key), value) for key, value in fed.items()))
     divided = feeds.divide(fed, run, state)
 
     def execute(asked: List[Any], extra: List[Any]) -> List[Any]:
@@ -94,9 +92,9 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
 
     check = active.current()
     if check is not None:
-        return _step(session, run, functools.partial(
+        return _step(session, run, agreed, functools.partial(
             check.step, session, run, fetches, targets, fed, execute))
-    return _step(session, run, lambda: execute(fetches, []))
+    return _step(session, run, agreed, lambda: execute(fetches, []))
 
 
 def make_callable(original: Callable[..., Any], session: Any, fetches: Any, feed_list: Any = None,
@@ -135,7 +133,8 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
             return session.run(fetches + targets, dict(zip(fed, args)), **kwargs)[:len(fetches)]
         if run.step:
             values = feeds.divided(fed, args, run, state)
-            return _step(session, run, lambda: inner(*values, **kwargs))
+            return _step(session, run, _to_agree(run, zip(fed, args)),
+                         lambda: inner(*values, **kwargs))
         try:
             return inner(*args, **kwargs)
         finally:
@@ -145,13 +144,19 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
     return call
 
 
-def _step(session: Any, run: Run, execute: Callable[[], Any]) -> Any:
+def _to_agree(run: Run, fed: Iterable[Tuple[Any, Any]]) -> List[Tuple[Any, Any]]:
+    """The (tensor, value) among what a step is fed that have to be the same on all workers."""
+    return [(t, value) for t, value in fed if t.op in run.to_agree] if run.to_agree else []
+
+
+def _step(session: Any, run: Run, agreed: List[Tuple[Any, Any]],
+          execute: Callable[[], Any]) -> Any:
     """Run a training step; with several workers, all of them or none."""
     if Env.get().cluster.worker_num == 1:
         progress.step_begins([])
         result = execute()
     else:
-        agreement.before_step(session, run.step)
+        agreement.before_step(session, run.step, agreed)
         if progress.is_reported():
             progress.step_begins(_collective_names(run, state_of(session.graph)))
         try:

@@ -210,9 +210,9 @@ def test_a_step_needs_no_data_for_what_lies_before_a_fed_tensor(layout):
 def test_numbers_and_tensors_of_a_fixed_size_are_fed_to_all(layout):
     def script(stage):
         x = tf.placeholder(tf.float32, [None, 2])
-        mask = tf.placeholder(tf.float32, [2])
+        mask = epl.share_feed(tf.placeholder(tf.float32, [2]))
         keep = tf.placeholder_with_default(1.0, [])
-        shift = tf.constant([0.5, 0.25])
+        shift = epl.share_feed(tf.constant([0.5, 0.25]))
         rate = tf.placeholder(tf.float32, [])
         with stage(0):
             weights = tf.get_variable("w", [2], initializer=tf.ones_initializer())

@@ -83,7 +83,7 @@ def test_a_draw_is_per_batch_and_no_source(graph):
 
 def test_scalars_and_fixed_placeholders_are_shared(graph):
     x, rate = rows(), tf.placeholder(tf.float32, [], "rate")
-    mask = tf.placeholder(tf.float32, [3], "mask")
+    mask = epl.share_feed(tf.placeholder(tf.float32, [3], "mask"))
     with epl.replicate(1):
         shared = tf.multiply(rate, mask, "shared")
         hidden = tf.matmul(x, weights()) * shared

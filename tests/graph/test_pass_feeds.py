@@ -25,7 +25,7 @@ class Fed:
 
     def __init__(self, layout, graph, slices=1):
         self.rows = tf.placeholder(tf.float32, [None, 3], "rows")
-        self.fixed = tf.placeholder(tf.float32, [3], "fixed")
+        self.fixed = epl.share_feed(tf.placeholder(tf.float32, [3], "fixed"))
         self.number = tf.placeholder(tf.float32, [], "number")
         self.unused = tf.placeholder(tf.float32, [None], "unused")
         hidden = self.rows * self.fixed
@@ -130,12 +130,21 @@ def test_a_scalar_of_every_clone_is_fed_to_all(fed):
     assert [value for _, value in shares] == [5.0] * len(shares)
 
 
-@pytest.mark.parametrize("shape, divided", [
-    ([], False), ([4], False), ([4, None], False), ([None], True), ([None, 2], True),
-    (None, True)], ids=str)
-def test_an_open_first_dimension_is_divided(shape, divided):
+@pytest.mark.parametrize("shape, axis", [([], None), ([None], 0), ([None, 2], 0)], ids=str)
+def test_an_open_first_dimension_is_divided(shape, axis):
     with tf.Graph().as_default():
-        assert feeds.is_divided(tf.placeholder(tf.float32, shape)) == divided
+        assert feeds.divided_axis(tf.placeholder(tf.float32, shape), np.zeros([8]), 4) == axis
+
+
+@pytest.mark.parametrize("shape", [[4], [4, None], [1], None], ids=str)
+def test_what_only_the_script_knows_has_to_be_declared(shape):
+    with tf.Graph().as_default():
+        with pytest.raises(ValueError, match=r"divide_feed\(.*share_feed\("):
+            feeds.divided_axis(tf.placeholder(tf.float32, shape), np.zeros([8, 2]), 4)
+        divided = epl.divide_feed(tf.placeholder(tf.float32, shape))
+        assert feeds.divided_axis(divided, np.zeros([8, 2]), 4) == 0
+        shared = epl.share_feed(tf.placeholder(tf.float32, shape))
+        assert feeds.divided_axis(shared, np.zeros([8, 2]), 4) is None
 
 
 def test_outside_of_steps_nothing_is_divided(fed):

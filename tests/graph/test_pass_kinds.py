@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from tensorflow.python.ops import gen_data_flow_ops
 
+import epl
 from epl import compat
 from epl.rewrite import kinds
 from epl.rewrite.walk import ancestors
@@ -223,12 +224,18 @@ def test_a_placeholder_holds_rows_if_its_first_dimension_is_open(shape, divided)
     assert kinds.brings_data(op)
 
 
-def test_a_placeholder_without_a_shape_is_refused_with_both_cures():
+def test_a_placeholder_without_a_shape_may_hold_rows():
     op = tf.placeholder(tf.float32, name="mystery").op
-    for asked in (kinds.is_fed_per_batch, kinds.starts_batch):
-        with pytest.raises(ValueError) as caught:
-            asked(op)
-        assert all(word in str(caught.value) for word in ("'mystery'", "[None, ...]", "shape=[]"))
+    assert kinds.is_fed_per_batch(op) and kinds.starts_batch(op)
+    assert not kinds.starts_batch(epl.share_feed(tf.placeholder(tf.float32)).op)
+
+
+def test_what_is_declared_decides():
+    fixed, numbers_ = tf.placeholder(tf.float32, [4]), tf.constant([1.0, 2.0])
+    assert not kinds.starts_batch(fixed.op) and not kinds.starts_batch(numbers_.op)
+    assert epl.divide_feed(fixed) is fixed and epl.divide_feed(numbers_) is numbers_
+    assert kinds.starts_batch(fixed.op) and kinds.starts_batch(numbers_.op)
+    assert not kinds.starts_batch(epl.share_feed(tf.placeholder(tf.float32, [None])).op)
 
 
 def test_only_placeholders_are_fed_per_batch():
