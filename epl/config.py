@@ -67,7 +67,7 @@ OPTIONS = {
         False, "EPL always reduces before the script clips; both values are the same run"),
     "communication.gradients_reduce_method": Option(
         "mean", "reduction over micro-batches and replicas", choices=("mean", "sum")),
-    "io.slicing": _later(False, "divide input files between workers"),
+    "io.slicing": _later(False, "divide input files between workers, as epl.shard does"),
     "io.unbalanced_io_slicing": _later(False, "allow one file more or less per worker"),
     "io.drop_last_files": _later(False, "drop files that do not divide evenly"),
 }  # type: Dict[str, Option]

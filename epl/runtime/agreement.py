@@ -32,6 +32,9 @@ OTHER_ERROR_SECONDS = 3.0
 # its next step within this time, if steps are short; one that evaluates alone is not waited for.
 END_OF_SCRIPT_SECONDS = 5.0
 
+_CURE_OF_DATA = ("Its data ended before that of others: epl.shard gives all workers equally many "
+                 "rows; or end by a number of steps (StopAtStepHook). ")
+
 _SYNCHRONIZED = "_epl_synchronized"
 _END_OF_SCRIPT = "end its script"
 
@@ -137,8 +140,9 @@ def after_failure(error: BaseException) -> None:
         _vector(what, False, False, True),
         END_OF_DATA_SECONDS if end_of_data else OTHER_ERROR_SECONDS)
     if found is None:
-        message = ("a step failed on worker {}, and not on all workers: the job cannot go on. "
-                   "The step's error: {}".format(Env.get().cluster.worker_index, error))
+        message = ("a step failed on worker {}, and not on all workers: the job cannot go on. {}"
+                   "The step's error: {}".format(
+                       Env.get().cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
         horovod_backend.disconnect()
         raise WorkerLostError(message) from error
     if not _outcome(found).same:

@@ -18,7 +18,7 @@ SECONDS = 40
     ("other_config", "worker(s) 1: config communication.max_splits = 11"),
     ("other_rows", "worker(s) 1: rows of table, looked up without data that was fed or read"),
     ("extra_step", "worker 1: end a training session"),
-    ("uneven_data", "a step failed on worker 1, and not on all workers"),
+    ("uneven_data", "Its data ended before that of others: epl.shard gives"),
     ("exception", "worker 1 has had enough"),
     ("failing_step", "the input is not finite"),
     ("other_fetch", "worker 1: run the step of epl/gradients_1"),
