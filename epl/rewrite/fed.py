@@ -10,13 +10,13 @@
 One clone per worker takes what it is fed, whatever its shape.
 """
 
-from typing import Any, Optional
+from typing import Any, Optional, Set
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
-from epl.rewrite import kinds
+from epl.rewrite import kinds, loops
 from epl.rewrite.anatomy import Anatomy
 from epl.rewrite.walk import data_ancestors
 
@@ -25,6 +25,12 @@ from epl.rewrite.walk import data_ancestors
 _OF_COORDINATES = frozenset([
     "Add", "AddV2", "Cast", "Concat", "ConcatV2", "ExpandDims", "GatherV2", "Identity", "Mul",
     "Pack", "Reshape", "Slice", "Squeeze", "StridedSlice", "Sub", "Transpose"])
+
+# Operations whose result has the first dimension of what they take (of the indices, for lookups).
+_ROW_BY_ROW = frozenset([
+    "Add", "AddV2", "BiasAdd", "Cast", "Identity", "Mul", "OneHot", "RealDiv", "Relu", "Sigmoid",
+    "Sub", "Tanh"])
+_LOOKUPS = frozenset(["GatherV2", "ResourceGather"])
 
 
 def check_feeds(anatomy: Anatomy, graph: Any, num_clones: int, num_slices: int) -> None:
@@ -45,6 +51,9 @@ def check_feeds(anatomy: Anatomy, graph: Any, num_clones: int, num_slices: int) 
                 and not feeds.is_declared(parts.indices):
             raise ValueError(undecided_sparse(parts, rows, num_clones))
     _check_coordinates(anatomy, graph)
+    for op in anatomy.sources:
+        if op.type in feeds.PLACEHOLDERS and not feeds.is_declared(op.outputs[0]):
+            _check_steps(op.outputs[0], anatomy)
 
 
 def undecided(tensor: Any, num_clones: int) -> str:
@@ -113,3 +122,56 @@ def _check_coordinates(anatomy: Anatomy, graph: Any) -> None:
                     "placeholder that is the tf.SparseTensor's indices itself; or say "
                     "epl.divide_feed(placeholder) if each of its rows is one of the batch".format(
                         parts.indices.name, op.outputs[0].name, compat.made_at(op)))
+
+
+def _check_steps(tensor: Any, anatomy: Anatomy) -> None:
+    """Raises ValueError if a v1 loop goes from one row of a feed to the next and remembers.
+
+    The rows are then steps in time, not examples, as of a recurrent network with `time_major`.
+    """
+    for scatter in _scattered(tensor, anatomy):
+        users = [user for t in (scatter.inputs[0], scatter.outputs[0]) for user in t.consumers()]
+        for frame in {u.get_attr("frame_name") for u in users if loops.is_enter(u)}:
+            if _remembers(frame, anatomy):
+                raise ValueError(
+                    "'{}'{} of shape {} would be divided between the clones of the model on this "
+                    "worker (micro-batches x replicas) along its first dimension, but a loop goes "
+                    "through that dimension from one step to the next ('{}'): say which axis is "
+                    "the batch, epl.divide_feed(placeholder, axis=1) if it is time-major, or "
+                    "axis=0".format(tensor.op.name, compat.made_at(tensor.op), tensor.shape,
+                                    scatter.name))
+
+
+def _scattered(tensor: Any, anatomy: Anatomy) -> Set[Any]:
+    """The operations that hand a feed to a loop row by row."""
+    found: Set[Any] = set()
+    seen: Set[str] = set()
+    pending = [tensor]
+    while pending:
+        value = pending.pop()
+        if value.name in seen:
+            continue
+        seen.add(value.name)
+        for op in value.consumers():
+            takes = [number for number, t in enumerate(op.inputs) if t is value]
+            if op not in anatomy.stage:
+                continue
+            if op.type == "TensorArrayScatterV3" and 2 in takes:
+                found.add(op)
+            elif op.type in _ROW_BY_ROW or (op.type in _LOOKUPS and 1 in takes):
+                pending.extend(op.outputs)
+    return found
+
+
+def _remembers(frame: bytes, anatomy: Anatomy) -> bool:
+    """True if a v1 loop hands numbers to its next round, beside counters and `tf.TensorArray`s."""
+    for enter in anatomy.ops:
+        if not loops.is_enter(enter) or enter.get_attr("frame_name") != frame:
+            continue
+        for merge in (user for user in enter.outputs[0].consumers() if user.type == "Merge"):
+            value = merge.inputs[1].op.inputs[0]
+            flow = value.shape.ndims == 0 and (
+                value.op.type.startswith("TensorArray") or value.op.type in ("Identity", "Merge"))
+            if value.dtype.is_floating and not flow:
+                return True
+    return False

@@ -67,6 +67,12 @@ def first_shares(feed_dict: Any, graph: Any, state: GraphState) -> Iterator[Any]
         _whole.values = before
 
 
+def whole(feeds: Dict[Any, Any]) -> Dict[Any, Any]:
+    """The flat feeds of a session as the script gave them, before `first_shares`."""
+    return {key: _whole.values.get(compat.fed_tensor(key).name, value)
+            for key, value in feeds.items()}
+
+
 def check_whole() -> None:
     """Raises ValueError outside of a step: there a placeholder is fed what its shape says."""
     for name, value in _whole.values.items():
@@ -146,7 +152,12 @@ def fed_copies(tensor: Any, run: Run) -> List[List[Any]]:
 
     Slices of a micro-batch share an iterator's batch, which is cut behind the tensor that is fed.
     """
-    copying = _copying(run)
+    if tensor.name not in run.copies:
+        run.copies[tensor.name] = _fed_copies(tensor, _copying(run))
+    return run.copies[tensor.name]
+
+
+def _fed_copies(tensor: Any, copying: List[Any]) -> List[List[Any]]:
     if not copying:
         return []
     last = copying[0].clones[-1]

@@ -24,6 +24,7 @@ class Run(NamedTuple):
       writes: it writes global variables.
       groups: the gradients that it computes.
       merged: name of a tensor -> its merged value, for what the step merges.
+      copies: name of a tensor -> what stands for it in each clone, as far as it was asked for.
       to_agree: operations; what the step is fed of their outputs is the same on all workers.
     """
 
@@ -31,6 +32,7 @@ class Run(NamedTuple):
     writes: bool
     groups: Sequence[GradientGroup]
     merged: Dict[str, Merged]
+    copies: Dict[str, List[List[Any]]]
     to_agree: FrozenSet[Any] = frozenset()
 
     def replaced(self, fetches: Sequence[Any]) -> List[Any]:
@@ -68,12 +70,12 @@ def _walked(graph: Any, state: GraphState, fetched_ops: Sequence[Any]) -> Run:
         g.returned_ops + [merged.value.op for merged in g.merged.values()])]
     names = [g.name for g in groups] + [c.name for c in state.statistics if c.op in reached]
     if not names:
-        return Run("", _writes_variables(graph, reached), [], {})
+        return Run("", _writes_variables(graph, reached), [], {}, {})
     merged: Dict[str, Merged] = {}
     for group in reversed(groups):  # of two groups the first one's value
         merged.update(group.merged)
     several = Env.get().cluster.worker_num > 1
-    return Run("run the step of " + ", ".join(names), True, groups, merged,
+    return Run("run the step of " + ", ".join(names), True, groups, merged, {},
                shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset())
 
 

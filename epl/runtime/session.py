@@ -93,7 +93,7 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     check = active.current()
     if check is not None:
         return _step(session, run, agreed, functools.partial(
-            check.step, session, run, fetches, targets, fed, execute))
+            check.step, session, run, fetches, targets, feeds.whole(fed), execute))
     return _step(session, run, agreed, lambda: execute(fetches, []))
 
 

@@ -106,6 +106,39 @@ def test_a_time_major_batch_is_divided_along_its_second_axis(layout, fixed):
     compared(layout, script)
 
 
+LOOPS = {
+    "rnn": lambda x: tf.nn.dynamic_rnn(
+        tf.nn.rnn_cell.GRUCell(3), x, dtype=tf.float32, time_major=True)[0],
+    "lookup": lambda x: tf.nn.dynamic_rnn(
+        tf.nn.rnn_cell.BasicRNNCell(3), tf.nn.embedding_lookup(
+            tf.get_variable("table", [4, 3]), tf.cast(x, tf.int32)),
+        dtype=tf.float32, time_major=True)[0],
+    "scan": lambda x: tf.scan(lambda total, row: total + row, tf.tanh(x) * 2.0, tf.zeros([8, 3])),
+    "foldl": lambda x: tf.foldl(lambda total, row: total + tf.reduce_sum(row), x, 0.0),
+}
+
+
+@EACH
+@pytest.mark.parametrize("name", sorted(LOOPS))
+def test_a_loop_from_step_to_step_tells_that_the_first_axis_is_time(layout, name):
+    with devices.started(layout):
+        x = tf.placeholder(tf.float32, [None, 8] + [3] * (name != "lookup"), "frames")
+        devices.fit(devices.stages(layout), x=tf.reshape(LOOPS[name](x), [-1]))
+        with pytest.raises(ValueError, match=r"'frames' \(.*feeds.py:.*axis=1"):
+            devices.session()
+
+
+@EACH
+def test_a_loop_that_takes_each_row_by_itself_is_divided(layout):
+    def script(stage, layout):
+        x = tf.placeholder(tf.float32, [None, 3])
+        model = devices.fit(stage, x=tf.reshape(tf.map_fn(lambda row: row * 2.0, x), [-1]))
+        with devices.session() as session:
+            return session.run([model.loss, model.train], {
+                x: np.arange(24.0).reshape(8, 3) / 24})[0], session.run(model.weight)
+    compared(layout, script)
+
+
 @EACH
 def test_feeds_of_different_numbers_of_rows_have_to_be_declared(layout):
     def script(stage, layout, declare=lambda x: x):
