@@ -13,7 +13,7 @@ from epl.ir.graph_state import GradientGroup, GraphState, state_of
 from epl.rewrite import kinds
 from epl.rewrite.merge import Merged
 from epl.rewrite.walk import ancestors
-from epl.runtime import shared_feeds
+from epl.runtime import shared_feeds, unseen
 
 
 class Run(NamedTuple):
@@ -70,6 +70,7 @@ def _walked(graph: Any, state: GraphState, fetched_ops: Sequence[Any]) -> Run:
         g.returned_ops + [merged.value.op for merged in g.merged.values()])]
     names = [g.name for g in groups] + [c.name for c in state.statistics if c.op in reached]
     if not names:
+        unseen.check(graph, reached)
         return Run("", _writes_variables(graph, reached), [], {}, {})
     merged: Dict[str, Merged] = {}
     for group in reversed(groups):  # of two groups the first one's value

@@ -70,10 +70,10 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     """
     rewrite(session.graph)
     state = state_of(session.graph)
+    run = describe(session.graph, [t.op for t in fetches] + list(targets))
     if not state.trains:
         progress.alive()
         return original(session, handle, targets, fetches, fed, options, run_metadata)
-    run = describe(session.graph, [t.op for t in fetches] + list(targets))
     if not run.step:
         progress.alive()
         feeds.check_whole()
@@ -110,11 +110,11 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
     graph = session.graph
     rewrite(graph)
     state = state_of(graph)
-    if not state.trains:
-        return original(session, options)
     fetches = [graph.get_tensor_by_name(name) for name in options.fetch]
     targets = [graph.as_graph_element(name, allow_tensor=False) for name in options.target]
     run = describe(graph, [t.op for t in fetches] + targets)
+    if not state.trains:
+        return original(session, options)
     fed = [graph.get_tensor_by_name(name) for name in options.feed]
     if run.step:
         changed = type(options)()

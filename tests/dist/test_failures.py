@@ -17,6 +17,7 @@ SECONDS = 40
     ("other_shapes", "worker(s) 1: variable w:0 float32 (4,)"),
     ("other_config", "worker(s) 1: config communication.max_splits = 11"),
     ("other_rows", "worker(s) 1: rows of table, looked up without data that was fed or read"),
+    ("imported_training", "'train/update_w/ApplyAdam' (ApplyAdam) updates a trainable variable"),
     ("extra_step", "worker 1: end a training session"),
     ("uneven_data", "Its data ended before that of others: epl.shard gives"),
     ("exception", "worker 1 has had enough"),

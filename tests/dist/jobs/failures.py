@@ -34,6 +34,20 @@ def other_rows():
     _train(tf.reduce_sum(tf.gather(table, [0, 1 + rank])))
 
 
+def imported_training():
+    """The training was built in another graph, and comes here with its gradients."""
+    start()
+    x = tf.placeholder(tf.float32, [None], "x")
+    tf.train.AdamOptimizer(0.1).minimize(
+        tf.square(tf.get_variable("w", []) - tf.reduce_mean(x)), name="train")
+    tf.global_variables_initializer()
+    meta_graph = tf.train.export_meta_graph()
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.train.import_meta_graph(meta_graph)
+        session.run("init")
+        session.run("train", {"x:0": [1.0, 2.0]})
+
+
 def extra_step():
     """Worker 0 trains once more than the others."""
     rank, _ = start()
@@ -116,8 +130,9 @@ def _train(loss, steps=2, monitored=False):
             session.run(train)
 
 
-KINDS = {f.__name__: f for f in (other_shapes, other_config, other_rows, extra_step, uneven_data,
-                                 exception, failing_step, other_fetch, no_strategy)}
+KINDS = {f.__name__: f for f in (other_shapes, other_config, other_rows, imported_training,
+                                 extra_step, uneven_data, exception, failing_step, other_fetch,
+                                 no_strategy)}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]]()

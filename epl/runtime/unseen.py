@@ -1,0 +1,68 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Updates by gradients that EPL has never seen, and so cannot aggregate.
+
+`tf.gradients` is where EPL learns of gradients. A graph that was imported
+(`tf.train.import_meta_graph`) brings its gradients along, a `tf.GradientTape` builds its own, and a
+script may work them out by hand. Several workers would each go their own way then.
+"""
+
+from typing import Any, Iterable, Optional
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.env import Env
+from epl.rewrite import kinds
+from epl.rewrite.walk import ancestors
+
+# They write whatever they are given; all other writes start from the variable's value.
+_ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
+
+
+def check(graph: Any, reached: Iterable[Any]) -> None:
+    """Look at a session run in which EPL aggregates nothing.
+
+    Args:
+      graph: the graph.
+      reached: the operations that the run executes.
+
+    Raises:
+      RuntimeError: on several workers, it trains by gradients that EPL does not know.
+    """
+    update = _update_from_data(graph, reached)
+    if update is None:
+        return
+    told = ("operation '{}' ({}) updates a trainable variable by a gradient that EPL has not seen: "
+            "its graph was imported, or tf.gradients did not build it. ".format(
+                update.name, update.type))
+    workers = Env.get().cluster.worker_num
+    if workers > 1:
+        raise RuntimeError(told + "Each of the {} workers would train on its own rows alone; build "
+                           "the model and its optimizer in this graph, after epl.init()".format(
+                               workers))
+    tf.logging.warning(told + "The step runs on one device with all its rows; build the model and "
+                       "its optimizer in this graph, after epl.init(), to have it divided")
+
+
+def _update_from_data(graph: Any, reached: Iterable[Any]) -> Optional[Any]:
+    """An operation that changes a trainable variable by what comes from fed or read rows.
+
+    What is loaded into one (restored, or assigned from an array) is no change of its value.
+    """
+    trainable = {compat.variable_key(variable)
+                 for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)}
+    writes = [op for op in reached if kinds.written_variable(op) in trainable]
+    for op in sorted(writes, key=lambda op: op.name):
+        # Also control edges: a sparse Adam reads its slots after it has written to them.
+        behind = ancestors(tensor.op for tensor in op.inputs if not kinds.is_handle(tensor))
+        changes = op.type not in _ASSIGNMENTS or kinds.written_variable(op) in behind
+        if changes and any(map(_brings_rows, behind)):
+            return op
+    return None
+
+
+def _brings_rows(op: Any) -> bool:
+    if op.type in kinds.PLACEHOLDERS and op.outputs[0].shape.ndims is None:
+        return False  # a value of its own, or a gradient that was aggregated and is fed
+    return kinds.is_fed_per_batch(op) if op.type in kinds.PLACEHOLDERS else kinds.brings_data(op)
