@@ -43,14 +43,10 @@ def first_shares(feed_dict: Any, graph: Any, state: GraphState) -> Iterator[Any]
       feed_dict: as the script gave it to a session; not changed.
       graph: the session's graph.
       state: its record.
-
-    Raises:
-      NotImplementedError: a sparse tensor is fed that was made before `epl.init`.
     """
     before, found = _whole.values, {}  # type: Dict[str, Any], Dict[str, Any]
     flat = compat.flat_feeds(feed_dict)
     for key, value in flat.items():
-        _check_key(key, graph)
         tensor = _fixed(key, graph, state)
         if tensor is None:
             continue
@@ -65,6 +61,20 @@ def first_shares(feed_dict: Any, graph: Any, state: GraphState) -> Iterator[Any]
         yield flat if found else feed_dict
     finally:
         _whole.values = before
+
+
+def indivisible(feed_dict: Any, graph: Any) -> str:
+    """The error text if a step of several clones cannot be fed so; "" if it can."""
+    for key in compat.flat_feeds(feed_dict):
+        if isinstance(key, tf.SparseTensor) and not declared.knows_sparse(graph, key):
+            return ("{} is fed to a training step, and was made before epl.init: several "
+                    "micro-batches or replicas cannot divide its rows; make it after epl.init"
+                    .format(key))
+        if isinstance(key, tf.RaggedTensor):
+            return ("{} is fed to a training step: several micro-batches or replicas cannot divide "
+                    "the rows of a ragged tensor; feed a tf.sparse_placeholder and use "
+                    "tf.RaggedTensor.from_sparse, or feed padded rows".format(key))
+    return ""
 
 
 def whole(feeds: Dict[Any, Any]) -> Dict[Any, Any]:
@@ -238,10 +248,3 @@ def _fixed(key: Any, graph: Any, state: GraphState) -> Any:
     axis = declared.declared_axis(tensor)
     open_ = axis is None or tensor.shape.ndims is None or compat.static_shape(tensor)[axis] is None
     return None if open_ else tensor
-
-
-def _check_key(key: Any, graph: Any) -> None:
-    if isinstance(key, tf.SparseTensor) and not declared.knows_sparse(graph, key):
-        raise NotImplementedError(
-            "{} is fed, and was made before epl.init: several micro-batches or replicas cannot "
-            "divide its rows; make it after epl.init".format(key))

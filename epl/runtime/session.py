@@ -39,6 +39,9 @@ def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, f
     state = state_of(session.graph)
     if not feed_dict or state.sources is None or len(state.sources.clones) == 1:
         return original(session, handle, fetches, feed_dict, *args)
+    refusal = feeds.indivisible(feed_dict, session.graph)
+    if refusal and _is_step(session.graph, fetches):
+        raise NotImplementedError(refusal)
     with feeds.first_shares(feed_dict, session.graph, state) as accepted:
         return original(session, handle, fetches, accepted, *args)
 

@@ -268,6 +268,41 @@ def test_sparse_batches_of_a_dataset_come_to_the_clones_in_order(layout):
                         devices.run(None, whole))
 
 
+@EACH
+def test_ragged_feeds_are_refused_with_a_cure(layout):
+    with devices.started(layout):
+        fed = tf.ragged.placeholder(tf.float32, 1, [])
+        feed = {fed: tf.ragged.constant_value([[1.0, 2.0], [3.0]] * 4, dtype=np.float32)}
+        dense = tf.RaggedTensor.from_row_splits(fed.flat_values, fed.row_splits).to_tensor()
+        weight = tf.get_variable("w", [], initializer=tf.ones_initializer())
+        with devices.stages(layout)(0):
+            rows = tf.reduce_sum(dense, 1) * weight
+        with devices.stages(layout)(1):
+            loss = tf.reduce_mean(rows)
+        gradient, = tf.gradients(loss, [weight])
+        with devices.session() as session:
+            assert session.run(loss, feed) == 3.0  # no step, nothing to divide
+            with pytest.raises(NotImplementedError, match="sparse_placeholder.*from_sparse"):
+                session.run(gradient, feed)
+
+
+@EACH
+def test_the_cure_for_ragged_feeds(layout):
+    def whole(stage):
+        made, feed = placeholder()
+        weight = tf.get_variable("w", [], initializer=tf.ones_initializer())
+        indices = np.array([[row, column] for row in range(8) for column in range(row % 3 + 1)])
+        with stage(0):
+            rows = tf.reduce_sum(tf.RaggedTensor.from_sparse(made).to_tensor(), 1) * weight
+        with stage(1):
+            loss = tf.reduce_mean(tf.square(rows - 1.0))
+        gradient, = tf.gradients(loss, [weight])
+        with devices.session() as session:
+            return session.run([loss, gradient], feed(
+                (indices, np.arange(1.0, len(indices) + 1), [8, 5])))
+    compared(layout, whole)
+
+
 def test_parts_are_those_of_the_rows():
     with tf.Graph().as_default():
         parts = [tf.placeholder(tf.int64, [None, 2]), tf.placeholder(tf.float32, [None]),
