@@ -93,19 +93,23 @@ def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
 
     Takes the place of `colocate_gradients_with_ops`, which says the same in a form that is not as
     exact: the gradients of what is colocated with something name that. Between two operations, and
-    at the end, `begin` gets None.
+    at the end, `begin` gets None. A gradient function may ask for gradients itself: after these
+    `begin` gets the operation again whose gradient it builds.
     """
     original = gradients_util._maybe_colocate_with
+    open_ops: List[Any] = [None]
 
     @contextlib.contextmanager
     def observed(op: Any, gradient_uid: Any, colocate: Any) -> Iterator[None]:
         del colocate
+        open_ops.append(op)
         begin(op)
         try:
             with original(op, gradient_uid, False):
                 yield
         finally:
-            begin(None)
+            open_ops.pop()
+            begin(open_ops[-1])
 
     gradients_util._maybe_colocate_with = observed
     try:

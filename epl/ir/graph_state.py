@@ -7,7 +7,7 @@ The graph owns it, so it is collected with the graph, and two graphs never mix.
 
 import bisect
 import threading
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from epl import compat
 from epl.ir.annotations import Annotations
@@ -55,8 +55,10 @@ class GradientGroup:
 
     Attributes:
       name: name scope of what is added, and prefix of the collectives.
-      ys: the tensors that are differentiated.
+      ys: the tensors that are differentiated: the losses. Where a script applies the chain rule by
+        hand they are those of the first of its calls.
       gradients: those of variables.
+      through: the tensors that this call differentiated, where these are not the losses.
       sources: operations that bring a step's data into the graph.
       rewritten: the rewrite is done.
       collectives: those of the aggregation.
@@ -66,10 +68,12 @@ class GradientGroup:
       anatomy: what the step consists of (see `rewrite.anatomy`).
     """
 
-    def __init__(self, name: str, ys: List[Any], gradients: List[Gradient]):
+    def __init__(self, name: str, ys: List[Any], gradients: List[Gradient],
+                 through: Sequence[Any] = ()):
         self.name = name
         self.ys = ys
         self.gradients = gradients
+        self.through = list(through)
         self.sources: Set[Any] = set()
         self.rewritten = False
         self.collectives: List[Collective] = []
@@ -118,6 +122,38 @@ class Differentiated:
         return self._ops[position] if position >= 0 else None
 
 
+class GradientCall(NamedTuple):
+    """What TensorFlow built in one call for gradients, of variables or of other tensors.
+
+    Attributes:
+      first, last: ids of the operations that were created.
+      losses: the tensors whose gradients they are, through all calls before this one.
+    """
+
+    first: int
+    last: int
+    losses: List[Any]
+
+
+class GradientCalls:
+    """The calls for gradients, in their order."""
+
+    def __init__(self) -> None:
+        self._calls: List[GradientCall] = []
+        self._firsts: List[int] = []
+
+    def add(self, call: GradientCall) -> None:
+        """Note a call, later than those noted before."""
+        self._calls.append(call)
+        self._firsts.append(call.first)
+
+    def call_of(self, op_id: int) -> Optional[GradientCall]:
+        """The call that created the operation with this id, or None."""
+        position = bisect.bisect_right(self._firsts, op_id) - 1
+        found = self._calls[position] if position >= 0 else None
+        return found if found is not None and op_id <= found.last else None
+
+
 class GraphState:
     """The record of one graph.
 
@@ -129,7 +165,8 @@ class GraphState:
       groups: gradient groups, in the order of the calls that made them.
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
       differentiated: which operation each backward operation belongs to.
-      gradient_ids: (first, last) operation ids of what TensorFlow built for gradients.
+      calls: what TensorFlow built for gradients.
+      first_gradient_id: the first operation that was built for gradients of variables, or None.
       context: the configuration and cluster that it is trained under (see `Env.settle`), or None.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
       plan: what the graph was rewritten for, or None.
@@ -154,7 +191,8 @@ class GraphState:
         self.groups: List[GradientGroup] = []
         self.gradient_calls = 0
         self.differentiated = Differentiated()
-        self.gradient_ids: List[Tuple[int, int]] = []
+        self.calls = GradientCalls()
+        self.first_gradient_id: Optional[int] = None
         self.context: Any = None
         self.sources: Any = None
         self.plan: Any = None
@@ -189,8 +227,7 @@ class GraphState:
 
     def is_gradient_id(self, op_id: int) -> bool:
         """True for operations that TensorFlow built for gradients."""
-        position = bisect.bisect_left(self.gradient_ids, (op_id + 1,)) - 1
-        return position >= 0 and op_id <= self.gradient_ids[position][1]
+        return self.calls.call_of(op_id) is not None
 
 
 def parts(value: Any) -> List[Any]:

@@ -9,26 +9,62 @@ session runs it, `rewriter` puts the aggregated gradients behind these identitie
 known which gradients were for training, what is registered and what UPDATE_OPS hold.
 """
 
+import contextlib
 import inspect
-from typing import Any, Callable, List, Optional, Sequence
+import threading
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.data import check_replicas
 from epl.env import Env
-from epl.ir.graph_state import Gradient, GradientGroup, GraphState, parts, state_of
+from epl.ir.graph_state import Gradient, GradientCall, GradientGroup, GraphState, parts, state_of
+from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite.walk import ancestors
 
 
-def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: Any,
-                    **kwargs: Any) -> List[Any]:
-    """Gradients of `ys` with respect to `xs`; those of variables will be aggregated.
+class _Thread(threading.local):
+    """Whether this thread builds gradients: gradient functions may ask for gradients themselves."""
+
+    building = False
+
+
+_THREAD = _Thread()
+
+
+class _Request(NamedTuple):
+    """One call for gradients.
+
+    Attributes:
+      build: TensorFlow's function.
+      call: its arguments.
+      variables: for every entry of `xs` the variable that it is, or None.
+      losses: the tensors whose gradients come out in the end. The chain rule by hand (gradients of
+        what lies before a tensor, multiplied with those by it) has the same as its first call.
+      through: those of `ys` that are no losses.
+    """
+
+    build: Callable[..., List[Any]]
+    call: inspect.BoundArguments
+    variables: Sequence[Any]
+    losses: List[Any]
+    through: List[Any]
+
+    def answer(self) -> List[Any]:
+        """The gradients as TensorFlow builds them."""
+        return self.build(*self.call.args, **self.call.kwargs)
+
+
+def noted_gradients(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) -> List[Any]:
+    """Gradients of tensors with respect to others; those of variables will be aggregated.
+
+    A gradient function that asks for gradients itself (of `tf.custom_gradient`, of activations that
+    are computed again) gets them as they are: what the outermost call gives is aggregated, once.
 
     Args:
-      build: TensorFlow's own function, called with the other arguments.
-      ys: tensors to differentiate.
-      xs: variables or tensors.
+      build: TensorFlow's own function.
+      *args, **kwargs: its arguments: `ys` to differentiate, by `xs`, `grad_ys` and so on.
 
     Returns:
       As `build`: one gradient (dense, sparse or None) per entry of `xs`.
@@ -40,22 +76,33 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
     """
     graph = tf.get_default_graph()
     env = Env.get()
-    if not env.initialized or not compat.is_top_level(graph):
-        return build(ys, xs, *args, **kwargs)
-    ys, xs = _as_list(ys), _as_list(xs)
+    if _THREAD.building or not env.initialized or not compat.is_top_level(graph):
+        return build(*args, **kwargs)
+    call = inspect.signature(build).bind(*args, **kwargs)
+    _THREAD.building = True
+    try:
+        return _outermost(graph, env, build, call)
+    finally:
+        _THREAD.building = False
+
+
+def _outermost(graph: Any, env: Env, build: Callable[..., List[Any]],
+               call: inspect.BoundArguments) -> List[Any]:
     state = state_of(graph)
+    ys = call.arguments["ys"] = _as_list(call.arguments["ys"])
+    xs = call.arguments["xs"] = _as_list(call.arguments["xs"])
     withdrawn = _withdraw_groups_behind(state, ys)
-    variables = _variables(graph, xs)
-    if not any(v is not None for v in variables):
-        return build(ys, xs, *args, **kwargs)
+    request = _Request(build, call, _variables(graph, xs), *_losses(state, call))
+    if not any(v is not None for v in request.variables):
+        return _intermediate(graph, env, state, request)
     env.open_graph(graph)
     plan = env.intended_plan(graph)
     alone = env.cluster.total_gpu_num == 1 and (plan is None or plan.is_single_device)
     if alone and state.context is None:
-        return build(ys, xs, *args, **kwargs)
+        return request.answer()
     if compat.control_flow_context(graph) is not None:
         if withdrawn:  # tf.hessians and the like: derivatives of gradients, in a loop
-            return build(ys, xs, *args, **kwargs)
+            return request.answer()
         raise RuntimeError("gradients of variables are asked for inside tf.cond or tf.while_loop, "
                            "where a worker may skip them; build the training step outside")
     if plan is None:
@@ -66,19 +113,44 @@ def noted_gradients(build: Callable[..., List[Any]], ys: Any, xs: Any, *args: An
             .format(env.cluster.worker_num, env.cluster.gpu_num_per_worker))
     check_replicas(plan)
     env.settle(graph)
+    return _for_training(graph, env, state, request, plan)
+
+
+def _for_training(graph: Any, env: Env, state: GraphState, request: _Request,
+                  plan: ParallelPlan) -> List[Any]:
+    """Gradients of variables: they will be aggregated."""
+    if state.first_gradient_id is None:
+        state.first_gradient_id = compat.last_id(graph) + 1
+    with _noted_call(graph, state, request):
+        if plan.is_single_device:
+            gradients = request.answer()
+        else:
+            gated = plan.clones_per_worker(env.cluster.worker_index) == 1
+            gradients = _build_in_place(state, graph, request, gated)
+        return _noted(graph, state, request, gradients)
+
+
+def _intermediate(graph: Any, env: Env, state: GraphState, request: _Request) -> List[Any]:
+    """Gradients of other tensors: they are every clone's own, and may lead on to variables'."""
+    config, cluster = env.context_of(graph)
+    one_clone = cluster.gpu_num_per_worker == 1 and config.pipeline.num_micro_batch == 1
+    if one_clone and cluster.worker_num == 1 or compat.control_flow_context(graph) is not None:
+        return request.answer()
+    with _noted_call(graph, state, request):
+        if one_clone:
+            return request.answer()
+        return _build_in_place(state, graph, request, gated=False)
+
+
+@contextlib.contextmanager
+def _noted_call(graph: Any, state: GraphState, request: _Request) -> Iterator[None]:
+    """What is created meanwhile are gradients of the request's losses."""
     first = compat.last_id(graph) + 1
-    if plan.is_single_device:
-        gradients = build(ys, xs, *args, **kwargs)
-    else:
-        gated = plan.clones_per_worker(env.cluster.worker_index) == 1
-        gradients = _build_in_place(state, graph, gated, build, ys, xs, *args, **kwargs)
-    result = _noted(graph, state, _tensors(ys), variables, gradients)
-    state.gradient_ids.append((first, compat.last_id(graph)))
-    return result
+    yield
+    state.calls.add(GradientCall(first, compat.last_id(graph), request.losses))
 
 
-def _build_in_place(state: GraphState, graph: Any, gated: bool, build: Callable[..., List[Any]],
-                    *args: Any, **kwargs: Any) -> List[Any]:
+def _build_in_place(state: GraphState, graph: Any, request: _Request, gated: bool) -> List[Any]:
     """Build gradients of which is known what they are the gradients of.
 
     An update of a ref variable must not overtake the last reader of its old value. With several
@@ -89,20 +161,51 @@ def _build_in_place(state: GraphState, graph: Any, gated: bool, build: Callable[
         if op is None or op.graph is graph:  # not the body of a function
             state.differentiated.begin(compat.last_id(graph), op)
 
-    call = inspect.signature(build).bind(*args, **kwargs)
     if gated:
-        call.arguments["gate_gradients"] = True
+        request.call.arguments["gate_gradients"] = True
     with compat.observed_gradients(begin):
-        return build(*call.args, **call.kwargs)
+        return request.answer()
 
 
-def _noted(graph: Any, state: GraphState, ys: List[Any], variables: Sequence[Any],
-           gradients: List[Any]) -> List[Any]:
+def _losses(state: GraphState, call: inspect.BoundArguments) -> Tuple[List[Any], List[Any]]:
+    """(the losses of a call, those of its `ys` that are no losses).
+
+    What `grad_ys` holds may be the gradients of earlier calls. Then this call goes on with these.
+    """
+    ys = call.arguments["ys"]
+    given = call.arguments.get("grad_ys")
+    losses: List[Any] = []
+    through: List[Any] = []
+    for y, grad_y in zip(ys, _as_list(given) if given is not None else [None] * len(ys)):
+        behind = [] if grad_y is None else _losses_behind(state, _tensors([grad_y]))
+        losses.extend(behind or _tensors([y]))
+        through.extend(_tensors([y]) if behind else [])
+    return _unique(losses), _unique(through)
+
+
+def _losses_behind(state: GraphState, tensors: Sequence[Any]) -> List[Any]:
+    """The losses whose gradients `tensors` are computed from."""
+    built = ancestors((t.op for t in tensors), _BuiltForGradients(state))
+    calls = [state.calls.call_of(op._id) for op in sorted(built, key=lambda op: op._id)]
+    return _unique(loss for call in calls if call is not None for loss in call.losses)
+
+
+class _BuiltForGradients:
+    """The operations that TensorFlow built for gradients, as a container."""
+
+    def __init__(self, state: GraphState):
+        self._state = state
+
+    def __contains__(self, op: Any) -> bool:
+        return self._state.is_gradient_id(op._id)
+
+
+def _noted(graph: Any, state: GraphState, request: _Request, gradients: List[Any]) -> List[Any]:
     """Note the gradients that belong to variables; pass the others on."""
     name = "epl/gradients_{}".format(state.gradient_calls)
     found: List[Gradient] = []
     result = list(gradients)
-    for index, (variable, raw) in enumerate(zip(variables, gradients)):
+    for index, (variable, raw) in enumerate(zip(request.variables, gradients)):
         if variable is None or raw is None:
             continue
         with compat.inserted(graph, "{}/gradient_{}".format(name, index)):
@@ -113,7 +216,7 @@ def _noted(graph: Any, state: GraphState, ys: List[Any], variables: Sequence[Any
         found.append(Gradient(variable, raw, result[index]))
     if found:
         state.gradient_calls += 1
-        state.groups.append(GradientGroup(name, ys, found))
+        state.groups.append(GradientGroup(name, request.losses, found, request.through))
     return result
 
 
@@ -170,3 +273,8 @@ def _tensors(values: Sequence[Any]) -> List[Any]:
 
 def _as_list(values: Any) -> List[Any]:
     return list(values) if isinstance(values, (list, tuple)) else [values]
+
+
+def _unique(tensors: Iterable[Any]) -> List[Any]:
+    """Each of `tensors` once, in their order."""
+    return list({tensor.name: tensor for tensor in tensors}.values())

@@ -175,7 +175,8 @@ class _Rewrite:
                 raise ValueError(
                     "{} of shape {} is differentiated, which means its sum over the rows; but "
                     "gradients are averaged over micro-batches, replicas and workers: "
-                    "differentiate tf.reduce_mean of it, or set "
+                    "differentiate tf.reduce_mean of it (times grad_ys, where these are given and "
+                    "are no gradients of a mean), or set "
                     "communication.gradients_reduce_method = 'sum'".format(y.name, y.shape))
 
     def _aggregate(self, group: GradientGroup) -> None:
@@ -237,7 +238,8 @@ class _Rewrite:
 
     def _dissect(self, family: List[GradientGroup]) -> Anatomy:
         """What the steps of `family` consist of, checked and placed."""
-        ys, raw, others = family[0].ys, _raw(family), self._others(family)
+        raw, others = _raw(family), self._others(family)
+        ys = family[0].ys + [t for group in family for t in group.through]
         script = self._script()
         anatomy = dissect(ys, raw, others, script)
         if self._state.sources.cut(anatomy.sources):
@@ -340,9 +342,9 @@ class _Rewrite:
         state, op = self._state, compat.variable_key(variable)
         if not variable.dtype.is_floating:
             return False
-        first_gradient = state.gradient_ids[0][0] if state.gradient_ids else op._id + 1
+        first = state.first_gradient_id
         return variable.trainable or (
-            not state.annotations.before_first(op._id) and op._id < first_gradient)
+            not state.annotations.before_first(op._id) and (first is None or op._id < first))
 
     def _place_model(self) -> None:
         """Place a model that is only run, not trained, on the devices of the first replica."""
