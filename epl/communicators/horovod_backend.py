@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from epl.cluster import Cluster
+from epl.communicators import wire
 from epl.errors import ConfigError
 
 # EPL fuses gradients itself, by a fixed plan. Horovod's own fusion depends on timing, and with it
@@ -83,12 +84,16 @@ def all_reduce(tensor: Any, name: str, average: bool) -> Any:
     """Sum or average `tensor` over all workers.
 
     Args:
-      tensor: same shape and dtype on all workers.
+      tensor: same shape and dtype on all workers; see `wire` for types that Horovod lacks.
       name: the name under which the workers meet.
       average: divide by the number of workers.
+
+    Raises:
+      TypeError: values of this type cannot be added up.
     """
     hvd = _hvd()
-    return hvd.allreduce(tensor, op=hvd.Average if average else hvd.Sum, name=name)
+    reduced = hvd.allreduce(wire.to_sum(tensor), op=hvd.Average if average else hvd.Sum, name=name)
+    return wire.from_sum(reduced, tensor.dtype.base_dtype)
 
 
 def all_reduce_max(tensor: Any, name: str) -> Any:
@@ -98,8 +103,13 @@ def all_reduce_max(tensor: Any, name: str) -> Any:
 
 
 def all_gather(tensor: Any, name: str) -> Any:
-    """Concatenate `tensor` along axis 0 in the order of workers; the first dimension may differ."""
-    return _hvd().allgather(tensor, name=name)
+    """Concatenate `tensor` along axis 0 in the order of workers; the first dimension may differ.
+
+    Raises:
+      TypeError: values of this type cannot travel.
+    """
+    return wire.from_gather(_hvd().allgather(wire.to_gather(tensor), name=name),
+                            tensor.dtype.base_dtype)
 
 
 def broadcast(tensor: Any, name: str) -> Any:

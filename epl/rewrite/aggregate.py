@@ -12,7 +12,7 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from epl.communicators import horovod_backend
+from epl.communicators import horovod_backend, wire
 from epl.ir.graph_state import Collective
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.rewrite import kinds
@@ -98,6 +98,7 @@ def _reduce_one(tensor: Any, name: str, options: ReduceOptions,
         reduced = horovod_backend.all_reduce(tensor, name, options.average)
         record(reduced, "all_reduce", name, tensor, collectives)
         return reduced
+    dtype, tensor = tensor.dtype.base_dtype, wire.as_reals(tensor)
     # Divided by the number of workers before the cast, so that the sum cannot overflow either.
     scale = options.fp16_scale / float(options.num_workers)
     scaled = tensor * tf.cast(scale, tensor.dtype)
@@ -112,7 +113,7 @@ def _reduce_one(tensor: Any, name: str, options: ReduceOptions,
     reduced = horovod_backend.all_reduce(half, name, average=False)
     record(reduced, "all_reduce", name, half, collectives)
     back = (1.0 if options.average else options.num_workers) / float(options.fp16_scale)
-    return tf.cast(reduced, tensor.dtype) * tf.cast(back, tensor.dtype)
+    return wire.from_reals(tf.cast(reduced, tensor.dtype) * tf.cast(back, tensor.dtype), dtype)
 
 
 def _gather_sparse(slices: Any, name: str, options: ReduceOptions,
@@ -122,8 +123,14 @@ def _gather_sparse(slices: Any, name: str, options: ReduceOptions,
     indices = horovod_backend.all_gather(slices.indices, name + "_indices")
     record(indices, "all_gather", name + "_indices", slices.indices, collectives)
     if options.average:
-        values = values / tf.cast(options.num_workers, values.dtype)
+        values = divided(values, options.num_workers)
     return tf.IndexedSlices(values, indices, slices.dense_shape)
+
+
+def divided(tensor: Any, number: int) -> Any:
+    """`tensor` / `number`; TensorFlow 1.15 cannot divide in bfloat16."""
+    wide = tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
+    return tf.cast(wide / tf.cast(number, wide.dtype), tensor.dtype)
 
 
 def record(result: Any, kind: str, name: str, source: Any, collectives: List[Collective]) -> None:

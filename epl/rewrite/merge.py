@@ -18,7 +18,7 @@ from epl.ir.graph_state import Collective, GradientGroup, GraphState
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds, loops
 from epl.rewrite.accumulate import scale
-from epl.rewrite.aggregate import record
+from epl.rewrite.aggregate import divided, record
 from epl.rewrite.walk import ancestors
 
 # How each collection merges, and whether over all workers.
@@ -133,7 +133,7 @@ def _check(tensor: Any, how: str) -> None:
         raise NotImplementedError(
             "{} is inside tf.cond or tf.while_loop: its value cannot be merged over workers or "
             "micro-batches; register a tensor that is computed outside".format(tensor.name))
-    if how == "mean" and not tensor.dtype.is_floating:
+    if how == "mean" and not (tensor.dtype.is_floating or tensor.dtype.is_complex):
         raise ValueError("{} has type {}: the mean of whole numbers is none; register tf.cast({}, "
                          "tf.float32) instead".format(tensor.name, tensor.dtype.name, tensor.name))
 
@@ -155,5 +155,5 @@ def _reduced(local: Any, name: str, average: bool, num_workers: int, num_clones:
         value = horovod_backend.all_reduce(local, name, average=False)
         record(value, "all_reduce", name, local, collectives)
     if average:
-        value = value / tf.cast(num_workers * num_clones, value.dtype)
+        value = divided(value, num_workers * num_clones)
     return Merged(value, tuple(collectives))

@@ -30,10 +30,11 @@ class Model:
 
     Attributes:
       reduce: "mean" or "sum" over the rows.
+      rows: which rows this process feeds.
     """
 
-    def __init__(self, stage, reduce, resource=False):
-        self.stage, self.reduce, self.resource = stage, reduce, resource
+    def __init__(self, stage, reduce, resource=False, rows=slice(None)):
+        self.stage, self.reduce, self.resource, self.rows = stage, reduce, resource, rows
         self.x = tf.placeholder(tf.float32, [None, 3], "x")
         self.y = tf.placeholder(tf.float32, [None, 1], "y")
         self.feeds = {self.x: FEATURES, self.y: LABELS}
@@ -55,9 +56,11 @@ class Model:
 
     def train(self, *steps):
         """Run `steps` twice; all variables."""
+        fed = {key: value[self.rows] if np.ndim(value) else value
+               for key, value in self.feeds.items()}
         with devices.session() as session:
             for step in steps * 2:
-                session.run(step, self.feeds)
+                session.run(step, fed)
             return session.run({v.name: v for v in tf.global_variables()})
 
 
@@ -348,11 +351,14 @@ def test_gives_what_one_device_gives(plain_results, layout, resource, reduce, na
     key = name, reduce, resource
     if key not in plain_results:
         plain_results[key] = trained(None, *key)
-    found = trained(layout, *key)
-    assert set(found) == set(plain_results[key])
-    for variable, value in plain_results[key].items():
-        # As in test_equivalence: both sides add the same floats in another order.
-        np.testing.assert_allclose(found[variable], value, rtol=0, err_msg=variable,
+    check_variables(trained(layout, *key), plain_results[key])
+
+
+def check_variables(found, expected):
+    """As in test_equivalence: both sides add the same floats in another order."""
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, err_msg=name,
                                    atol=1e-5 * np.max(np.abs(value)) + 1e-6)
 
 
