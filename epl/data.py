@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which rows a worker reads: `epl.shard` and `epl.global_batch`.
 
-    rows of the plain script     0 1 2 3 | 4 5 6 7 | 8 9          batches of 4
+    rows of the plain script     0 1 2 3 | 4 5 6 7 | 8 9 10       batches of 4
     worker 0 of 2                0   2   | 4   6   | 8            batches of 2
     worker 1                       1   3 |   5   7 |   9
 
@@ -28,7 +28,7 @@ _REMAINDERS = ("drop", "pad")
 _ROWS_TOGETHER = 64
 
 
-def shard(data: Any, remainder: str = "drop") -> Any:
+def shard(data: Any, batch: Optional[GlobalBatch] = None, remainder: str = "drop") -> Any:
     """This worker's part of the rows: every W-th of them for W workers, equally many for each.
 
     For a dataset do this after `shuffle` (with a seed) and `repeat`, before `batch`; what is costly
@@ -37,12 +37,14 @@ def shard(data: Any, remainder: str = "drop") -> Any:
     Args:
       data: a `tf.data.Dataset`, an array (rows along axis 0), or a list or tuple of anything, such
         as file names.
-      remainder: what becomes of the rows at the end that are fewer than the workers: "drop", or
-        "pad", which adds rows from the beginning (of another pass over a dataset) until all
-        workers have one.
+      batch: give whole steps of it only, so that every batch of the script is full; None: any
+        number of rows for each worker.
+      remainder: what becomes of the rows at the end that are too few for a step of `batch`, or for
+        one row on each worker: "drop", or "pad", which adds rows from the beginning (of another
+        pass over a dataset) until there are enough.
 
     Returns:
-      The same kind; `data` itself with one worker.
+      The same kind; `data` itself with one worker and no `batch`.
 
     Raises:
       ConfigError: a dataset whose order is not the same on all workers, with what draws it.
@@ -54,17 +56,22 @@ def shard(data: Any, remainder: str = "drop") -> Any:
         raise ValueError("remainder = {!r}: 'drop' the rows at the end that are fewer than the "
                          "workers, or 'pad' them from the beginning".format(remainder))
     workers, worker = env.cluster.worker_num, env.cluster.worker_index
+    if batch is not None and not isinstance(batch, GlobalBatch):
+        raise TypeError("epl.shard(data, batch) takes what epl.global_batch gives, not {!r}".format(
+            batch))
+    unit = workers if batch is None else batch.rows
     if isinstance(data, compat.DATASET_TYPES):
-        if workers == 1:
+        if unit == 1:
             return data
-        check_order(data)
+        if workers > 1:
+            check_order(data)
         if remainder == "pad":
-            data = data.concatenate(data.repeat().take(workers - 1))
-        return _every(data, workers, worker)
+            data = data.concatenate(data.repeat().take(unit - 1))
+        return _every(data, unit, workers, worker)
     if not isinstance(data, (np.ndarray, list, tuple)):
         raise TypeError("epl.shard takes a tf.data.Dataset, a NumPy array, or a list or tuple of "
                         "rows, not {}".format(type(data).__name__))
-    return data if workers == 1 else _every_row(data, workers, worker, remainder)
+    return data if unit == 1 else _every_row(data, unit, workers, worker, remainder)
 
 
 def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
@@ -129,8 +136,8 @@ def _replicas(devices: Optional[int]) -> int:
     return replicas
 
 
-def _every(dataset: Any, workers: int, worker: int) -> Any:
-    """Every `workers`-th row of `dataset`, of its whole groups of so many rows.
+def _every(dataset: Any, unit: int, workers: int, worker: int) -> Any:
+    """Every `workers`-th row of `dataset`, of its whole groups of `unit` rows.
 
     Some groups are looked at together: a group alone would cost more than most rows.
     """
@@ -140,23 +147,21 @@ def _every(dataset: Any, workers: int, worker: int) -> Any:
         rows = window if is_tuple else window[0]
         if not isinstance(rows, compat.DATASET_TYPES):
             rows = tf.data.Dataset.zip(rows)
-        whole = tf.data.experimental.cardinality(rows) // workers
-        return rows.shard(workers, worker).take(whole)
+        whole = tf.data.experimental.cardinality(rows) // unit
+        return rows.shard(workers, worker).take(whole * (unit // workers))
 
-    groups = max(1, _ROWS_TOGETHER // workers)
-    return dataset.window(groups * workers).flat_map(rows_of)
+    groups = max(1, _ROWS_TOGETHER // unit)
+    return dataset.window(groups * unit).flat_map(rows_of)
 
 
-def _every_row(data: Any, workers: int, worker: int, remainder: str) -> Any:
-    """Every `workers`-th row of an array, list or tuple."""
-    rest = len(data) % workers
-    if len(data) < workers and not (remainder == "pad" and len(data)):
-        raise ValueError("{} row(s) for {} workers: some would have none; give more, or "
-                         "remainder='pad'".format(len(data), workers))
-    whole = len(data) - rest if remainder == "drop" else len(data)
-    own = list(range(worker, whole, workers))
-    if remainder == "pad" and rest and worker >= rest:
-        own.append((len(data) - rest + worker) % len(data))
+def _every_row(data: Any, unit: int, workers: int, worker: int, remainder: str) -> Any:
+    """Every `workers`-th row of an array, list or tuple, of whole groups of `unit` rows."""
+    count = len(data)
+    if count < unit and not (remainder == "pad" and count):
+        raise ValueError("{} row(s) are too few: {} worker(s) share {} at a time; give more, or "
+                         "remainder='pad'".format(count, workers, unit))
+    end = count // unit * unit if remainder == "drop" else -(-count // unit) * unit
+    own = [row % count for row in range(worker, end, workers)]
     if isinstance(data, np.ndarray):
         return data[own]
     return type(data)(data[row] for row in own)

@@ -154,6 +154,29 @@ def test_a_step_of_a_shuffled_dataset_reads_the_rows_of_the_plain_script(workers
     assert all(len(own) // share == len(plain) for own in taken)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("rows, remainder", [(50, "drop"), (50, "pad"), (48, "drop"), (48, "pad"),
+                                             (5, "drop"), (5, "pad"), (140, "drop")])
+def test_whole_steps_leave_no_smaller_batch(workers, rows, remainder):
+    """And the number of rows of a batch stays open, as where plain TensorFlow drops nothing."""
+    numbers_of_steps = -(-rows // 12) if remainder == "pad" else rows // 12
+    expected = (np.arange(12 * numbers_of_steps) % rows).reshape([numbers_of_steps, 12])
+    taken = []
+    for index in range(workers):
+        with worker(index, workers, {"pipeline.num_micro_batch": 2}):
+            batch = epl.global_batch(12)
+            own = epl.shard(numbers(rows)(), batch, remainder).batch(batch.micro_batch)
+            assert tf.data.get_output_shapes(own).as_list() == [None]
+            batches = elements(own)
+            assert len(batches) == 2 * numbers_of_steps
+            taken.append(np.concatenate(batches or [np.zeros([0], int)]).reshape(
+                [numbers_of_steps, batch.rows_per_worker]))
+            if batches:
+                in_memory = epl.shard(np.arange(rows), batch, remainder)
+                assert in_memory.tolist() == taken[-1].flatten().tolist()
+    assert np.sort(np.concatenate(taken, 1), 1).tolist() == np.sort(expected, 1).tolist()
+
+
 def unseeded_in_a_function():
     return tf.data.Dataset.range(4).flat_map(lambda n: tf.data.Dataset.range(n + 3).shuffle(2))
 
@@ -231,12 +254,12 @@ def test_rows_in_memory_are_shared_as_those_of_a_dataset(count):
     for remainder in ("drop", "pad"):
         for index in range(3):
             with worker(index, 3):
-                in_stream = elements(epl.shard(numbers(count)(), remainder))
+                in_stream = elements(epl.shard(numbers(count)(), remainder=remainder))
                 if in_stream:
-                    assert epl.shard(np.arange(count), remainder).tolist() == in_stream
+                    assert epl.shard(np.arange(count), remainder=remainder).tolist() == in_stream
                 else:
-                    with pytest.raises(ValueError, match="some would have none"):
-                        epl.shard(np.arange(count), remainder)
+                    with pytest.raises(ValueError, match="too few"):
+                        epl.shard(np.arange(count), remainder=remainder)
 
 
 def test_rows_of_several_axes_keep_their_shape():
@@ -247,7 +270,9 @@ def test_rows_of_several_axes_keep_their_shape():
 @pytest.mark.parametrize("call, message", [
     (lambda: epl.shard({"x": [1]}), "not dict"),
     (lambda: epl.shard([1, 2], remainder="keep"), "remainder = 'keep'"),
-    (lambda: epl.shard([], remainder="pad"), "some would have none"),
+    (lambda: epl.shard([1, 2], "pad"), "takes what epl.global_batch gives, not 'pad'"),
+    (lambda: epl.shard([], remainder="pad"), "0 row(s) are too few"),
+    (lambda: epl.shard([1, 2, 3], epl.global_batch(4)), "2 worker(s) share 4 at a time"),
     (lambda: epl.global_batch(), "either rows"),
     (lambda: epl.global_batch(4, micro_batch=4), "either rows"),
     (lambda: epl.global_batch(0), "rows=0"),

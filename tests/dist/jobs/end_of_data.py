@@ -28,8 +28,8 @@ def batches():
     dataset = dataset.shuffle(20, seed=5, reshuffle_each_iteration=False)
     if PLAIN:
         return dataset.batch(GLOBAL_BATCH, drop_remainder=True)
-    return epl.shard(dataset).batch(epl.global_batch(GLOBAL_BATCH).micro_batch,
-                                    drop_remainder=True)
+    batch = epl.global_batch(GLOBAL_BATCH)
+    return epl.shard(dataset, batch).batch(batch.micro_batch)
 
 
 def training(rows):
