@@ -20,6 +20,7 @@ that the script built; what comes out is compared.
     join        the rows of all workers and clones as one batch
     program     the script's step in plain TensorFlow
     reference   its results, and how much rounding changes them
+    parts       the same, part after part, where the whole batch cannot be taken
     compare     numbers against numbers; without TensorFlow
     notes       why values may differ
     report      the table

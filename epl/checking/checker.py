@@ -6,13 +6,13 @@ import atexit
 import os
 import sys
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.checking import active, notes
+from epl.checking import active, notes, parts
 from epl.checking.codes import UNCHECKED_CODE
 from epl.checking.compare import Expected, compare, noise
 from epl.checking.exchange import Exchange
@@ -76,11 +76,19 @@ class _Step(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What the chief has to say about a step: lines about the batch, notes, its number of parts."""
+    """What the chief has to say about a step.
+
+    Attributes:
+      batch: lines about the data.
+      notes: what else there is.
+      parts: into how many parts the batch was divided, over all workers.
+      how: how plain TensorFlow was given the batch.
+    """
 
     batch: List[str]
     notes: List[str]
     parts: int
+    how: str
 
 
 class Check:
@@ -97,9 +105,10 @@ class Check:
         self._done = 0
         self._found: List[Found] = []
         self._notes: List[str] = []
-        self._references: Dict[Any, Reference] = {}
+        self._references: Dict[Any, Union[Reference, parts.PartsReference]] = {}
         self._batch: List[str] = []
         self._layout = ""
+        self._how = "the whole batch"
         if stop:
             atexit.register(self._at_exit, os.getpid())
 
@@ -164,7 +173,7 @@ class Check:
         exchange = Exchange(cluster)
         workers = exchange.gather(step.taken)
         problem = next((worker.problem for worker in workers if worker.problem), "")
-        expected, words = None, Words([], [], 1)
+        expected, words = None, Words([], [], 1, "")
         if cluster.is_chief and not problem:
             try:
                 expected, words = self._reference(graph, step, workers)
@@ -182,7 +191,7 @@ class Check:
         for worker, rows in enumerate(exchange.gather(
                 compare(step.given, expected, step.before, shared, fetches))):
             self._found.extend(Found(row, self._done + 1, worker) for row in rows)
-        self._batch = words.batch
+        self._batch, self._how = words.batch, words.how
         self._notes.extend(words.notes + notes.of_differences(
             graph, step.wanted, words.parts, worst(self._found)))
 
@@ -194,14 +203,24 @@ class Check:
             name: _static_shape(graph.get_tensor_by_name(name))
             for name in list(step.taken.fed) + list(step.taken.sources)}, wanted.sparse)
         key = (id(graph), tuple(wanted.fetches), tuple(wanted.targets), tuple(sorted(batch.values)))
+        clones = len(state_of(graph).sources.clones)
+        why = parts.reason(graph, wanted, batch, len(workers) * clones)
         if key not in self._references:
-            self._references[key] = Reference(graph, script_of(graph), wanted, batch,
-                                              sorted(step.before))
+            self._references[key] = (
+                parts.PartsReference(graph, script_of(graph), wanted, sorted(step.before), clones,
+                                     state_of(graph).plan.reduce_method == "mean")
+                if why else
+                Reference(graph, script_of(graph), wanted, batch, sorted(step.before)))
         outcome = self._references[key].run(step.before, batch, workers)
         given, shaken = [g._replace(fetches=_readable(graph, g.fetches))
                          for g in (outcome.given, outcome.shaken)]
         words = Words(batch.lines, notes.of_draws(wanted, outcome.undrawn) + notes.of_batch(
-            batch, workers), len(workers) * len(state_of(graph).sources.clones))
+            batch, workers), len(workers) * clones,
+            "part after part, as {}".format(why) if why else "the whole batch")
+
+        if outcome.left_out:
+            words.notes.append("not compared, as it cannot be told from the parts: "
+                               + ", ".join(outcome.left_out))
         if wanted.foreign:
             words.notes.append("fetched, but not made by the script, so not compared: "
                                + ", ".join(wanted.foreign))
@@ -214,7 +233,7 @@ class Check:
             reference.close()
         self._references = {}
         self.report = Report(self._done, worst(self._found), list(dict.fromkeys(self._notes)),
-                             problem, self._layout, self._batch)
+                             problem, self._layout, self._batch, self._how)
         if Env.get().cluster.is_chief:
             _print(self.report)
         Exchange(Env.get().cluster).from_chief(None)  # it is printed
@@ -228,7 +247,8 @@ class Check:
             return
         _print(Report(self._done, worst(self._found), list(dict.fromkeys(self._notes)),
                       "the script ended after {} training step(s) that EPL divides, {} were to be "
-                      "checked".format(self._done, self._steps), self._layout, self._batch))
+                      "checked".format(self._done, self._steps), self._layout, self._batch,
+                      self._how))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(UNCHECKED_CODE)

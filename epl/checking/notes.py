@@ -55,11 +55,6 @@ def of_differences(graph: Any, wanted: Wanted, parts: int, found: Sequence[Found
     notes = []
     different = [f.row for f in found if f.row.verdict in (DIFFERS, UNLIKE)]
     if different and parts > 1:
-        norms = [name for name in wanted.reached if _is_batch_norm(graph, name)]
-        if norms:
-            notes.append("{} normalise(s) each of the {} parts of the batch with its own mean and "
-                         "variance, plain TensorFlow the whole batch: gradients differ, by design "
-                         "(docs/semantics.md)".format(_some(norms), parts))
         if any(_factor(row.detail) in (parts, 1.0 / parts) for row in different):
             notes.append("{} is the number of parts: is the loss a sum over the rows where a mean "
                          "is expected, or divided by a constant number of rows? A sum needs "
@@ -79,12 +74,6 @@ def of_differences(graph: Any, wanted: Wanted, parts: int, found: Sequence[Found
         notes.append("the Python function of {} was called again, with the whole batch".format(
             _some(functions)))
     return notes
-
-
-def _is_batch_norm(graph: Any, name: str) -> bool:
-    op = graph.get_operation_by_name(name)
-    return op.type in ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3") \
-        and op.get_attr("is_training")
 
 
 def _factor(detail: str) -> float:

@@ -85,8 +85,16 @@ class Program:
         return self._graph.get_tensor_by_name(
             self._inputs[name] + ":0" if name in self._inputs else name)
 
+    def _known(self, name: str) -> bool:
+        try:
+            self._graph.get_operation_by_name(split(name)[0])
+        except KeyError:
+            return False
+        return True
+
     def _fed(self, given: Dict[str, Any]) -> Dict[Any, Any]:
-        return {self._tensor(name): value for name, value in given.items()}
+        return {self._tensor(name): value for name, value in given.items()
+                if name in self._inputs or self._known(name)}
 
     def _set(self, values: Dict[str, Any]) -> None:
         self._session.run([s.write for s in self._state.values()],

@@ -27,21 +27,22 @@ class Outcome(NamedTuple):
       given: the results of the step.
       shaken: those of the step whose variables and data differ in the last bit.
       undrawn: names of random operations that drew otherwise than in the job.
+      left_out: names of values that cannot be compared.
     """
 
     given: Given
     shaken: Given
     undrawn: List[str]
+    left_out: List[str]
 
 
 class Reference:
-    """One kind of step, in plain TensorFlow on one device."""
+    """One kind of step, in plain TensorFlow on one device with the whole batch."""
 
     def __init__(self, graph: Any, script: Script, wanted: Wanted, batch: Batch,
                  variables: Sequence[str]):
-        """Build the graph. Raises CheckError if it does not take the whole batch."""
+        """Build the graph. Raises CheckError if that is not possible."""
         self._wanted = wanted
-        _check_sizes(graph, batch)
         gradients = [t.name for _, tensors in wanted.gradients for t in tensors]
         self._fetches = list(dict.fromkeys(wanted.fetches + [t.name for t in wanted.losses]))
         outputs = list(dict.fromkeys(self._fetches + gradients))
@@ -49,7 +50,7 @@ class Reference:
             self._program = Program(graph, script, outputs, wanted.targets, batch.values,
                                     variables, wanted.tables, wanted.writers)
         except (ValueError, KeyError, tf.errors.OpError) as error:
-            raise _unfit(error) from error
+            raise unfit(error) from error
 
     def run(self, before: Dict[str, Any], batch: Batch, workers: Sequence[Taken]) -> Outcome:
         """The step on `batch` from the values `before` of the variables.
@@ -60,10 +61,10 @@ class Reference:
         try:
             draws, undrawn = self._draws(before, batch, workers)
             exact = self._program.run(before, dict(batch.values, **draws))
-            shaken = self._program.run(_shaken(before), dict(_shaken(batch.values), **draws))
+            apart = self._program.run(shaken(before), dict(shaken(batch.values), **draws))
         except tf.errors.OpError as error:
-            raise _unfit(error) from error
-        return Outcome(self._given(exact), self._given(shaken), undrawn)
+            raise unfit(error) from error
+        return Outcome(self._given(exact), self._given(apart), undrawn, [])
 
     def close(self) -> None:
         self._program.close()
@@ -90,26 +91,15 @@ class Reference:
         return draws, undrawn
 
 
-def _check_sizes(graph: Any, batch: Batch) -> None:
-    """Refuse parts of a known number of rows: TensorFlow has worked with that number already."""
-    for name, count in sorted(batch.parts.items()):
-        shape = graph.get_tensor_by_name(name).shape
-        if count > 1 and not shape.is_compatible_with(np.shape(batch.values[name])):
-            raise CheckError(
-                "'{}' has the fixed shape {}, and TensorFlow has put it into the graph (a mean "
-                "divides by it); with the whole batch it would be {}: leave the number of rows "
-                "open, with tf.placeholder(..., [None, ...]) or batch(..., drop_remainder=False)"
-                .format(name, shape, list(np.shape(batch.values[name]))))
-
-
-def _unfit(error: Exception) -> CheckError:
+def unfit(error: Exception) -> CheckError:
+    """Says that the script's graph does not run on one device, and why."""
     text = str(getattr(error, "message", error)).strip().splitlines()
-    return CheckError("plain TensorFlow cannot run this step on one device with the whole batch, "
-                      "perhaps because the number of rows of a part is a constant in the script: "
-                      "{}".format(text[0] if text else type(error).__name__))
+    return CheckError("plain TensorFlow cannot run this step on one device, perhaps because the "
+                      "number of rows of a part is a constant in the script: {}".format(
+                          text[0] if text else type(error).__name__))
 
 
-def _shaken(values: Dict[str, Any]) -> Dict[str, Any]:
+def shaken(values: Dict[str, Any]) -> Dict[str, Any]:
     """`values` with every floating-point number but 0 moved to the next one, up or down."""
     random = np.random.RandomState(0)
     result = {}

@@ -34,6 +34,7 @@ class Report(NamedTuple):
       unchecked: why nothing (or not all) could be compared, or "".
       layout: the plan in a line.
       batch: what the batch consists of.
+      how: how plain TensorFlow was given it.
     """
 
     steps: int
@@ -42,6 +43,7 @@ class Report(NamedTuple):
     unchecked: str
     layout: str
     batch: Sequence[str]
+    how: str
 
     @property
     def different(self) -> List[str]:
@@ -63,8 +65,8 @@ class Report(NamedTuple):
         """The report as text."""
         lines = []
         if self.layout:
-            lines.append("{} step(s) beside plain TensorFlow, one device, the whole batch".format(
-                self.steps))
+            lines.append("{} step(s) beside plain TensorFlow, one device, {}".format(
+                self.steps, self.how))
             lines.append("layout: " + self.layout)
         lines.extend("data: " + line for line in self.batch)
         if self.worst:

@@ -33,6 +33,7 @@ class Wanted(NamedTuple):
         plain TensorFlow.
       foreign: names of what it fetches, but has not made itself.
       targets: names of the operations that it runs.
+      differentiated: names of the tensors whose gradients are taken.
       losses: tensors that are differentiated and not fetched.
       taken: name of a source's tensor -> that of every clone, in order.
       drawn: the same of random operations.
@@ -47,6 +48,7 @@ class Wanted(NamedTuple):
     fetches: List[str]
     foreign: List[str]
     targets: List[str]
+    differentiated: List[str]
     losses: List[Any]
     taken: Dict[str, List[Any]]
     drawn: Dict[str, List[Any]]
@@ -65,7 +67,7 @@ class Wanted(NamedTuple):
         return list({t.name: t for t in found}.values())
 
 
-NOTHING = Wanted([], [], [], [], {}, {}, [], [], [], [], [], [])
+NOTHING = Wanted([], [], [], [], [], {}, {}, [], [], [], [], [], [])
 
 
 def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: Sequence[Any],
@@ -106,6 +108,7 @@ def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: 
         [t.name for t in fetches if script.holds(t.name)
          and _is_of_step(script, t.op.name, {op.name for op in sources + draws}, writers, fed)],
         [t.name for t in fetches if not script.holds(t.name)], own,
+        [y.name for y in losses],
         list({y.name: y for y in losses if y.name not in known}.values()),
         _of_clones(graph, run, sources, fed),
         _of_clones(graph, run, [op for op in draws if op.name not in unseen], fed),
