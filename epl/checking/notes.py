@@ -55,7 +55,8 @@ def of_differences(graph: Any, wanted: Wanted, parts: int, found: Sequence[Found
     notes = []
     different = [f.row for f in found if f.row.verdict in (DIFFERS, UNLIKE)]
     if different and parts > 1:
-        if any(_factor(row.detail) in (parts, 1.0 / parts) for row in different):
+        if any(row.kind == "gradient" and _factor(row.detail) in (parts, round(1.0 / parts, 4))
+               for row in different):
             notes.append("{} is the number of parts: is the loss a sum over the rows where a mean "
                          "is expected, or divided by a constant number of rows? A sum needs "
                          "communication.gradients_reduce_method = 'sum'".format(parts))

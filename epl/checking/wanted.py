@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
       foreign: names of what it fetches, but has not made itself.
       targets: names of the operations that it runs.
       differentiated: names of the tensors whose gradients are taken.
-      losses: tensors that are differentiated and not fetched.
+      losses: numbers that are differentiated and not fetched.
       taken: name of a source's tensor -> that of every clone, in order.
       drawn: the same of random operations.
       sparse: names of (indices, values, shape) among `taken` that are one sparse tensor.
@@ -109,7 +109,7 @@ def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: 
          and _is_of_step(script, t.op.name, {op.name for op in sources + draws}, writers, fed)],
         [t.name for t in fetches if not script.holds(t.name)], own,
         [y.name for y in losses],
-        list({y.name: y for y in losses if y.name not in known}.values()),
+        list({y.name: y for y in losses if y.shape.ndims == 0 and y.name not in known}.values()),
         _of_clones(graph, run, sources, fed),
         _of_clones(graph, run, [op for op in draws if op.name not in unseen], fed),
         [tuple(t.name for t in op.outputs) for op in sources  # type: ignore[misc]
@@ -133,8 +133,8 @@ def _is_source(op: Any) -> bool:
         return True
     if op.type in kinds.PLACEHOLDERS or not kinds.brings_data(op):
         return False
-    return any(kinds.is_handle(t) for t in op.inputs) or not any(
-        kinds.brings_data(behind) or kinds.is_variable(behind)
+    return kinds.data_origin(op) is not None or not any(
+        kinds.brings_data(behind) or kinds.is_variable(behind) or behind.type in kinds.STEP_SCOPED
         for behind in data_ancestors([t.op for t in op.inputs]))
 
 

@@ -341,3 +341,88 @@ def test_wrong_use():
                 epl.check()
         finally:
             active.end()
+
+
+def test_sparse_rows_of_a_dataset():
+    with checked(BOTH) as check:
+        random = np.random.RandomState(2)
+        ids = tf.SparseTensor(*[np.array(part) for part in (
+            [[row, column] for row in range(16) for column in range(1 + row % 3)],
+            random.randint(0, 6, sum(1 + row % 3 for row in range(16))), [16, 3])])
+        dataset = tf.data.Dataset.from_tensor_slices((ids, data()[1][:16])).batch(4)
+        iterator = tf.data.make_initializable_iterator(dataset)
+        words, y = iterator.get_next()
+        with stages(BOTH)(0):
+            table = tf.get_variable("table", [6, 3])
+            hidden = tf.nn.embedding_lookup_sparse(table, words, None, combiner="mean")
+        with stages(BOTH)(1):
+            train = minimize(squared_error(dense(hidden, 1, "second"), y))
+        with opened() as session:
+            session.run(iterator.initializer)
+            session.run(train)
+    assert check.report.passed and check.report.how == "the whole batch", check.report.describe()
+
+
+def test_control_flow_and_a_python_function():
+    with checked(Layout(micro_batches=4)) as check:
+        epl.set_default_strategy(epl.replicate(1))
+        x, y = placeholders()
+        hidden = dense(x, 4, "first", tf.tanh)
+        weights = tf.get_variable("weights", [4, 4])
+        _, hidden = tf.while_loop(lambda i, _: i < 3, lambda i, h: (i + 1, tf.tanh(h @ weights)),
+                                  [0, hidden])
+        extra = tf.py_func(lambda value: np.cos(value), [hidden], tf.float32, name="cosine")
+        extra.set_shape(hidden.shape)
+        loss = squared_error(dense(hidden + extra, 1, "second"), y)
+        train = minimize(loss)
+        with opened() as session:
+            session.run([loss, train], fed(x, y))
+    assert check.report.passed, check.report.describe()
+    assert "gradient of weights:0" in verdicts(check.report)
+    assert any("the Python function of 'cosine" in note for note in check.report.notes)
+
+
+def test_a_draw_inside_of_a_loop_is_named():
+    with checked() as check:
+        epl.set_default_strategy(epl.replicate(1))
+        x, y = placeholders()
+        _, hidden = tf.while_loop(
+            lambda i, _: i < 2, lambda i, h: (i + 1, tf.nn.dropout(h, rate=0.5)), [0, x])
+        train = minimize(squared_error(dense(hidden, 1, "first"), y))
+        with opened() as session:
+            session.run(train, fed(x, y))
+    assert any("inside of control flow" in note and "random_uniform" in note
+               for note in check.report.notes), check.report.describe()
+
+
+def test_two_optimizers_of_one_loss_and_clipping():
+    with checked(REPLICAS, steps=2) as check:
+        x, y = placeholders()
+        loss = squared_error(network(x, stages(REPLICAS)), y)
+        first, second = tf.train.AdamOptimizer(0.01), tf.train.MomentumOptimizer(0.1, 0.9)
+        kernels = [v for v in tf.trainable_variables() if "kernel" in v.name]
+        biases = [v for v in tf.trainable_variables() if "bias" in v.name]
+        pairs = first.compute_gradients(loss, kernels)
+        clipped, _ = tf.clip_by_global_norm([g for g, _ in pairs], 0.1)
+        train = [first.apply_gradients(list(zip(clipped, kernels))),
+                 second.minimize(loss, var_list=biases)]
+        with opened() as session:
+            for step in range(2):
+                session.run([loss] + train, fed(x, y, step))
+    assert check.report.passed, check.report.describe()
+    assert "first/bias/Momentum" in verdicts(check.report)
+
+
+def test_state_that_is_no_variable_is_refused():
+    with checked() as check:
+        epl.set_default_strategy(epl.replicate(1))
+        x, y = placeholders()
+        counter = tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.float32,
+                                                name="memory")
+        seen = tf.raw_ops.LookupTableFindV2(table_handle=counter, keys=tf.cast(y[:, 0], tf.int64),
+                                            default_value=1.0)
+        train = minimize(squared_error(dense(x, 1, "first") * seen[:, None], y))
+        with opened() as session:
+            session.run(train, fed(x, y))
+    assert "'memory' (MutableHashTableV2)" in check.report.unchecked
+    assert check.report.exit_code == 4 and not check.report.passed
