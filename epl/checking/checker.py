@@ -16,9 +16,9 @@ from epl.checking import active, notes, parts
 from epl.checking.codes import UNCHECKED_CODE
 from epl.checking.compare import Expected, compare, noise
 from epl.checking.exchange import Exchange
-from epl.checking.join import join
+from epl.checking.join import Batch, fed_sparse, feed_of, join
 from epl.checking.record import Given, Taken, digest, read_variables
-from epl.checking.reference import Reference
+from epl.checking.reference import Outcome, Reference
 from epl.checking.report import Found, Report, worst
 from epl.checking.script import script_of
 from epl.checking.wanted import NOTHING, Wanted, look
@@ -121,7 +121,7 @@ class Check:
         script_of(graph).skip(graph)
 
     def step(self, session: Any, run: Any, fetches: List[Any], targets: List[Any],
-             fed: Dict[Any, Any], execute: _Execute) -> List[Any]:
+             fed: Dict[str, Any], execute: _Execute) -> List[Any]:
         """Run a training step, and compare it.
 
         Args:
@@ -129,7 +129,7 @@ class Check:
           run: the `runs.Run`.
           fetches: tensors that the script fetches.
           targets: operations that it runs.
-          fed: what it feeds, flat.
+          fed: name of a tensor -> what the script feeds, for all clones of this worker.
           execute: runs the step; takes tensors as the script would fetch them, and tensors that are
             fetched as they are; returns their values.
 
@@ -137,7 +137,7 @@ class Check:
           The values of `fetches`.
         """
         graph = session.graph
-        fed_values = {compat.fed_tensor(key).name: np.array(value) for key, value in fed.items()}
+        fed_values = {name: np.array(value) for name, value in fed.items()}
         problem = ""
         try:
             wanted = look(graph, script_of(graph), run, fetches, targets, set(fed_values))
@@ -199,19 +199,13 @@ class Check:
                    workers: Sequence[Taken]) -> Tuple[Expected, "Words"]:
         """What plain TensorFlow gives, and what there is to say about the data. Chief only."""
         wanted = step.wanted
-        batch = join(workers, {
-            name: _static_shape(graph.get_tensor_by_name(name))
-            for name in list(step.taken.fed) + list(step.taken.sources)}, wanted.sparse)
+        batch = join(workers, {name: feed_of(graph.get_tensor_by_name(name))
+                               for name in step.taken.fed},
+                     fed_sparse(graph, step.taken.fed), wanted.sparse)
         key = (id(graph), tuple(wanted.fetches), tuple(wanted.targets), tuple(sorted(batch.values)))
         clones = len(state_of(graph).sources.clones)
         why = parts.reason(graph, wanted, batch, len(workers) * clones)
-        if key not in self._references:
-            self._references[key] = (
-                parts.PartsReference(graph, script_of(graph), wanted, sorted(step.before), clones,
-                                     state_of(graph).plan.reduce_method == "mean")
-                if why else
-                Reference(graph, script_of(graph), wanted, batch, sorted(step.before)))
-        outcome = self._references[key].run(step.before, batch, workers)
+        outcome, why = self._outcome(key, graph, step, batch, workers, clones, why)
         given, shaken = [g._replace(fetches=_readable(graph, g.fetches))
                          for g in (outcome.given, outcome.shaken)]
         words = Words(batch.lines, notes.of_draws(wanted, outcome.undrawn) + notes.of_batch(
@@ -225,6 +219,27 @@ class Check:
             words.notes.append("fetched, but not made by the script, so not compared: "
                                + ", ".join(wanted.foreign))
         return Expected(given, noise(given, shaken), step.taken.digests), words
+
+    def _outcome(self, key: Any, graph: Any, step: _Step, batch: Batch, workers: Sequence[Taken],
+                 clones: int, why: str) -> Tuple[Outcome, str]:
+        """What plain TensorFlow gives, and why it was given part after part, or ""."""
+        wanted, variables = step.wanted, sorted(step.before)
+        if not why:
+            try:
+                if key not in self._references:
+                    self._references[key] = Reference(graph, script_of(graph), wanted, batch,
+                                                      variables)
+                return self._references[key].run(step.before, batch, workers), ""
+            except CheckError as error:
+                if len(workers) * clones == 1:
+                    raise
+                why = str(error)
+        key += ("parts",)
+        if key not in self._references:
+            self._references[key] = parts.PartsReference(
+                graph, script_of(graph), wanted, variables, clones,
+                state_of(graph).plan.reduce_method == "mean")
+        return self._references[key].run(step.before, batch, workers), why
 
     def _end(self, problem: str) -> None:
         """After the last step, or when no step can be compared."""
@@ -267,10 +282,6 @@ def _print(report: Report) -> None:
 
 def _pick(wanted: Dict[str, List[Any]], values: Dict[str, Any]) -> Dict[str, List[Any]]:
     return {name: [values[t.name] for t in tensors] for name, tensors in wanted.items()}
-
-
-def _static_shape(tensor: Any) -> Optional[List[Any]]:
-    return None if tensor.shape.ndims is None else compat.static_shape(tensor)
 
 
 def _readable(graph: Any, fetches: Dict[str, Any]) -> Dict[str, Any]:

@@ -6,12 +6,25 @@
     rows 0..7  rows 8..15         rows 16..23  rows 24..31     -->   rows 0..31
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from epl.checking.record import Taken, digest
 from epl.errors import CheckError
+from epl.ir import feeds
+
+
+class Feed(NamedTuple):
+    """What is known of a tensor that is fed.
+
+    Attributes:
+      axis: along which its value holds rows; None: the value is the same for all.
+      known: False: only the script knows; values that differ between workers are rows.
+    """
+
+    axis: Optional[int]
+    known: bool
 
 
 class Batch(NamedTuple):
@@ -22,61 +35,88 @@ class Batch(NamedTuple):
       parts: how many parts were joined for a name; 1: all share the value.
       lines: for people: what the batch consists of.
       warnings: what is suspicious about it.
+      problem: why these are not all values, or "".
     """
 
     values: Dict[str, Any]
     parts: Dict[str, int]
     lines: List[str]
     warnings: List[str]
+    problem: str
 
 
-def join(workers: Sequence[Taken], shapes: Dict[str, Optional[List[Any]]],
-         sparse: Sequence[Tuple[str, str, str]]) -> Batch:
+_Triple = Tuple[str, str, str]  # names of indices, values and shape of a sparse tensor
+
+
+def feed_of(tensor: Any) -> Feed:
+    """What the script says, or the shape, of a tensor that is fed."""
+    decided = tensor.shape.ndims == 0 or not feeds.is_undecided(tensor)
+    return Feed(feeds.axis_of_rows(tensor) if decided else 0, decided)
+
+
+def fed_sparse(graph: Any, fed: Collection[str]) -> List[_Triple]:
+    """The sparse tensors that are fed."""
+    found = []
+    for parts in feeds.fed_sparse(graph):
+        names = (parts.indices.name, parts.values.name, parts.dense_shape.name)
+        if set(names) <= set(fed) and not feeds.is_declared_shared(parts.indices):
+            found.append(names)
+    return found
+
+
+def join(workers: Sequence[Taken], known: Dict[str, Feed], sparse_feeds: Sequence[_Triple],
+         sparse: Sequence[_Triple]) -> Batch:
     """What all workers' clones took, as the batch of one device.
 
     Args:
       workers: what each worker's step was given.
-      shapes: name of a tensor -> its static shape, None if its rank is unknown.
-      sparse: names of (indices, values, shape) of sparse tensors among the sources.
-
-    Raises:
-      CheckError: values that do not make one batch.
+      known: name of a tensor that is fed -> what is known of it.
+      sparse_feeds: the sparse tensors among what is fed.
+      sparse: those among the sources.
     """
     values: Dict[str, Any] = {}
     parts: Dict[str, int] = {}
+    problems: List[str] = []
+
+    def take(name: str, joined: Callable[[], Tuple[Any, int]]) -> None:
+        try:
+            values[name], parts[name] = joined()
+        except CheckError as error:
+            problems.append(str(error))
+
     for name in workers[0].fed:
-        values[name], parts[name] = _fed(name, [w.fed[name] for w in workers], shapes[name])
+        take(name, lambda: _fed(  # noqa: B023
+            name, [w.fed[name] for w in workers], known[name]))  # noqa: B023
     for name in workers[0].sources:
         pieces = [piece for worker in workers for piece in worker.sources[name]]
-        values[name], parts[name] = _rows(name, pieces)
+        take(name, lambda: _rows(name, pieces))  # noqa: B023
+    for triple in sparse_feeds if len(workers) > 1 else ():
+        values.update(zip(triple, _sparse([[w.fed[n] for w in workers] for n in triple])))
     for triple in sparse:
-        joined = _sparse([[piece for worker in workers for piece in worker.sources[name]]
-                          for name in triple])
-        values.update(zip(triple, joined))
-    return Batch(values, parts, _lines(values, parts), _twice(workers))
+        values.update(zip(triple, _sparse([[piece for worker in workers
+                                            for piece in worker.sources[n]] for n in triple])))
+    return Batch(values, parts, _lines(values, parts), _twice(workers), "; ".join(problems))
 
 
-def _fed(name: str, arrays: List[Any], shape: Optional[List[Any]]) -> Tuple[Any, int]:
+def _fed(name: str, arrays: List[Any], feed: Feed) -> Tuple[Any, int]:
     """What all workers together fed: their rows, or what they share."""
     same = len({digest(array) for array in arrays}) == 1
-    has_rows = shape is None or (bool(shape) and shape[0] is None)
-    if len(arrays) == 1 or (same and not has_rows):
+    if len(arrays) == 1 or (same and (feed.axis is None or not feed.known)):
         return arrays[0], 1
-    if np.ndim(arrays[0]) == 0:
-        raise CheckError("worker 0 feeds {} to '{}', another worker {}: one device can be fed one "
-                         "only".format(_text(arrays[0]), name, _text(_other(arrays))))
-    return _concatenated(name, arrays), len(arrays)
+    if np.ndim(arrays[0]) == 0 or feed.axis is None:
+        raise CheckError("'{}' is fed {} on worker 0, and {} on another".format(
+            name, _text(arrays[0]), _text(_other(arrays))))
+    return _concatenated(name, arrays, feed.axis), len(arrays)
 
 
 def _rows(name: str, pieces: List[Any]) -> Tuple[Any, int]:
     if len(pieces) == 1:
         return pieces[0], 1
     if np.ndim(pieces[0]) > 0:
-        return _concatenated(name, pieces), len(pieces)
+        return _concatenated(name, pieces, 0), len(pieces)
     if len({digest(piece) for piece in pieces}) > 1:
-        raise CheckError("'{}' gives a single value, {} to one clone and {} to another: they are "
-                         "no rows of one batch".format(
-                             name, _text(pieces[0]), _text(_other(pieces))))
+        raise CheckError("'{}' gives single values, {} and {}".format(
+            name, _text(pieces[0]), _text(_other(pieces))))
     return pieces[0], 1
 
 
@@ -88,13 +128,12 @@ def _text(scalar: Any) -> str:
     return str(np.asarray(scalar)[()])
 
 
-def _concatenated(name: str, pieces: Sequence[Any]) -> Any:
+def _concatenated(name: str, pieces: Sequence[Any], axis: int) -> Any:
     try:
-        return np.concatenate(pieces)
+        return np.concatenate(pieces, axis)
     except ValueError:
-        raise CheckError("'{}' has parts of the shapes {}, which do not join to one batch: pad all "
-                         "to one length".format(name, ", ".join(
-                             str(np.shape(piece)) for piece in pieces))) from None
+        raise CheckError("'{}' has parts of the shapes {}".format(name, " and ".join(
+            sorted({str(list(np.shape(piece))) for piece in pieces})))) from None
 
 
 def _sparse(columns: Sequence[Sequence[Any]]) -> List[Any]:
@@ -106,6 +145,16 @@ def _sparse(columns: Sequence[Sequence[Any]]) -> List[Any]:
     whole = shapes.max(0)
     whole[0] = first[-1]
     return [np.concatenate(indices), np.concatenate(columns[1]), whole]
+
+
+def split_sparse(parts: Sequence[Any], count: int) -> List[List[Any]]:
+    """The inverse, of [indices, values, shape]: `count` sparse tensors of equally many rows."""
+    indices, values, shape = parts
+    size = shape[0] // count
+    own = [indices[:, 0] // size == number for number in range(count)]
+    offset = np.eye(1, indices.shape[1], dtype=indices.dtype) * size
+    return [[indices[mask] - offset * number, values[mask], np.array([size] + list(shape[1:]))]
+            for number, mask in enumerate(own)]
 
 
 def draw(pieces: Sequence[Any], shape: Tuple[int, ...]) -> Optional[Any]:

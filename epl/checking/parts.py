@@ -15,14 +15,12 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from epl import compat
-from epl.checking.join import Batch
+from epl.checking.join import Batch, fed_sparse, feed_of, split_sparse
 from epl.checking.program import Program
 from epl.checking.record import Given, Taken, digest
 from epl.checking.reference import Outcome, shaken, unfit
 from epl.checking.script import Script, split
 from epl.checking.wanted import Wanted
-from epl.errors import CheckError
 
 _BATCH_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 
@@ -31,9 +29,11 @@ _Part = Dict[str, Any]  # name of a tensor -> what it is given
 
 def reason(graph: Any, wanted: Wanted, batch: Batch, parts: int) -> str:
     """Why a step of so many parts has to be run part after part; "" if it has not."""
-    for name, count in sorted(batch.parts.items()):
+    if batch.problem:
+        return batch.problem
+    for name in sorted(batch.values):
         shape = graph.get_tensor_by_name(name).shape
-        if count > 1 and not shape.is_compatible_with(np.shape(batch.values[name])):
+        if not shape.is_compatible_with(np.shape(batch.values[name])):
             return "'{}' has the fixed shape {}".format(name, shape)
     for name in wanted.reached if parts > 1 else ():
         op = graph.get_operation_by_name(name)
@@ -73,6 +73,8 @@ class PartsReference:
           CheckError: plain TensorFlow cannot run it.
         """
         del batch
+        self._known = {name: feed_of(self._graph.get_tensor_by_name(name))
+                       for name in workers[0].fed}
         parts = [part for worker in workers for part in self._parts(worker)]
         draws, undrawn = self._draws(workers, len(parts))
         try:
@@ -91,14 +93,14 @@ class PartsReference:
         count = max([len(p) for p in worker.sources.values() if len(p) > 1], default=self._clones)
         parts: List[_Part] = [{} for _ in range(count)]
         for name, value in worker.fed.items():
-            tensor = self._graph.get_tensor_by_name(name)
-            divided = np.ndim(value) > 0 and (
-                tensor.shape.ndims is None or compat.static_shape(tensor)[0] is None)
-            if divided and len(value) % count:
-                raise CheckError("the {} rows fed to '{}' are not {} parts of equally many".format(
-                    len(value), name, count))
-            for number, part in enumerate(parts):
-                part[name] = np.split(value, count)[number] if divided else value
+            axis = self._known[name].axis if self._known[name].known else None
+            pieces = [value] * count if axis is None or count == 1 else np.array_split(
+                value, count, axis)
+            for part, piece in zip(parts, pieces):
+                part[name] = piece
+        for triple in fed_sparse(self._graph, worker.fed) if count > 1 else ():
+            for part, sparse in zip(parts, split_sparse([worker.fed[n] for n in triple], count)):
+                part.update(zip(triple, sparse))
         for name, pieces in worker.sources.items():
             for number, part in enumerate(parts):
                 part[name] = pieces[number if len(pieces) > 1 else 0]

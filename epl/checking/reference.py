@@ -62,7 +62,7 @@ class Reference:
             draws, undrawn = self._draws(before, batch, workers)
             exact = self._program.run(before, dict(batch.values, **draws))
             apart = self._program.run(shaken(before), dict(shaken(batch.values), **draws))
-        except tf.errors.OpError as error:
+        except (ValueError, tf.errors.OpError) as error:
             raise unfit(error) from error
         return Outcome(self._given(exact), self._given(apart), undrawn, [])
 
@@ -94,9 +94,8 @@ class Reference:
 def unfit(error: Exception) -> CheckError:
     """Says that the script's graph does not run on one device, and why."""
     text = str(getattr(error, "message", error)).strip().splitlines()
-    return CheckError("plain TensorFlow cannot run this step on one device, perhaps because the "
-                      "number of rows of a part is a constant in the script: {}".format(
-                          text[0] if text else type(error).__name__))
+    return CheckError("plain TensorFlow cannot run this step: {}".format(
+        text[0] if text else type(error).__name__))
 
 
 def shaken(values: Dict[str, Any]) -> Dict[str, Any]:

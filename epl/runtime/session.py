@@ -37,8 +37,9 @@ def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, f
     """`BaseSession._run`: what is fed is still as the script gave it here."""
     rewrite(session.graph)
     state = state_of(session.graph)
-    if not feed_dict or state.sources is None or len(state.sources.clones) == 1:
+    if state.sources is None or len(state.sources.clones) == 1:
         return original(session, handle, fetches, feed_dict, *args)
+    feed_dict = feed_dict or {}  # a run inside of a step is fed nothing of the step's
     refusal = feeds.indivisible(feed_dict, session.graph)
     if refusal and _is_step(session.graph, fetches):
         raise NotImplementedError(refusal)
@@ -95,8 +96,9 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
 
     check = active.current()
     if check is not None:
+        whole = {compat.fed_tensor(key).name: v for key, v in feeds.whole(fed).items()}
         return _step(session, run, agreed, functools.partial(
-            check.step, session, run, fetches, targets, feeds.whole(fed), execute))
+            check.step, session, run, fetches, targets, whole, execute))
     return _step(session, run, agreed, lambda: execute(fetches, []))
 
 

@@ -426,3 +426,42 @@ def test_state_that_is_no_variable_is_refused():
             session.run(train, fed(x, y))
     assert "'memory' (MutableHashTableV2)" in check.report.unchecked
     assert check.report.exit_code == 4 and not check.report.passed
+
+
+def test_feeds_that_are_declared():
+    """A fixed batch size, another axis, a shared vector; rows of a sparse tensor."""
+    layout = Layout(micro_batches=2)
+    for size in (8, None):
+        with checked(layout) as check:
+            epl.set_default_strategy(epl.replicate(1))
+            x = epl.divide_feed(tf.placeholder(tf.float32, [5, size, 3]), axis=1)
+            y = epl.divide_feed(tf.placeholder(tf.float32, [size, 1]))
+            mask = epl.share_feed(tf.placeholder(tf.float32, [3]))
+            hidden = dense(tf.reduce_mean(x * mask, 0), 4, "first", tf.tanh)
+            loss = squared_error(dense(hidden, 1, "second"), y)
+            train = minimize(loss)
+            with opened() as session:
+                random = np.random.RandomState(3)
+                session.run([loss, train], {x: random.rand(5, 16, 3), y: random.rand(16, 1),
+                                            mask: [1, 0, 1]})
+        report = check.report
+        assert report.passed and ("part after part" in report.how) == (size is not None), \
+            report.describe()
+
+
+def test_a_sparse_placeholder():
+    for fixed in (False, True):
+        with checked(ACCUMULATION) as check:
+            epl.set_default_strategy(epl.replicate(1))
+            words = tf.sparse_placeholder(tf.int32, [None, 3])
+            y = tf.placeholder(tf.float32, [None, 1])
+            if fixed:
+                y = epl.divide_feed(tf.placeholder(tf.float32, [4, 1]))
+            table = tf.get_variable("table", [6, 3])
+            hidden = tf.nn.embedding_lookup_sparse(table, words, None, combiner="mean")
+            train = minimize(squared_error(dense(hidden, 1, "second"), y))
+            with opened() as session:
+                indices = [[row, column] for row in range(8) for column in range(1 + row % 3)]
+                sparse = tf.SparseTensorValue(indices, np.arange(len(indices)) % 6, [8, 3])
+                session.run(train, {words: sparse, y: data()[1][:8]})
+        assert check.report.passed, check.report.describe()

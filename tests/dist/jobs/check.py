@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training to be checked: every worker reads its rows of a dataset, or is fed them.
 
-Usage: check.py equal|sum|same_rows|other_rate|short
+Usage: check.py equal|sum|same_rows|own_scale|fixed|short
 """
 
 import sys
@@ -42,12 +42,14 @@ def main():
     if kind != "same_rows":
         dataset = dataset.shard(workers, rank)
     x, y = tf.data.make_one_shot_iterator(dataset.batch(8)).get_next()
-    rate, weights = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [None])
-    loss = model(x, y, weights)
-    optimizer = tf.train.AdamOptimizer(rate)
+    scale, weights = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, [None])
+    if kind == "fixed":
+        weights = epl.divide_feed(tf.placeholder(tf.float32, [8]))
+    loss = model(x, y, weights) * scale
+    optimizer = tf.train.AdamOptimizer(0.01)
     train = optimizer.minimize(loss, tf.train.get_or_create_global_step())
-    feeds = {rate: 0.01 + (rank if kind == "other_rate" else 0),
-             weights: np.arange(8) + (0 if kind == "same_rows" else rank)}
+    own = np.arange(16 if kind == "fixed" else 8) + (0 if kind == "same_rows" else rank)
+    feeds = {scale: 1 + (rank if kind == "own_scale" else 0), weights: own}
     steps = 1 if kind == "short" else 10
     with tf.train.MonitoredTrainingSession() as session:
         for _ in range(steps):
