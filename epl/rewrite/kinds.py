@@ -24,7 +24,8 @@ STEP_SCOPED = frozenset(["Stack", "StackV2", "TensorArray", "TensorArrayV2", "Te
                          "TemporaryVariable"])
 
 # Stateful to TensorFlow, but neither bringing anything in nor drawing.
-_WITHOUT_STATE = frozenset(["Assert", "Print", "PrintV2", "LookupTableFind", "LookupTableFindV2",
+_WITHOUT_STATE = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "Print", "PrintV2",
+                            "LookupTableFind", "LookupTableFindV2",
                             "LookupTableSize", "LookupTableSizeV2"])
 
 # What only looks at a variable that it gets by reference or by handle.
