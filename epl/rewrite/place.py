@@ -154,8 +154,10 @@ class Devices:
         chosen = self.choose(op, stage, clone, backward)
         if op.device != chosen:
             self._placed.add(op)
-            if self.home(op, follow=not backward) is None:
-                # It may be colocated with one of another stage, as a tf.cond's inputs are.
+            home = self.home(op, follow=not backward)
+            if home is None or any(self.home(t) != home for t in compat.colocated_with(op)):
+                # It may be colocated with one of another stage, as a tf.cond's inputs are, and
+                # what takes an update into a loop, to wait for it, with what the loop works on.
                 compat.forget_colocation(op)
             op._set_device(chosen)
 

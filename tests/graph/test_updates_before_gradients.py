@@ -63,3 +63,23 @@ def test_stages_without_micro_batches_give_what_plain_tensorflow_gives(model, re
     found, expected = [devices.run(layout, lambda stage: train(stage, model, resource, True))
                        for layout in (Layout(stages=2), None)]
     devices.assert_same(found, expected)
+
+
+@pytest.mark.parametrize("layout", [Layout(stages=2), PIPELINE, BOTH], ids=str)
+def test_gradients_of_a_loop_under_a_count_of_steps(layout):
+    """The count is of another stage than the loop, into which a control edge brings its update."""
+    def script(stage):
+        x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
+        with stage(0):
+            hidden = in_dynamic_rnn(devices.dense(x, 4, "first"))
+        with stage(1):
+            loss = tf.losses.mean_squared_error(y, devices.dense(hidden, 1, "second"))
+            count = tf.assign_add(tf.get_variable(
+                "count", [], initializer=tf.zeros_initializer(), trainable=False), 1.0)
+        with tf.control_dependencies([count]):
+            step = tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss)
+        with devices.session() as session:
+            losses = [session.run([loss, step], {x: FEATURES, y: LABELS})[0] for _ in range(3)]
+            return losses, session.run({v.name: v for v in tf.global_variables()})
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))

@@ -1,0 +1,52 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The errors with which EPL may refuse a random program, each with the programs it may refuse.
+
+A refusal that is not listed here, or of a program that has nothing of what it speaks of, counts as
+a crash: look at it, then mend EPL or add a line.
+"""
+
+import re
+from typing import Any, FrozenSet, Iterator, NamedTuple, Optional, Tuple
+
+
+class Refusal(NamedTuple):
+    """A reviewed error.
+
+    Attributes:
+      message: what its text contains, a regular expression.
+      of: words of which a program that may be refused so has one.
+    """
+
+    message: str
+    of: FrozenSet[str]
+
+
+REVIEWED: Tuple[Refusal, ...] = (
+    Refusal("writes a variable from the batch before the gradients are computed",
+            frozenset(["update_ops"])),
+    # Nothing of a value is left behind zeros of its shape.
+    Refusal("the loss depends on no operation of TaskGraph", frozenset(["zeros", "zeros_like"])),
+)
+
+
+def reviewed(program: Any, error: Exception) -> Optional[str]:
+    """The text of the reviewed refusal that `error` is; None if it is none."""
+    for refusal in REVIEWED:
+        if re.search(refusal.message, str(error)) and refusal.of.intersection(words(program)):
+            return refusal.message
+    return None
+
+
+def words(program: Any) -> Iterator[str]:
+    """All choices of a program: its texts, and the keys of what is true."""
+    if isinstance(program, str):
+        yield program
+    elif isinstance(program, dict):
+        for key, value in program.items():
+            if value is True:
+                yield key
+            yield from words(value)
+    elif isinstance(program, list):
+        for value in program:
+            yield from words(value)
