@@ -84,7 +84,7 @@ def _build(program, side):
     metrics = {kind: writes.metric(kind, losses[0]) for kind in program["metrics"]}
     trainings = _trainings(program, context, losses, updates)
     together = program["together"]
-    # What is written from the first loss, or after its update, goes with its step if they take turns.
+    # If they take turns, what is written from the first loss or after it goes with its step.
     of_first = [writes.write(context, spec, losses[0].value) for spec in program["writes"]
                 if spec["kind"] in writes.OF_LOSS and spec["when"] != "after"]
     with tf.control_dependencies([t.operation for t in trainings[:None if together else 1]]):
