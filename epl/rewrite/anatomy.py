@@ -18,7 +18,6 @@ from epl.rewrite import kinds, loops
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import ancestors
 
-_SWITCHES = frozenset(["Switch", "RefSwitch"])
 _MERGES = frozenset(["Merge", "RefMerge"])
 
 
@@ -34,6 +33,7 @@ class Anatomy(NamedTuple):
       phase: FORWARD or BACKWARD, of operations per batch that the gradients need.
       stage: of every operation.
       loop: frame name of the outermost v1 loop, of operations inside one.
+      inner: those that are in a loop inside of a loop.
       conditional: those in a branch of a v1 `tf.cond`, or of its gradient: they may never run.
       following: for every operation those that depend on it directly.
     """
@@ -46,6 +46,7 @@ class Anatomy(NamedTuple):
     phase: Dict[Any, str]
     stage: Dict[Any, int]
     loop: Dict[Any, str]
+    inner: Set[Any]
     conditional: Set[Any]
     following: Dict[Any, List[Any]]
 
@@ -90,7 +91,8 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
     ops = sorted(script.behind(ys + gradients + others) - script.added, key=lambda op: op._id)
     following = loops.successors(ops)
     in_order = loops.topological(following)
-    loop = loops.outermost_loops(following)
+    frames = loops.frames(following)
+    loop = {op: stack[0] for op, stack in frames.items()}
     in_loop = loops.members(loop)
     reached, updates = _reached(ops, following, loop, in_loop, script)
     sources = [op for op in ops if op in reached and _is_source(op, reached, loop, script)]
@@ -104,7 +106,8 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
     phase = {op: FORWARD if op in forward else BACKWARD for op in per_batch
              if op in forward or op in backward}
     stage = _Stages(in_order, forward, following, loop, in_loop, script).found
-    return Anatomy(ops, sources, per_batch, updates, late, phase, stage, loop,
+    inner = {op for op, stack in frames.items() if len(stack) > 1}
+    return Anatomy(ops, sources, per_batch, updates, late, phase, stage, loop, inner,
                    _conditional(in_order, loop), following)
 
 
@@ -198,7 +201,7 @@ def _conditional(ops: List[Any], loop: Dict[Any, str]) -> Set[Any]:
     depth: Dict[Any, int] = {}
     for op in ops:
         before = [t.op for t in op.inputs] + list(op.control_inputs)
-        depth[op] = max([depth.get(b, 0) + (b.type in _SWITCHES and b not in loop)
+        depth[op] = max([depth.get(b, 0) + (kinds.is_switch(b) and b not in loop)
                          for b in before] or [0])
         if op.type in _MERGES and op not in loop:
             depth[op] = max(0, depth[op] - 1)

@@ -23,6 +23,8 @@ _DEFAULTS = "PlaceholderWithDefault"
 STEP_SCOPED = frozenset(["Stack", "StackV2", "TensorArray", "TensorArrayV2", "TensorArrayV3",
                          "TemporaryVariable"])
 
+_SWITCHES = frozenset(["Switch", "RefSwitch"])
+
 # Stateful to TensorFlow, but neither bringing anything in nor drawing.
 _WITHOUT_STATE = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "Print", "PrintV2",
                             "LookupTableFind", "LookupTableFindV2",
@@ -51,6 +53,11 @@ def handle_origin(tensor: Any) -> Any:
         if behind is None:
             return op
         op = behind.op
+
+
+def is_switch(op: Any) -> bool:
+    """True for an operation of v1 control flow that hands its input to one of two sides."""
+    return op.type in _SWITCHES
 
 
 def owns_state(op: Any) -> bool:

@@ -6,7 +6,8 @@
                            +-----> Exit -->                  (outside again)
 
 A frame is entered by `Enter` alone and left by `Exit` alone, so every way through the graph to an
-operation passes the same ones, and one walk finds the frame of each.
+operation passes the same ones, and one walk finds the frame of each. Loops in loops have frames in
+frames: their Enters and Exits are operations of the loop around them.
 """
 
 import heapq
@@ -43,7 +44,7 @@ def topological(following: Dict[Any, List[Any]]) -> List[Any]:
     Ids will not do: an operation in a `tf.cond` is numbered before the Switch in front of it.
 
     Args:
-      following: as `outermost_loops` takes it.
+      following: as `frames` takes it.
     """
     waiting = dict.fromkeys(following, 0)
     for op, users in following.items():
@@ -63,8 +64,10 @@ def topological(following: Dict[Any, List[Any]]) -> List[Any]:
     return found
 
 
-def outermost_loops(following: Dict[Any, List[Any]]) -> Dict[Any, str]:
-    """The frame name of the outermost loop around each operation that is in one.
+def frames(following: Dict[Any, List[Any]]) -> Dict[Any, Tuple[str, ...]]:
+    """The names of the frames around each operation that is in a loop, the outermost first.
+
+    Enters and Exits count to the loop that they lead into or out of.
 
     Args:
       following: `successors` of a set of operations that holds all that its members depend on.
@@ -80,7 +83,12 @@ def outermost_loops(following: Dict[Any, List[Any]]) -> Dict[Any, str]:
         stacks[op] = stack
         after = stack[:-1] if is_exit(op) else stack
         pending.extend((user, after) for user in following[op])
-    return {op: stack[0] for op, stack in stacks.items() if stack}
+    return {op: stack for op, stack in stacks.items() if stack}
+
+
+def outermost_loops(following: Dict[Any, List[Any]]) -> Dict[Any, str]:
+    """The frame name of the outermost loop around each operation that is in one."""
+    return {op: stack[0] for op, stack in frames(following).items()}
 
 
 def members(loops: Dict[Any, str]) -> Dict[str, List[Any]]:

@@ -9,6 +9,16 @@ A cell is one phase of one micro-batch on one stage. Of two cells that follow ea
 the second begins when the first has ended. Within a cell nothing is ordered. The first cell of
 every device is the forward pass of micro-batch 0, so that running the script's own forward
 operations alone, outside a training step, waits for nothing.
+
+What may be awaited (a branch that is not taken never ends, a Switch always does):
+
+    pred --> Switch --> one branch -->+
+                   +--> the other --> Merge -->
+     yes      no            no         yes
+
+Nothing waits for a Switch, though it might: TensorFlow's graph optimizer makes constants of a
+predicate behind the Switch that holds it, and with a control edge out of that Switch it does so
+twice, ties a knot, and leaves the branch's constants without what kept them from running.
 """
 
 from typing import Any, Dict, List, NamedTuple, Tuple
@@ -18,7 +28,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import loops
+from epl.rewrite import kinds, loops
 from epl.rewrite.anatomy import Anatomy
 from epl.rewrite.clones import CloneId, Copies
 
@@ -173,12 +183,12 @@ def _borders(anatomy: Anatomy) -> Dict[Tuple[str, int], _Borders]:
 
 
 def _may_be_entered(op: Any, anatomy: Anatomy) -> bool:
-    """Nothing but an Enter may get an edge from outside of its loop."""
-    return op not in anatomy.loop or loops.is_enter(op)
+    """Only the Enters of an outermost loop may get an edge from outside of it."""
+    return op not in anatomy.loop or (loops.is_enter(op) and op not in anatomy.inner)
 
 
 def _may_be_awaited(op: Any, anatomy: Anatomy) -> bool:
-    """Edges may leave a loop at its Exits only; the untaken branch of a `tf.cond` never ends."""
-    if op in anatomy.loop:
-        return loops.is_exit(op)
-    return op not in anatomy.conditional
+    """Edges may leave a loop at the Exits of the outermost alone, and a `tf.cond` at its Merges."""
+    if op in anatomy.conditional or kinds.is_switch(op):
+        return False
+    return op not in anatomy.loop or (loops.is_exit(op) and op not in anatomy.inner)

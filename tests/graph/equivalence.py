@@ -4,8 +4,9 @@
 
 Usage: python -m tests.graph.equivalence plain|epl INPUT OUTPUT
 
-INPUT holds a pickled list: of `layouts.Case` for "epl", of `layouts.Reference` for "plain". After
-each one (entry, `layouts.Outcome`) is appended to OUTPUT, so that what was done survives a crash.
+INPUT holds a pickled list: of `layouts.Case` and `layouts.Unoptimized` for "epl", of
+`layouts.Reference` for "plain". After each one (entry, `layouts.Outcome`) is appended to OUTPUT, so
+that what was done survives a crash.
 """
 
 import contextlib
@@ -183,10 +184,12 @@ def train_op(training, loss, rate):
         return chosen.apply_gradients(gradients, global_step=step)
 
 
-def train(training, model, batch, stage, num_stages, on_masks=lambda masks: None):
+def train(training, model, batch, stage, num_stages, on_masks=lambda masks: None,
+          optimized=True):
     """Ten steps of `model(inputs, stage, num_stages)`, inputs with `batch` rows.
 
-    `on_masks` is called with the dropout masks of the model.
+    `on_masks` is called with the dropout masks of the model. TensorFlow's graph optimizers look at
+    the graph if it is to be `optimized`.
     """
     spec = MODELS[training.model]
     with tf.Graph().as_default() as graph, _control_flow(spec.control_flow_v2):
@@ -200,6 +203,7 @@ def train(training, model, batch, stage, num_stages, on_masks=lambda masks: None
             on_masks(masks)
             update = train_op(training, loss, inputs.tensors.get("rate", 1.0))
         config = tf.ConfigProto(operation_timeout_in_ms=_STEP_TIMEOUT_MS)
+        config.graph_options.rewrite_options.disable_meta_optimizer = not optimized
         with tf.Session(config=config) as session:
             session.run(tf.global_variables_initializer())
             inputs.start(session)
@@ -229,13 +233,16 @@ def run_plain(reference):
                  lambda number: contextlib.nullcontext(), 1)
 
 
-def run_epl(case):
+def run_epl(entry):
     import epl
 
+    optimized = not isinstance(entry, layouts.Unoptimized)
+    case = entry if optimized else entry.case
     stage = start_epl(case.layout)
     return train(case.training, MODELS[case.training.model].model,
                  GLOBAL_BATCH // case.layout.clones, stage, len(case.layout.devices),
-                 lambda masks: epl.add_to_collection(masks, epl.GraphKeys.GLOBAL_CONCAT_OBJECTS))
+                 lambda masks: epl.add_to_collection(masks, epl.GraphKeys.GLOBAL_CONCAT_OBJECTS),
+                 optimized)
 
 
 def start_epl(layout):

@@ -11,6 +11,9 @@ A larger number takes one case out of so many, `-k` those with a word in their n
 
     EPL_FULL_MATRIX=13 scripts/test.sh tf2 tests/graph/test_equivalence.py -k "lstm and adam"
 
+Of every model one case (of the matrix above every case) is trained once more without TensorFlow's
+graph optimizers: what they do to the edges that EPL adds must not show.
+
 The cases are trained in other processes (`tests.graph.equivalence`), the plain ones where EPL was
 never imported. A case that brings its process down fails alone: another process does the rest,
 and the case again, first of all.
@@ -49,16 +52,25 @@ def selected_cases():
     return layouts.default_matrix() + layouts.sliced_matrix()[::2]
 
 
+def unoptimized_cases():
+    """Those that are trained without graph optimizers too."""
+    several = [case for case in selected_cases() if case.layout.clones > 1]
+    if "EPL_FULL_MATRIX" in os.environ:
+        return several
+    return list({case.training.model: case for case in several}.values())
+
+
 class Trainings:
     """Trains cases and their references in other processes; results come as they are ready."""
 
-    def __init__(self, cases, directory):
+    def __init__(self, cases, unoptimized, directory):
         self._directory = directory
         self._pool = ThreadPoolExecutor(_PROCESSES)
         self._futures = {}
         references = sorted({case.reference for case in cases})
         self._submit("plain", references, _REFERENCES_PER_PROCESS)
         self._submit("epl", cases, _CASES_PER_PROCESS)
+        self._submit("epl", unoptimized, _CASES_PER_PROCESS)
 
     def outcome(self, entry):
         """The `Outcome` of a case or a reference; fails the test if there is none."""
@@ -75,7 +87,7 @@ class Trainings:
     def _submit(self, side, entries, size):
         for first in range(0, len(entries), size):
             part = entries[first:first + size]
-            path = str(self._directory / "{}_{}".format(side, first))
+            path = str(self._directory / "{}_{}".format(side, len(self._futures)))
             future = self._pool.submit(train_all, side, part, path)
             self._futures.update({entry: future for entry in part})
 
@@ -123,24 +135,37 @@ def _load_all(path):
 @pytest.fixture(scope="module")
 def trained(request, tmp_path_factory):
     """Trainings of the cases that were selected on the command line."""
-    cases = {item.callspec.params["case"]: None for item in request.session.items
-             if item.module is request.module and hasattr(item, "callspec")}
-    trainings = Trainings(list(cases), tmp_path_factory.mktemp("equivalence"))
+    items = [item for item in request.session.items
+             if item.module is request.module and hasattr(item, "callspec")]
+    cases = list(dict.fromkeys(item.callspec.params["case"] for item in items))
+    unoptimized = [layouts.Unoptimized(item.callspec.params["case"]) for item in items
+                   if item.function is test_graph_optimizers_change_nothing]
+    trainings = Trainings(cases, unoptimized, tmp_path_factory.mktemp("equivalence"))
     yield trainings
     trainings.close()
 
 
+def assert_same(found, expected):
+    """Two outcomes have the same losses and variables."""
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=RELATIVE, atol=ABSOLUTE)
+    assert set(found.variables) == set(expected.variables)
+    for name, value in expected.variables.items():
+        scale = np.max(np.abs(value))
+        np.testing.assert_allclose(found.variables[name], value, rtol=0,
+                                   atol=RELATIVE * scale + ABSOLUTE, err_msg=name)
+
+
 @pytest.mark.parametrize("case", selected_cases(), ids=str)
 def test_equals_one_device_with_the_whole_batch(trained, case):
-    plain, parallel = trained.outcome(case.reference), trained.outcome(case)
+    plain = trained.outcome(case.reference)
     assert plain.losses[0] != plain.losses[-1] and np.all(np.isfinite(plain.losses))
-    np.testing.assert_allclose(parallel.losses, plain.losses, rtol=RELATIVE, atol=ABSOLUTE)
-    assert set(parallel.variables) == set(plain.variables)
     assert plain.variables["global_step:0"] == STEPS
-    for name, value in plain.variables.items():
-        scale = np.max(np.abs(value))
-        np.testing.assert_allclose(parallel.variables[name], value, rtol=0,
-                                   atol=RELATIVE * scale + ABSOLUTE, err_msg=name)
+    assert_same(trained.outcome(case), plain)
+
+
+@pytest.mark.parametrize("case", unoptimized_cases(), ids=str)
+def test_graph_optimizers_change_nothing(trained, case):
+    assert_same(trained.outcome(layouts.Unoptimized(case)), trained.outcome(case))
 
 
 @pytest.mark.parametrize("case", [case for case in selected_cases()
@@ -166,11 +191,14 @@ def test_dropout_differs_between_clones_and_repeats_to_the_bit(tmp_path):
     training = layouts.Training("dropout", "adam", clip=True, resource=False)
     case = layouts.Case(training, layouts.Layout((1, 1), 2, 4, "PreferBackward", layouts.BLOCK))
     with ThreadPoolExecutor(_PROCESSES) as pool:
-        sides = [("epl", case), ("epl", case), ("plain", case.reference)]
+        sides = [("epl", case), ("epl", case), ("plain", case.reference),
+                 ("epl", layouts.Unoptimized(case))]
         futures = [pool.submit(train_all, side, [entry], str(tmp_path / str(number)))
                    for number, (side, entry) in enumerate(sides)]
-        one, two, plain = [next(iter(future.result().values())) for future in futures]
-    assert not any(outcome.error for outcome in (one, two, plain))
+        outcomes = [next(iter(future.result().values())) for future in futures]
+    assert not any(outcome.error for outcome in outcomes)
+    one, two, plain, unoptimized = outcomes
+    assert_same(unoptimized, one)
     np.testing.assert_array_equal(one.losses, two.losses)
     for name in one.variables:
         np.testing.assert_array_equal(one.variables[name], two.variables[name], err_msg=name)

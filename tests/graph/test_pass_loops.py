@@ -123,6 +123,18 @@ def test_inner_loops_count_as_the_outer_one():
     assert len(set(loop.values())) == 1 and set(loop.values()) < frames
 
 
+def test_frames_of_inner_loops_lie_in_that_of_the_outer_one():
+    x = rows()
+    gradient, = tf.gradients(tf.reduce_sum(nested(x)), [x])
+    stacks = loops.frames(loops.successors(ancestors([gradient.op])))
+    assert {len(stack) for stack in stacks.values()} == {1, 2}
+    for op, stack in stacks.items():
+        if loops.is_enter(op):
+            assert stack[-1] == op.get_attr("frame_name").decode()
+        inside = [stacks.get(t.op, ()) for t in op.inputs if not loops.is_exit(t.op)]
+        assert all(s == (stack[:-1] if loops.is_enter(op) else stack) for s in inside), op
+
+
 def test_two_loops_one_after_the_other_stay_apart():
     first = powers(rows(), name="first")
     second = powers(first + 1.0, name="second")

@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl.ir.graph_state import state_of
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import loops
+from epl.rewrite import kinds, loops
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.walk import ancestors
 from tests.graph.devices import Layout, session, started
@@ -70,6 +70,31 @@ def branched_twice(hidden, number):
         return tf.cond(tf.reduce_max(hidden) > 1, lambda: tf.matmul(hidden, kernel),
                        lambda: tf.sin(hidden))
     return tf.cond(tf.reduce_sum(hidden) > 0, outer, lambda: 2.0 * tf.matmul(hidden, kernel))
+
+
+@model
+def looped_branch(hidden, number):
+    kernel = weights("w{}".format(number))
+    return tf.cond(tf.reduce_sum(hidden) > 0, lambda: tf.while_loop(
+        lambda n, _: n < 2, lambda n, v: (n + 1, tf.tanh(tf.matmul(v, kernel))), [0, hidden])[1],
+        lambda: tf.constant(7.0, shape=[1, 3]))
+
+
+@model
+def nested(hidden, number):
+    kernel = weights("w{}".format(number))
+
+    def step(n, v):
+        return n + 1, tf.while_loop(lambda k, _: k < n, lambda k, u: (k + 1, tf.tanh(tf.matmul(
+            u, kernel))), [0, v])[1]
+    return tf.while_loop(lambda n, _: n < 2, step, [0, hidden])[1]
+
+
+@model
+def constant(hidden, number):
+    kernel = weights("w{}".format(number))
+    return tf.cond(tf.reduce_sum(hidden) > 0, lambda: tf.matmul(hidden, kernel),
+                   lambda: tf.constant(7.0, shape=[1, 3]))
 
 
 @model
@@ -186,12 +211,14 @@ def test_a_cell_begins_when_the_one_before_has_ended(name, schedule):
                     if ordered.cells[edge.after] == after}
         ended = ancestors(barriers)
         for op in members[before]:
-            assert op in ended or originals[op] in anatomy.conditional, (before, op)
+            assert op in ended or originals[op] in anatomy.conditional \
+                or kinds.is_switch(op), (before, op)
         for op in members[after]:
             if any(ordered.cells.get(source) == after
                    for source in [t.op for t in op.inputs] + list(op.control_inputs)):
                 continue  # waits because its input does
-            if originals[op] in anatomy.loop and not loops.is_enter(op):
+            if originals[op] in anatomy.inner or (
+                    originals[op] in anatomy.loop and not loops.is_enter(op)):
                 continue
             assert barriers & set(op.control_inputs), (after, op)
 
@@ -204,8 +231,9 @@ def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
     conditional = ordered.copies(ordered.group.anatomy.conditional)
     backward = {op for cell, ops in ordered.of_cell().items() if cell[2] == BACKWARD for op in ops}
     assert backward
+    switches = {op for op in backward if kinds.is_switch(op)}
     for returned in ordered.group.returned_ops:
-        assert backward - conditional <= ancestors([returned])
+        assert backward - conditional - switches <= ancestors([returned])
 
 
 @EACH_ORDER
@@ -213,15 +241,35 @@ def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
 def test_no_edge_crosses_a_loops_border_but_at_enters_and_exits(name, schedule):
     ordered = ordered_pipeline(name, 2, 2, schedule)
     in_loop = ordered.copies(ordered.group.anatomy.loop)
-    assert bool(in_loop) == (name in ("looped", "mapped"))
+    inner = ordered.copies(ordered.group.anatomy.inner)
+    assert bool(in_loop) == (name in ("looped", "mapped", "looped_branch", "nested"))
+    assert bool(inner) == (name == "nested")
     for edge in ordered.group.edges:
         assert edge.barrier not in in_loop
         assert edge.after not in in_loop or loops.is_enter(edge.after), edge
+        assert edge.after not in inner, edge
         for before in awaited(edge.barrier):
             assert before not in in_loop or loops.is_exit(before), (before, edge)
+            assert before not in inner, (before, edge)
 
 
-@pytest.mark.parametrize("name", ["branched", "branched_twice", "assertive"])
+BRANCHED = ["branched", "branched_twice", "assertive", "looped_branch", "constant"]
+
+
+@EACH_ORDER
+@pytest.mark.parametrize("name", BRANCHED)
+def test_no_edge_is_added_behind_a_switch(name, schedule):
+    """TensorFlow's graph optimizer would run constants of the branch that is not taken."""
+    ordered = ordered_pipeline(name, 2, 2, schedule)
+    graph = ordered.loss.graph
+    switches = [op for op in graph.get_operations() if kinds.is_switch(op)]
+    assert switches
+    for op in switches:
+        for user in op._control_outputs:
+            assert "/after/" not in user.name and user not in ordered.group.returned_ops
+
+
+@pytest.mark.parametrize("name", BRANCHED)
 def test_nothing_waits_for_what_may_never_run(name):
     ordered = ordered_pipeline(name, 2, 2, "PreferBackward")
     conditional = ordered.copies(ordered.group.anatomy.conditional)

@@ -153,6 +153,12 @@ class Case(NamedTuple):
         return "{}-{}".format(self.training, self.layout)
 
 
+class Unoptimized(NamedTuple):
+    """A case that is trained without TensorFlow's graph optimizers."""
+
+    case: Case
+
+
 class Reference(NamedTuple):
     """A training on one device in plain TensorFlow.
 
