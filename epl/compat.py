@@ -24,6 +24,7 @@ from tensorflow.python.saved_model.builder_impl import SavedModelBuilder
 from tensorflow.python.summary.writer import writer as summary_writer_module
 from tensorflow.python.training import monitored_session as monitored_session_module
 from tensorflow.python.training import saver as saver_module
+from tensorflow.python.training import supervisor as supervisor_module
 from tensorflow.python.training import training_util
 from tensorflow.python.util import nest
 from tensorflow_estimator.python.estimator import run_config as run_config_module
@@ -32,7 +33,7 @@ from tensorflow_estimator.python.estimator import training as estimator_training
 __all__ = [
     "FuncGraph", "SavedModelBuilder", "estimator_training_module", "gradients_util",
     "monitored_session_module", "ops_module", "run_config_module", "saver_module",
-    "session_module", "summary_writer_module", "training_util",
+    "session_module", "summary_writer_module", "supervisor_module", "training_util",
 ]
 
 

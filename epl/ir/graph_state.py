@@ -177,6 +177,7 @@ class GraphState:
       rewritten_version: `graph.version` when everything pending was last carried out.
       failure: the error that ended a rewrite, or None.
       placed_id: last operation that was placed in a graph that is not trained.
+      looks: name of a summary of gradients -> what a thread beside the training gets for it.
       changes: (last operation's id at the time; id, name of the first operation changed then).
       verified_collectives: how many collectives the workers have compared.
       runs: what is known of the session runs of this graph (see `runtime.runs`).
@@ -203,6 +204,7 @@ class GraphState:
         self.rewritten_version = -1
         self.failure: Optional[BaseException] = None
         self.placed_id = 0
+        self.looks: Dict[str, Any] = {}
         self.changes: List[Tuple[int, int, str]] = []
         self.verified_collectives = 0
         self.runs: Any = None

@@ -130,6 +130,11 @@ def _failed(worker: int, evidence: Evidence) -> List[str]:
     if events.deadly_signal(evidence.returncodes.get(worker, 0)) == signal.SIGKILL:
         lines.append("SIGKILL came from outside: often from the kernel, when memory runs out")
     tail = evidence.tails.get(worker, ())
+    first = tracebacks.first_error(tail)
+    if first is not None:
+        lines.append("first error: " + _shortened(first.error))
+        lines.extend(["    " + _shortened(first.frame.strip())] if first.frame else [])
+        lines.append("while it was dealt with, another one came:")
     own = tracebacks.last_traceback(tail)
     # A traceback that is not among the last lines has been followed by others' complaints.
     shown = tail[-_SHOWN_LINES:]
@@ -148,7 +153,9 @@ def _other_tracebacks(worker: int, evidence: Evidence) -> List[str]:
         if others and worker in workers:
             lines.append("the same traceback: " + names)
         elif others:
-            lines.append("another traceback: {}: {}".format(names, _shortened(text[-1])))
+            first = tracebacks.first_error(text)
+            lines.append("another traceback: {}: {}".format(
+                names, _shortened(first.error if first else text[-1])))
     return lines
 
 

@@ -52,6 +52,13 @@ class Devices:
         self._placed: Set[Any] = set()
         self.several = plan.devices_per_worker > 1
 
+    def names(self) -> List[str]:
+        """All devices of the worker that operations are placed on; none if it has one only."""
+        if not self.several:
+            return []
+        return ["/device:{}:{}".format(self._kind, index)
+                for index in range(self._plan.devices_per_worker)]
+
     def of_stage(self, stage: int, clone: CloneId) -> str:
         """The device of a stage of a clone; "" if there is one device only."""
         if not self.several:

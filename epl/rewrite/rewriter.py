@@ -7,7 +7,7 @@ the graph later (another optimizer, another registered tensor) is carried out be
 
     per loss             seeds > anatomy > sources > place > clones > order
                          > sparse > accumulate > aggregate
-    per graph            statistics > merge > readers > summaries > verify
+    per graph            statistics > merge > readers > summaries > looks > verify
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
 from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.fed import check_feeds
+from epl.rewrite.looks import look_at_summaries
 from epl.rewrite.order import CellEnd, order_cells
 from epl.rewrite.place import Devices
 from epl.rewrite.readers import write_merged_losses
@@ -144,6 +145,8 @@ class _Rewrite:
         write_merged_losses(graph, state, self._cluster.worker_num, self._plan)
         for group in state.groups:
             merge_summaries(graph, group)
+        if self._cluster.worker_num > 1:
+            look_at_summaries(graph, state)
         for group in new:
             verify_group(group, self._plan, state.devices)
         verify_names(state)

@@ -19,13 +19,18 @@ _SUMMARIES = frozenset(["ScalarSummary", "HistogramSummary", "ImageSummary", "Au
 _MERGES = frozenset(["MergeSummary"])
 
 
+def is_summary(op: Any) -> bool:
+    """True for an operation that makes a summary."""
+    return op.type in _SUMMARIES or op.type in _MERGES
+
+
 def merge_summaries(graph: Any, group: GradientGroup) -> None:
     """Build what a step of `group` returns for summaries of merged tensors."""
     if not group.merged:
         return
     by_type: Dict[bool, Any] = {True: [], False: []}
     for op in graph.get_operations():
-        if op.type in _SUMMARIES or op.type in _MERGES:
+        if is_summary(op):
             by_type[op.type in _MERGES].append(op)
     for op in by_type[False] + by_type[True]:  # a MergeSummary takes what was made before it
         if op.outputs[0].name not in group.merged \

@@ -8,21 +8,31 @@
 Every worker says what it is about to do; all learn whether all do the same. If one has just
 initialized or restored its variables, all take the chief's; if one is about to do something else,
 all end with an error that says who wanted what; if one asks for a stop, all stop after the step.
+If hooks of one have ended its training session, the sessions of the others end where they are.
 Nobody waits inside a collective that another worker never enters.
 """
 
 import hashlib
 import sys
-from typing import Any, NamedTuple
+from typing import Any, List, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from epl.communicators import horovod_backend
 from epl.env import Env
-from epl.errors import ConfigError, WorkerLostError
+from epl.errors import WorkerLostError
 from epl.ir.graph_state import state_of
 from epl.runtime import broadcast, fingerprint, progress, shared_feeds, stop
 from epl.runtime.control_plane import ControlPlane, give_precedence
+from epl.runtime.intents import (
+    CREATION,
+    END_OF_SCRIPT,
+    END_OF_TRAINING,
+    Intent,
+    all_can_end,
+    different,
+    ended_by_others,
+)
 
 # How long a worker whose step failed waits for the others to fail in the same step. All started it
 # at the same time; the end of the data reaches them together, give or take a slow input pipeline.
@@ -36,7 +46,9 @@ _CURE_OF_DATA = ("Its data ended before that of others: epl.shard gives all work
                  "rows; or end by a number of steps (StopAtStepHook). ")
 
 _SYNCHRONIZED = "_epl_synchronized"
-_END_OF_SCRIPT = "end its script"
+
+_COORDINATOR = "_epl_coordinator"  # of a monitored session, until training has ended in it
+_HAS_TRAINED = "_epl_has_trained"
 
 _ended_together = False  # the last meeting was that of `training_ended`
 
@@ -57,6 +69,21 @@ class Outcome(NamedTuple):
     leaving: bool
 
 
+def can_be_ended(session: Any, coordinator: Any) -> None:
+    """A monitored session has been made around `session`."""
+    setattr(session, _COORDINATOR, coordinator)
+
+
+def has_trained(session: Any) -> bool:
+    """True if `session` has run a training step."""
+    return getattr(session, _HAS_TRAINED, False)
+
+
+def note_step(session: Any) -> None:
+    """`session` has run a training step."""
+    setattr(session, _HAS_TRAINED, True)
+
+
 def mark_stale(session: Any) -> None:
     """Variables were written outside a step: the next meeting brings the chief's to all workers."""
     setattr(session, _SYNCHRONIZED, False)
@@ -73,7 +100,10 @@ def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
     Raises:
       WorkerLostError: another worker is not about to run this step.
       ConfigError: the workers' graphs or configurations differ, or what they feed.
+      tf.errors.OutOfRangeError: another worker's hooks have ended training; a monitored session
+        ends at it without an error.
     """
+    coordinator = getattr(session, _COORDINATOR, None)
     while True:
         progress.waiting_before_step("agreement")
         outcome = _meet(what + shared_feeds.digest(fed), session)
@@ -81,28 +111,39 @@ def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
         if outcome.same:
             return
         if outcome.leaving or not outcome.stale:
-            raise _different(what, fed)
+            wanted = _tell(Intent(what, can_end=coordinator is not None,
+                                  fed=shared_feeds.shown(fed)))
+            if coordinator is None or not all_can_end(wanted):
+                raise different(wanted)
+            setattr(session, _COORDINATOR, None)
+            coordinator.request_stop()
+            raise ended_by_others(wanted)
 
 
 def session_created(session: Any) -> None:
     """Meet after a training session was made: its hooks then see the chief's variables."""
-    what = "create a training session"
-    progress.waiting("agreement to " + what)
-    outcome = _meet(what, session)
+    progress.waiting("agreement to " + CREATION)
+    outcome = _meet(CREATION, session)
     if outcome.leaving:
-        raise _different(what)
+        raise different(_tell(Intent(CREATION)))
     _level(session, outcome)
     progress.session_ready()
 
 
-def training_ended() -> None:
-    """Meet when a training session has ended: then the chief's last checkpoint is there."""
+def training_ended(asked: bool) -> None:
+    """Meet when a training session has ended: then the chief's last checkpoint is there.
+
+    Args:
+      asked: hooks or threads of this worker have asked for it.
+    """
     global _ended_together
-    what = "end a training session"
-    progress.waiting("agreement to " + what)
-    outcome = _meet(what, None)
-    if not outcome.same:
-        raise _different(what)
+    while True:
+        progress.waiting("agreement to " + END_OF_TRAINING)
+        if _meet(END_OF_TRAINING, None).same:
+            break
+        wanted = _tell(Intent(END_OF_TRAINING, asked))
+        if not all_can_end(wanted):
+            raise different(wanted)
     _ended_together = True
 
 
@@ -114,12 +155,13 @@ def script_ended() -> bool:
     """
     if Env.get().cluster.worker_num == 1 or _ended_together or not horovod_backend.is_connected():
         return True
-    progress.waiting("agreement to " + _END_OF_SCRIPT)
+    progress.waiting("agreement to " + END_OF_SCRIPT)
     found = ControlPlane.get().last_maximum(
-        _vector(_END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
+        _vector(END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
     if found is None or _outcome(found).same:
         return True
-    sys.stderr.write("epl: {}\n".format(_different(_END_OF_SCRIPT)))
+    wanted = _tell(Intent(END_OF_SCRIPT))
+    sys.stderr.write("epl: {}\n".format(different(wanted)))
     return False
 
 
@@ -146,7 +188,8 @@ def after_failure(error: BaseException) -> None:
         horovod_backend.disconnect()
         raise WorkerLostError(message) from error
     if not _outcome(found).same:
-        raise _different("{} ({})".format(what, type(error).__name__)) from error
+        wanted = _tell(Intent("{} ({})".format(what, type(error).__name__)))
+        raise different(wanted) from error
 
 
 def _meet(what: str, session: Any) -> Outcome:
@@ -182,16 +225,9 @@ def _level(session: Any, outcome: Outcome) -> None:
         setattr(session, _SYNCHRONIZED, True)
 
 
-def _different(what: str, fed: shared_feeds.Fed = ()) -> Exception:
-    """The error for workers that came for different things; all of the meeting call it."""
-    came = ControlPlane.get().gather((what, shared_feeds.shown(fed)))
-    wanted = [text for text, _ in came]
-    if len(set(wanted)) == 1:
-        return ConfigError(shared_feeds.difference([values for _, values in came]))
-    if _END_OF_SCRIPT in wanted and what != _END_OF_SCRIPT:
+def _tell(intent: Intent) -> List[Intent]:
+    """What every worker of the meeting came for; all of them call it if that differs."""
+    wanted: List[Intent] = ControlPlane.get().gather(intent)
+    if END_OF_SCRIPT in [i.what for i in wanted] and intent.what != END_OF_SCRIPT:
         give_precedence()
-    lines = ["worker {}: {}".format(index, text) for index, text in enumerate(wanted)]
-    return WorkerLostError(
-        "the workers are about to do different things:\n  {}\nEvery worker has to run the same "
-        "steps in the same order: give all the same number of batches, and do not train under "
-        "'if worker_index == 0'".format("\n  ".join(lines)))
+    return wanted

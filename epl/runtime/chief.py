@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.env import Env
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement, progress, stop
+from epl.runtime import agreement, monitored, progress, stop
 from epl.runtime.control_plane import ControlPlane
 
 
@@ -91,7 +91,8 @@ def create_chief_session(original: Callable[[Any], Any], creator: Any) -> Any:
     Other workers than the chief leave checkpoints alone (theirs may be missing, or be written at
     this moment) and get the chief's variables before any hook looks at them.
     """
-    if not _trains_with_others(tf.get_default_graph()):
+    graph = tf.get_default_graph()
+    if not _trains_with_others(graph) or monitored.evaluates(creator, graph):
         return original(creator)
     sources = creator._checkpoint_dir, creator._checkpoint_filename_with_path
     if not writes_here():
@@ -113,6 +114,20 @@ def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
         return original(creator)
     return compat.monitored_session_module.ChiefSessionCreator(
         scaffold=creator._scaffold, master=creator._master, config=creator._config).create_session()
+
+
+def create_supervisor(original: Callable[..., None], supervisor: Any, *args: Any,
+                      **kwargs: Any) -> None:
+    """`Supervisor.__init__`: every worker initializes its own variables.
+
+    With `is_chief=False` TensorFlow would wait for a chief to do it, who cannot reach them.
+    """
+    call = inspect.signature(original).bind(supervisor, *args, **kwargs)
+    given = call.arguments.get("graph")
+    graph = given if isinstance(given, tf.Graph) else tf.get_default_graph()
+    if _trains_with_others(graph):
+        call.arguments["is_chief"] = True
+    original(*call.args, **call.kwargs)
 
 
 def evaluate_checkpoint(original: Callable[..., Any], listener: Any, global_step: int) -> Any:

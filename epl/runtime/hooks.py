@@ -76,6 +76,7 @@ PATCHES: _Patches = (
     (compat.training_util, "write_graph", chief.write_graph),
     (_MONITORED.ChiefSessionCreator, "create_session", chief.create_chief_session),
     (_MONITORED.WorkerSessionCreator, "create_session", chief.create_worker_session),
+    (compat.supervisor_module.Supervisor, "__init__", chief.create_supervisor),
     (_MONITORED._MonitoredSession, "__init__", monitored.create),
     (_MONITORED._MonitoredSession, "_close_internal", monitored.close),
     (_TRAINING._NewCheckpointListenerForEvaluate, "_evaluate", chief.evaluate_checkpoint),

@@ -1,12 +1,17 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""How EPL takes part in monitored training sessions, those of `tf.estimator` included.
+"""How EPL takes part in monitored sessions, those of `tf.estimator` included.
+
+One that restores a named checkpoint, or that TensorFlow counts evaluations in, is no training,
+even if its graph holds a training step (a `model_fn` may build one in every mode): each worker runs
+it on its own. It becomes one if it runs a step. All other ones are trainings if their graph can be.
 
 `create` and `close` stand in for methods of TensorFlow's `_MonitoredSession`; the method itself
 comes as `original`.
 """
 
-from typing import Any, Callable, Sequence
+import sys
+from typing import Any, Callable, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -15,19 +20,46 @@ from epl.ir.graph_state import state_of
 from epl.runtime import agreement, progress, stop
 
 _DIFFERENTIATED = "_epl_differentiated"
+_HOOK = "_epl_hook"  # of a monitored session
 
 
 def note_gradients(graph: Any) -> None:
-    """Gradients were built in `graph`: a monitored session of it is one that trains."""
+    """Gradients were built in `graph`: a monitored session of it may be one that trains."""
     setattr(graph, _DIFFERENTIATED, True)
 
 
+def evaluates(creator: Any, graph: Any) -> bool:
+    """True for a session that is made to evaluate or to predict.
+
+    Args:
+      creator: a `SessionCreator`, or None for TensorFlow's default.
+      graph: its graph.
+    """
+    if getattr(creator, "_checkpoint_filename_with_path", None):
+        return True
+    counted = graph.get_collection(tf.GraphKeys.EVAL_STEP)
+    return bool(counted) and not getattr(creator, "_checkpoint_dir", None)
+
+
 class _TrainingHook(tf.train.SessionRunHook):
-    """Stops the session when that is agreed; reports steps in graphs that EPL leaves alone."""
+    """Stops the session when that is agreed; reports steps in graphs that EPL leaves alone.
+
+    Attributes:
+      trains: the session belongs to training.
+      handled: the exception that was being dealt with when the session was made.
+    """
+
+    def __init__(self, graph: Any, trains: bool):
+        self.graph = graph
+        self.trains = trains
+        self.handled = sys.exc_info()[1]
+        self._alone = _worker_num() == 1
+        self._counts = trains and not state_of(graph).trains
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        self._alone = _worker_num() == 1
-        self._counts = not state_of(session.graph).trains
+        agreement.can_be_ended(session, coord)
+        if not self.trains:
+            return
         if self._alone:
             progress.session_ready()
         if self._stopping():
@@ -35,9 +67,12 @@ class _TrainingHook(tf.train.SessionRunHook):
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         del run_values
+        if not self.trains and agreement.has_trained(run_context.session):
+            self.trains = True
+            stop.arm()
         if self._counts:
             progress.step_done()
-        if self._stopping():
+        if self.trains and self._stopping():
             run_context.request_stop()
 
     def _stopping(self) -> bool:
@@ -49,40 +84,57 @@ class _TrainingHook(tf.train.SessionRunHook):
 def create(original: Callable[..., None], session: Any, session_creator: Any, hooks: Any,
            *args: Any, **kwargs: Any) -> None:
     """`_MonitoredSession.__init__`: a session that trains can be stopped."""
-    if not _trains(tf.get_default_graph()):
+    graph = tf.get_default_graph()
+    if not Env.get().initialized or not getattr(graph, _DIFFERENTIATED, False):
         original(session, session_creator, hooks, *args, **kwargs)
         return
-    stop.arm()
+    hook = _TrainingHook(graph, trains=not evaluates(session_creator, graph))
+    if hook.trains:
+        stop.arm()
     try:
-        original(session, session_creator, _with_own(hooks), *args, **kwargs)
+        original(session, session_creator, list(hooks or []) + [hook], *args, **kwargs)
     except BaseException:
         stop.disarm()
         raise
+    setattr(session, _HOOK, hook)
 
 
 def close(original: Callable[..., None], session: Any, exception_type: Any = None) -> None:
     """`_MonitoredSession._close_internal`: workers end a training session together."""
-    graph = session.graph
-    if not _trains(graph):
+    hook: Optional[_TrainingHook] = getattr(session, _HOOK, None)
+    if hook is None:
         original(session, exception_type)
         return
+    asked, failed = _asked_to_stop(session), exception_type or _is_failing(hook)
     try:
         original(session, exception_type)
-        if not exception_type:
-            if state_of(graph).trains and _worker_num() > 1:
-                agreement.training_ended()
+        if hook.trains and not failed:
+            if state_of(hook.graph).trains and _worker_num() > 1:
+                agreement.training_ended(asked)
             progress.finished()
     finally:
-        stop.disarm()
+        if hook.trains:
+            stop.disarm()
 
 
-def _trains(graph: Any) -> bool:
-    return Env.get().initialized and getattr(graph, _DIFFERENTIATED, False)
+def _is_failing(hook: _TrainingHook) -> bool:
+    """True if the session is closed because an exception is on its way, as in `finally:`.
+
+    That exception is what there is to report, not that the others are about to do something else.
+    """
+    error = sys.exc_info()[1]
+    ends = (tf.errors.OutOfRangeError, StopIteration)
+    return isinstance(error, Exception) and error is not hook.handled \
+        and not isinstance(error, ends)
+
+
+def _asked_to_stop(session: Any) -> bool:
+    """True if a hook or a thread has asked for the end of this session."""
+    try:
+        return bool(session.should_stop())
+    except Exception:  # what it raises, closing it raises again
+        return False
 
 
 def _worker_num() -> int:
     return Env.get().cluster.worker_num
-
-
-def _with_own(hooks: Sequence[Any]) -> Sequence[Any]:
-    return list(hooks or []) + [_TrainingHook()]

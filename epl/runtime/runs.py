@@ -5,6 +5,7 @@
 Found by walking the graph once per set of fetches, then remembered.
 """
 
+import hashlib
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Sequence
 
 from epl import compat
@@ -15,12 +16,14 @@ from epl.rewrite.merge import Merged
 from epl.rewrite.walk import ancestors
 from epl.runtime import shared_feeds, unseen
 
+_SHOWN = 3  # variables that are named
+
 
 class Run(NamedTuple):
     """What running a set of fetches does.
 
     Attributes:
-      step: names the training step that it is, or "" if it is none.
+      step: names the training step that it is, and what it writes; "" if it is none.
       writes: it writes global variables.
       groups: the gradients that it computes.
       merged: name of a tensor -> its merged value, for what the step merges.
@@ -69,18 +72,34 @@ def _walked(graph: Any, state: GraphState, fetched_ops: Sequence[Any]) -> Run:
     groups = [g for g in state.groups if not reached.isdisjoint(
         g.returned_ops + [merged.value.op for merged in g.merged.values()])]
     names = [g.name for g in groups] + [c.name for c in state.statistics if c.op in reached]
+    written = _written_variables(graph, reached)
     if not names:
         unseen.check(graph, reached)
-        return Run("", _writes_variables(graph, reached), [], {}, {})
+        return Run("", bool(written), [], {}, {})
     merged: Dict[str, Merged] = {}
     for group in reversed(groups):  # of two groups the first one's value
         merged.update(group.merged)
+    step = "run the step of {}, writing {}".format(", ".join(names), _listed(written))
     several = Env.get().cluster.worker_num > 1
-    return Run("run the step of " + ", ".join(names), True, groups, merged, {},
+    return Run(step, True, groups, merged, {},
                shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset())
 
 
-def _writes_variables(graph: Any, reached: Any) -> bool:
+def _written_variables(graph: Any, reached: Any) -> List[str]:
+    """Names of the global variables that a run writes: workers that write others run another step.
+    """
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
-    return any(kinds.takes_state(op) and any(t.op in variables for t in op.inputs)
-               for op in reached)
+    origins = {kinds.handle_origin(tensor) for op in reached if kinds.takes_state(op)
+               for tensor in op.inputs if kinds.is_handle(tensor)}
+    return sorted(op.name for op in origins & variables)
+
+
+def _listed(names: List[str]) -> str:
+    """All of `names`, in few words that no other names have."""
+    if not names:
+        return "no variable"
+    if len(names) <= _SHOWN:
+        return ", ".join(names)
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    return "{} and {} more variables ({})".format(
+        ", ".join(names[:_SHOWN]), len(names) - _SHOWN, digest)

@@ -7,6 +7,7 @@ Each function stands in for a method of TensorFlow's `BaseSession`; the method i
 """
 
 import functools
+import threading
 from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -16,11 +17,14 @@ from epl.checking import active
 from epl.env import Env
 from epl.ir.graph_state import GraphState, state_of
 from epl.rewrite.rewriter import rewrite
-from epl.runtime import agreement, feeds, progress
+from epl.runtime import agreement, feeds, progress, shared_feeds
 from epl.runtime.runs import Run, describe
 from epl.runtime.settings import session_config
 
 _KNOWN_ID = "_epl_known_id"  # the last operation that the session has been told of
+_MADE_FOR = "_epl_made_for"  # how many devices the worker had when the session was made
+_STEPS = threading.Lock()  # a worker is in one step at a time, whatever its threads do
+_PLACED = "_epl_placed"  # the devices of the graph, once the session was found to have them
 
 
 def init(original: Callable[..., None], session: Any, target: str = "", graph: Any = None,
@@ -28,7 +32,9 @@ def init(original: Callable[..., None], session: Any, target: str = "", graph: A
     """`BaseSession.__init__`: the session gets this worker's share of the cores and its devices."""
     env = Env.get()
     if env.initialized:
-        config = session_config(config, env.context_of(graph or tf.get_default_graph()))
+        context = env.context_of(graph or tf.get_default_graph())
+        config = session_config(config, context)
+        setattr(session, _MADE_FOR, context.cluster.gpu_num_per_worker)
     original(session, target, graph, config)
 
 
@@ -61,6 +67,7 @@ def extend_graph(original: Callable[..., None], session: Any) -> None:
     """`BaseSession._extend_graph`: the session is told of new operations; none may change then."""
     rewrite(session.graph)
     _check_knows_graph(session)
+    _check_devices(session)
     original(session)
     setattr(session, _KNOWN_ID, compat.last_id(session.graph))
 
@@ -78,6 +85,10 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     if not state.trains:
         progress.alive()
         return original(session, handle, targets, fetches, fed, options, run_metadata)
+    if run.step and _is_beside():
+        fetches = [state.looks.get(tensor.name, tensor) for tensor in fetches]
+        run = describe(session.graph, [t.op for t in fetches] + list(targets))
+        _check_look(run)
     if not run.step:
         progress.alive()
         feeds.check_whole()
@@ -161,16 +172,43 @@ def _step(session: Any, run: Run, agreed: List[Tuple[Any, Any]],
         progress.step_begins([])
         result = execute()
     else:
-        agreement.before_step(session, run.step, agreed)
-        if progress.is_reported():
-            progress.step_begins(_collective_names(run, state_of(session.graph)))
-        try:
-            result = execute()
-        except Exception as error:
-            agreement.after_failure(error)
-            raise
+        with _STEPS:
+            result = _together(session, run, agreed, execute)
+    agreement.note_step(session)
     progress.step_done()
     return result
+
+
+def _together(session: Any, run: Run, agreed: shared_feeds.Fed,
+              execute: Callable[[], Any]) -> Any:
+    """Run a step of several workers."""
+    agreement.before_step(session, run.step, agreed)
+    if progress.is_reported():
+        progress.step_begins(_collective_names(run, state_of(session.graph)))
+    try:
+        return execute()
+    except Exception as error:
+        agreement.after_failure(error)
+        raise
+
+
+def _is_beside() -> bool:
+    """True in a thread that repeats something beside the training, as a Supervisor's do.
+
+    With several workers its runs can be no steps: those of the others come at other times.
+    """
+    return Env.get().cluster.worker_num > 1 \
+        and isinstance(threading.current_thread(), tf.train.LooperThread)
+
+
+def _check_look(run: Run) -> None:
+    """Raises RuntimeError for a step in a thread beside the training."""
+    if run.step:
+        raise RuntimeError(
+            "a thread beside the training (a tf.train.LooperThread, such as those of "
+            "tf.train.Supervisor) is about to {}: steps of several workers cannot be run on a "
+            "timer; fetch it with the training operation in your loop, and give the Supervisor "
+            "summary_op=None if its summaries are meant".format(run.step))
 
 
 def _collective_names(run: Run, state: GraphState) -> List[str]:
@@ -201,3 +239,24 @@ def _check_knows_graph(session: Any) -> None:
                 "a session ran this graph before the training step was built, and holds operations "
                 "as they were then ('{}' is one): build the whole graph before the first "
                 "session.run, or make a new session".format(name))
+
+
+def _check_devices(session: Any) -> None:
+    """Raises RuntimeError if the session lacks devices that its graph is placed on."""
+    devices = state_of(session.graph).devices
+    if devices is None or getattr(session, _PLACED, None) is devices:
+        return
+    needed = devices.names()
+    present = {"/device:" + device.name.rsplit("/device:", 1)[-1]
+               for device in session.list_devices()} if needed else set()
+    missing = [name for name in needed if name not in present]
+    if missing:
+        early = getattr(session, _MADE_FOR, 0) < len(needed)
+        raise RuntimeError(
+            "the session has no device {}, on which a part of its graph is placed: {}".format(
+                ", ".join(missing),
+                "it was made before epl.init() gave this worker {} devices; call epl.init() first, "
+                "and make the session afterwards".format(len(needed)) if early else
+                "its ConfigProto (device_count, gpu_options.visible_device_list) hides some of "
+                "this worker's {} devices; leave these out".format(len(needed))))
+    setattr(session, _PLACED, devices)

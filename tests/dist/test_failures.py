@@ -20,7 +20,10 @@ SECONDS = 40
     ("imported_training", "'train/update_w/ApplyAdam' (ApplyAdam) updates a trainable variable"),
     ("extra_step", "worker 1: end a training session"),
     ("uneven_data", "Its data ended before that of others: epl.shard gives"),
+    ("extra_step", "to end training from one worker, call epl.request_stop()"),
     ("exception", "worker 1 has had enough"),
+    ("summary_on_chief", "worker 0: run the step of epl/gradients_0, writing no variable"),
+    ("step_on_timer", "steps of several workers cannot be run on a timer"),
     ("failing_step", "the input is not finite"),
     ("other_fetch", "worker 1: run the step of epl/gradients_1"),
     ("no_strategy", "no strategy is set"),
@@ -31,3 +34,11 @@ def test_job_ends_with_the_cause(tmp_path, kind, message):
     assert result.code != 0, result.output
     assert message in result.output
     assert time.time() - start < SECONDS
+
+
+def test_closing_a_session_does_not_hide_the_error(tmp_path):
+    result = jobs.launch("failures.py", tmp_path, "close_in_finally", timeout=SECONDS)
+    assert result.code != 0
+    box = result.output[result.output.index("+-- epl-launch: worker 1"):]
+    assert "ValueError: worker 1 has had enough" in box
+    assert "different things" not in result.output

@@ -105,6 +105,35 @@ def test_chained_tracebacks_belong_together():
     assert tracebacks.last_traceback(TRACEBACK[:1]) == TRACEBACK[:1]
 
 
+LINK = ["", "During handling of the above exception, another exception occurred:", ""]
+LOST = ["Traceback (most recent call last):", "  File \"b.py\", line 9, in close", "    meet()",
+        "epl.errors.WorkerLostError: the workers differ:", "  worker 0: a step"]
+
+
+def test_the_first_error_of_a_chain_comes_first():
+    for tail in (TRACEBACK + LINK + LOST, TRACEBACK + LINK + TRACEBACK + LINK + LOST,
+                 ["x"] + TRACEBACK[1:] + LINK + LOST):  # the last without its first line
+        text = closing(WorkerFailed(1, 1), tails={1: tail})
+        assert text[1:5] == [
+            "|   first error: ValueError: no data", "|       File \"a.py\", line 3, in <module>",
+            "|   while it was dealt with, another one came:", "|   last lines of its stderr:"]
+        assert "|         worker 0: a step" in text
+
+
+def test_the_first_error_of_another_workers_chain():
+    text = closing(WorkerFailed(0, 1), tails={0: TRACEBACK, 1: TRACEBACK + LINK + LOST},
+                   returncodes={0: 1, 1: 1})
+    assert "|   another traceback: worker 1: ValueError: no data" in text
+    assert not any("first error" in line for line in text)
+
+
+def test_an_error_that_tensorflow_raises_again_is_one():
+    again = TRACEBACK[:-1] + ["package.ValueError: no data, at node x"]
+    for tail in (TRACEBACK + LINK + again, TRACEBACK, TRACEBACK + ["x"] + LOST, ["nothing"], [],
+                 LINK + TRACEBACK[:1], LINK + LOST):
+        assert tracebacks.first_error(tail) is None
+
+
 def test_a_very_long_line_is_shortened():
     text = closing(WorkerFailed(0, 1), tails={0: ["x" * 5000]})
     assert any("x ... (5000 characters)" in line for line in text)

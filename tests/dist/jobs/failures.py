@@ -75,6 +75,48 @@ def exception():
             session.run(train)
 
 
+def close_in_finally():
+    """Worker 1's script raises between two steps, and closes its session all the same."""
+    rank, _ = start()
+    train = tf.train.GradientDescentOptimizer(0.25).minimize(line_fit_on_constant())
+    session = tf.train.MonitoredTrainingSession()
+    try:
+        for number in range(4):
+            if rank == 1 and number == 2:
+                raise ValueError("worker 1 has had enough")
+            session.run(train)
+    finally:
+        session.close()
+
+
+def summary_on_chief():
+    """Worker 0 runs a summary of the gradient between two steps."""
+    rank, _ = start()
+    optimizer = tf.train.GradientDescentOptimizer(0.25)
+    pairs = optimizer.compute_gradients(line_fit_on_constant())
+    summary, train = tf.summary.scalar("gradient", pairs[0][0]), optimizer.apply_gradients(pairs)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        for number in range(4):
+            session.run(train)
+            if rank == 0 and number == 1:
+                session.run(summary)
+
+
+def step_on_timer():
+    """A thread of a Supervisor runs a training step."""
+    start()
+    weight = tf.get_variable("w", [], initializer=tf.zeros_initializer())
+    train = tf.train.GradientDescentOptimizer(0.25).minimize(tf.square(weight - 1.0))
+    with tf.control_dependencies([train]):
+        tf.summary.scalar("weight", weight.read_value())
+    directory = os.environ["EPL_OUTPUT_DIR"]
+    made = tf.train.Supervisor(logdir=directory, save_summaries_secs=1, global_step=None)
+    with made.managed_session() as session:
+        while not made.should_stop():
+            session.run(train)
+
+
 def failing_step():
     """An operation fails inside a step, on worker 1 alone."""
     rank, _ = start()
@@ -131,7 +173,8 @@ def _train(loss, steps=2, monitored=False):
 
 
 KINDS = {f.__name__: f for f in (other_shapes, other_config, other_rows, imported_training,
-                                 extra_step, uneven_data, exception, failing_step, other_fetch,
+                                 extra_step, uneven_data, exception, close_in_finally,
+                                 summary_on_chief, step_on_timer, failing_step, other_fetch,
                                  no_strategy)}
 
 if __name__ == "__main__":
