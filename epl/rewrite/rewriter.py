@@ -198,7 +198,8 @@ class _Rewrite:
         rest = iter(reduced)
         with compat.inserted(self._graph, group.name + "/join"):
             for gradient, pieces in zip(group.gradients, split):
-                self._return(group, gradient, sparse.joined([next(rest) for _ in pieces]))
+                self._return(group, gradient, sparse.joined([
+                    sparse.once(piece, next(rest)) for piece in pieces]))
         group.rewritten = True
 
     def _return(self, group: GradientGroup, gradient: Any, value: Any) -> None:

@@ -1,17 +1,28 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse gradients of a table that is looked up both for the batch and for all rows alike.
+"""Sparse gradients whose rows are more than the rows of the batch, one after the other.
 
-TensorFlow joins the rows of all lookups of a table into one gradient. On one device each row of a
-lookup by `tf.range`, say, stands there once; in every clone it stands there again. What comes from
-such a lookup is therefore taken apart from the rest, and added up instead of joined.
+TensorFlow joins the rows of all lookups of a table into one gradient. They are taken apart by kind:
+
+    looked up by                    of all clones they are
+    ids of the batch                joined
+    the same for all (`tf.range`)   added up, one by one
+    the batch's `tf.unique` (as by  joined, and those of the same id added up: unique in a clone's
+    `embedding_lookup_sparse`)      part of the batch, they are not so in the whole batch
+
+and joined again, so that each row stands there as often as on one device: its norm depends on it.
 """
 
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from epl.rewrite import kinds
+
+# Operations that give rows once each, and the number of the output that says which.
+_UNIQUE = {"Unique": 0, "UniqueV2": 0, "UniqueWithCounts": 0, "UniqueWithCountsV2": 0,
+           "SparseSegmentMeanGradV2": 1, "SparseSegmentSqrtNGradV2": 1, "SparseSegmentSumGradV2": 1}
+_KEEP_UNIQUE = frozenset(["Cast", "Identity", "PlaceholderWithDefault", "Reshape"])
 
 
 def pieces(gradient: Any) -> List[Any]:
@@ -25,12 +36,40 @@ def pieces(gradient: Any) -> List[Any]:
     if len(values) != len(indices):
         return [gradient]
     found = [tf.IndexedSlices(v, i, gradient.dense_shape) for v, i in zip(values, indices)]
-    return found if len({kinds.same_rows(piece) for piece in found}) > 1 else [gradient]
+    return found if len({_kind(piece) for piece in found}) > 1 else [gradient]
+
+
+def _kind(gradient: Any) -> Tuple[bool, bool]:
+    return kinds.same_rows(gradient), is_unique(gradient)
+
+
+def is_unique(gradient: Any) -> bool:
+    """True if it is a sparse gradient with each row once, by the way in which it is looked up."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return False
+    tensor = gradient.indices
+    while tensor.op.type in _KEEP_UNIQUE:
+        tensor = tensor.op.inputs[0]
+    if tensor.op.type == "DynamicPartition":  # a table in several parts
+        tensor = tensor.op.inputs[0]
+        while tensor.op.type in _KEEP_UNIQUE or tensor.op.type == "FloorDiv":
+            tensor = tensor.op.inputs[0]
+    return _UNIQUE.get(tensor.op.type) == tensor.value_index
 
 
 def shared_rows(gradient: Any) -> List[Any]:
     """Those parts of a gradient whose rows all clones and workers share; their indices, [rows]."""
     return [piece.indices for piece in pieces(gradient) if kinds.same_rows(piece)]
+
+
+def once(piece: Any, aggregated: Any) -> Any:
+    """`aggregated`, of clones or workers, with each row once if the clones' `piece` has it so."""
+    if aggregated is piece or not is_unique(piece) or kinds.same_rows(piece):
+        return aggregated
+    with tf.device(aggregated.values.device or None):
+        rows, places = tf.unique(aggregated.indices)
+        values = tf.math.unsorted_segment_sum(aggregated.values, places, tf.size(rows))
+        return tf.IndexedSlices(values, rows, aggregated.dense_shape)
 
 
 def joined(parts: List[Any]) -> Any:

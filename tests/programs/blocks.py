@@ -141,7 +141,7 @@ def dropout(context, spec, value):
     """Dropout that drops nothing: draws could not be compared."""
     if spec["how"] == "layer":
         return tf.layers.dropout(value, 0.5, training=False)
-    return tf.nn.dropout(value, rate=0.0)
+    return tf.nn.dropout(tf.identity(value), rate=0.0)  # a stage of nothing would be none
 
 
 def recurrent(context, spec, value):

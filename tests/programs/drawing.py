@@ -26,8 +26,6 @@ WAITING = frozenset([
     "wired",
     # Fetched beside the loss.
     "identity", "shifted", "parts", "summed", "foreign",
-    # Rows that are unique in a batch, and clipped.
-    "sparse",
     # Constants in branches; loops in loops.
     "shift", "zeros", "nested", "map", "scan",
 ])
