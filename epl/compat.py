@@ -58,6 +58,12 @@ def last_id(graph: Any) -> int:
     return int(graph.version + _id_offset())
 
 
+def misjudges_branches() -> bool:
+    """True if the graph optimizers take shapes of a branch not taken for those of the other."""
+    major, minor = tf.version.VERSION.split(".")[:2]
+    return (int(major), int(minor)) >= (2, 15)
+
+
 def control_flow_context(graph_or_op: Any) -> Any:
     """The v1 `tf.cond`/`tf.while_loop` that an operation is in, or that is open in a graph.
 

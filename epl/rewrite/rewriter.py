@@ -24,6 +24,7 @@ from epl.rewrite import kinds, merge, sparse, statistics
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
+from epl.rewrite.branches import warn_of_other_rows
 from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.fed import check_feeds
 from epl.rewrite.looks import look_at_summaries
@@ -159,6 +160,7 @@ class _Rewrite:
         for group in family:
             group.sources = merge.sources_of(group.ys + _raw([group]), self._state)
         if self._cluster.worker_num * len(self._clones) > 1:
+            warn_of_other_rows(family[0].ys)
             outputs = family[0].ys + _raw(family)
             check_seeds(outputs)
             changed = vary_seeds(outputs, self._first_seed, self._state.varied_seeds)

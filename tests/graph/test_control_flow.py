@@ -11,11 +11,14 @@ variables, and 50 random ones (about an hour):
 
 import contextlib
 import os
+from unittest import mock
 
 import pytest
 import tensorflow.compat.v1 as tf
+from tensorflow.core.protobuf import rewriter_config_pb2
 
-from tests.graph.devices import Layout, assert_same, control_flow_v2, run, session
+from epl import compat
+from tests.graph.devices import Layout, assert_same, control_flow_v2, run, session, session_config
 from tests.support import control_flow
 from tests.support.control_flow import BLOCKS, ONLY_V1, ONLY_V2
 
@@ -63,3 +66,37 @@ def test_equals_one_device(version, names, layout, resource):
 def test_random_control_flow_equals_one_device(seed):
     blocks = [control_flow.random_block(2 * seed + number) for number in range(2)]
     check(blocks, LAYOUTS[seed % 4], 1, RESOURCE_IN_LOOPS and seed % 3 == 0)
+
+
+def row_of_a_variable(hidden, given):
+    kernel = control_flow.variable(given.name)
+    return tf.cond(control_flow.always(hidden), lambda: tf.matmul(hidden, kernel),
+                   lambda: kernel[:1] * 5.0)
+
+
+def without_constant_folding():
+    config = session_config()
+    config.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
+    return session(config=config)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_a_branch_of_other_rows_equals_one_device_by_the_cure(layout):
+    """TensorFlow 2.15 is told not to fold constants, as the warning says."""
+    def script(stage):
+        return control_flow.train([row_of_a_variable] * 2, stage, without_constant_folding)
+
+    assert_same(run(layout, script), run(None, script))
+
+
+@pytest.mark.parametrize("block, warned", [
+    (row_of_a_variable, True), (BLOCKS["constant_is_not_taken"], False),
+    (BLOCKS["branch_in_branch"], False), (BLOCKS["loop_in_branch"], False)])
+def test_the_user_hears_of_branches_that_tensorflow_may_differentiate_wrongly(block, warned):
+    with mock.patch.object(tf.logging, "warning") as warning:
+        run(LAYOUTS[0], lambda stage: control_flow.train(
+            [block] * 2, stage, without_constant_folding))
+    told = [call[0] for call in warning.call_args_list if "constant_folding" in call[0][0]]
+    assert len(told) == (2 if warned and compat.misjudges_branches() else 0)
+    for text in told:
+        assert "cond" in text[1] and "(1, 3)" in text[2] and "(?, 3)" in text[2]
