@@ -156,6 +156,11 @@ def set_int_attribute(op: Any, name: str, value: int) -> None:
     op._set_attr(name, attr_value_pb2.AttrValue(i=value))
 
 
+def set_text_attribute(op: Any, name: str, value: str) -> None:
+    """Give an operation that no session has run yet an attribute of text."""
+    op._set_attr(name, attr_value_pb2.AttrValue(s=value.encode()))
+
+
 def function_names(node_def: Any) -> List[str]:
     """Names of the functions that are attributes of a node."""
     found = []
@@ -210,6 +215,19 @@ def _allows(kernel: Any, op: Any) -> bool:
         if allowed and not set(used) <= set(allowed):
             return False
     return True
+
+
+@contextlib.contextmanager
+def reopened(graph: Any) -> Iterator[None]:
+    """Operations can be added to `graph` though it is finalized."""
+    finalized = graph.finalized
+    if finalized:
+        graph._unsafe_unfinalize()
+    try:
+        yield
+    finally:
+        if finalized:
+            graph._finalized = True
 
 
 def copy_with_inputs(op: Any, inputs: List[Any]) -> Any:

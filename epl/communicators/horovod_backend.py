@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any
 
+from epl import compat
 from epl.cluster import Cluster
 from epl.communicators import wire
 from epl.errors import ConfigError
@@ -92,7 +93,8 @@ def all_reduce(tensor: Any, name: str, average: bool) -> Any:
       TypeError: values of this type cannot be added up.
     """
     hvd = _hvd()
-    reduced = hvd.allreduce(wire.to_sum(tensor), op=hvd.Average if average else hvd.Sum, name=name)
+    reduced = _told_apart(hvd.allreduce(
+        wire.to_sum(tensor), op=hvd.Average if average else hvd.Sum, name=name), name)
     return wire.from_sum(reduced, tensor.dtype.base_dtype)
 
 
@@ -108,13 +110,24 @@ def all_gather(tensor: Any, name: str) -> Any:
     Raises:
       TypeError: values of this type cannot travel.
     """
-    return wire.from_gather(_hvd().allgather(wire.to_gather(tensor), name=name),
-                            tensor.dtype.base_dtype)
+    every = _told_apart(_hvd().allgather(wire.to_gather(tensor), name=name), name)
+    return wire.from_gather(every, tensor.dtype.base_dtype)
 
 
 def broadcast(tensor: Any, name: str) -> Any:
     """Worker 0's value of `tensor` on every worker."""
     return _hvd().broadcast(tensor, root_rank=0, name=name)
+
+
+def _told_apart(result: Any, name: str) -> Any:
+    """`result`, whose collective TensorFlow does not take for another one of the same input.
+
+    Horovod's operations are not stateful to TensorFlow, which computes two alike once only. Which
+    of the two names is left depends on what a worker fetches, so that workers would wait for each
+    other under different names (seen with Horovod 0.28.1, TensorFlow 1.15.5).
+    """
+    compat.set_text_attribute(collective_op(result), "_epl_name", name)
+    return result
 
 
 def collective_op(tensor: Any) -> Any:

@@ -63,9 +63,11 @@ class GradientGroup:
       rewritten: the rewrite is done.
       collectives: those of the aggregation.
       merged: name of a tensor -> its merged value in a step of this group.
+      on_demand: as `merged`, of what takes further feeds: exchanged in the steps that need it.
       clones: the model's copies (see `rewrite.clones`), or None if there is one clone only.
       order: what orders the cells (see `rewrite.order`), or None.
       anatomy: what the step consists of (see `rewrite.anatomy`).
+      local: values of this worker's whole batch (see `rewrite.whole`), made when one is fetched.
     """
 
     def __init__(self, name: str, ys: List[Any], gradients: List[Gradient],
@@ -78,9 +80,11 @@ class GradientGroup:
         self.rewritten = False
         self.collectives: List[Collective] = []
         self.merged: Dict[str, Any] = {}
+        self.on_demand: Dict[str, Any] = {}
         self.clones: Any = None
         self.order: Any = None
         self.anatomy: Any = None
+        self.local: Any = None
 
     def describe(self) -> List[str]:
         """Lines for people: what this group computes and exchanges."""
@@ -171,8 +175,9 @@ class GraphState:
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
       plan: what the graph was rewritten for, or None.
       devices: who sits where (see `rewrite.place`), or None.
-      statistics: collectives that average what UPDATE_OPS assign.
-      averaged_updates: UPDATE_OPS assignments that are averaged already.
+      leaving: what leaves the steps (see `rewrite.leaving`), or None.
+      job: values of the whole batch of all workers (see `rewrite.whole`), or None.
+      detached: operation that computes a loss -> writes from the batch that waited before it.
       varied_seeds: random operations whose seed was made this worker's own.
       rewritten_version: `graph.version` when everything pending was last carried out.
       failure: the error that ended a rewrite, or None.
@@ -198,8 +203,11 @@ class GraphState:
         self.sources: Any = None
         self.plan: Any = None
         self.devices: Any = None
-        self.statistics: List[Collective] = []
-        self.averaged_updates: Set[Any] = set()
+        self.leaving: Any = None
+        self.job: Any = None
+        self.detached: Dict[Any, List[Any]] = {}
+        self._made: List[Tuple[int, int]] = []
+        self._backward: List[Tuple[int, int]] = []
         self.varied_seeds: Set[Any] = set()
         self.rewritten_version = -1
         self.failure: Optional[BaseException] = None
@@ -213,8 +221,7 @@ class GraphState:
     @property
     def collectives(self) -> List[Collective]:
         """Every collective that a step may run, in the order of creation."""
-        found = [c for group in self.groups for c in group.collectives]
-        return found + list(self.statistics)
+        return [c for group in self.groups for c in group.collectives]
 
     @property
     def trains(self) -> bool:
@@ -226,6 +233,26 @@ class GraphState:
         first = min(ops, key=lambda op: op._id, default=None)
         if first is not None:
             self.changes.append((compat.last_id(first.graph), first._id, first.name))
+
+    def note_made(self, first: int, last: int) -> None:
+        """The rewrite made the operations with these ids."""
+        if last >= first:
+            self._made.append((first, last))
+
+    def is_made(self, op_id: int) -> bool:
+        """True for an operation that the rewrite made, not the script."""
+        position = bisect.bisect_left(self._made, (op_id + 1,)) - 1
+        return position >= 0 and op_id <= self._made[position][1]
+
+    def note_backward(self, first: int, last: int) -> None:
+        """TensorFlow made the operations with these ids for gradients of whatever."""
+        if last >= first:
+            bisect.insort(self._backward, (first, last))
+
+    def is_backward_id(self, op_id: int) -> bool:
+        """True for operations that compute gradients, also of tensors that are no variables."""
+        position = bisect.bisect_left(self._backward, (op_id + 1,)) - 1
+        return position >= 0 and op_id <= self._backward[position][1]
 
     def is_gradient_id(self, op_id: int) -> bool:
         """True for operations that TensorFlow built for gradients."""

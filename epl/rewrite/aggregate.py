@@ -38,49 +38,78 @@ class ReduceOptions(NamedTuple):
 
 
 def reduce_gradients(gradients: Sequence[Any], prefix: str, options: ReduceOptions,
-                     collectives: List[Collective]) -> List[Any]:
-    """Aggregate gradients over the workers.
+                     collectives: List[Collective], losses: Sequence[Any] = (),
+                     apart: Optional[List[Collective]] = None) -> Any:
+    """Aggregate gradients over the workers, and losses on the way.
 
     Args:
       gradients: dense tensors or `tf.IndexedSlices`.
       prefix: start of the names under which the workers meet.
       options: how.
       collectives: the collectives made are appended here.
+      losses: numbers that travel with the dense gradients, and are reduced like them.
+      apart: the collectives of losses that cannot are appended here.
 
     Returns:
-      The aggregated gradients: the same kinds, shapes and dtypes, in the same order.
+      (the aggregated gradients: the same kinds, shapes and dtypes, in the same order; the losses).
     """
     result = list(gradients)
     rows = {i: g for i, g in enumerate(gradients) if isinstance(g, tf.IndexedSlices)}
     same = {i: g for i, g in rows.items() if kinds.same_rows(g)}
     dense = [i for i in range(len(gradients)) if i not in rows or i in same]
     tensors = [same[i].values if i in same else gradients[i] for i in dense]
-    for index, tensor in zip(dense, reduce_dense(tensors, prefix + "dense", options, collectives)):
+    reduced = reduce_dense(tensors, prefix + "dense", options, collectives, losses, apart)
+    for index, tensor in zip(dense, reduced):
         result[index] = tensor if index not in same else tf.IndexedSlices(
             tensor, same[index].indices, same[index].dense_shape)
     for index, gradient in rows.items():
         if index not in same:
             name = "{}sparse_{}".format(prefix, index)
             result[index] = _gather_sparse(gradient, name, options, collectives)
-    return result
+    return result, reduced[len(dense):]
 
 
 def reduce_dense(tensors: Sequence[Any], prefix: str, options: ReduceOptions,
-                 collectives: List[Collective]) -> List[Any]:
-    """Reduce dense tensors in fused buckets. Arguments and result as `reduce_gradients`."""
+                 collectives: List[Collective], beside: Sequence[Any] = (),
+                 apart: Optional[List[Collective]] = None) -> List[Any]:
+    """Reduce dense tensors in fused buckets. Arguments and result as `reduce_gradients`.
+
+    Args:
+      beside: further tensors, which travel in the last bucket of their type.
+      apart: the collectives of those that find none, or one that is rounded to 16 bits.
+    """
     specs = [TensorSpec(t.dtype.base_dtype.name, t.shape.num_elements()
                         if t.shape.is_fully_defined() else -1, t.device) for t in tensors]
-    result = list(tensors)
-    for number, bucket in enumerate(plan_buckets(specs, options.max_splits)):
-        members = [tensors[index] for index in bucket]
+    buckets = [list(bucket) for bucket in plan_buckets(specs, options.max_splits)]
+    every = list(tensors) + list(beside)
+    exact = options._replace(fp16_scale=None)
+    for index in range(len(tensors), len(every)):
+        _last_of_type(buckets, every, index, options).append(index)
+    result = list(every)
+    for number, bucket in enumerate(buckets):
+        members = [every[index] for index in bucket]
         with tf.device(members[0].device or None):
             flat = tf.concat([tf.reshape(t, [-1]) for t in members], axis=0) \
                 if len(members) > 1 else members[0]
             name = "{}_{}".format(prefix, number)
-            reduced = _reduce_one(flat, name, options, collectives)
+            if bucket[0] < len(tensors) or apart is None:
+                reduced = _reduce_one(flat, name, options, collectives)
+            else:
+                reduced = _reduce_one(flat, name, exact, apart)
             for index, tensor in zip(bucket, _unfused(reduced, members)):
                 result[index] = tensor
     return result
+
+
+def _last_of_type(buckets: List[List[int]], tensors: Sequence[Any], index: int,
+                  options: ReduceOptions) -> List[int]:
+    """The bucket that a further tensor travels in; a new one if none will do."""
+    kind = tensors[index].dtype.base_dtype
+    for bucket in reversed(buckets):
+        if tensors[bucket[0]].dtype.base_dtype == kind and options.fp16_scale is None:
+            return bucket
+    buckets.append([])
+    return buckets[-1]
 
 
 def _unfused(flat: Any, members: Sequence[Any]) -> List[Any]:

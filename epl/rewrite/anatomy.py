@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 from epl.plan.schedule import BACKWARD, FORWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.functions import Library
-from epl.rewrite.walk import ancestors
+from epl.rewrite.walk import ancestors, data_ancestors
 
 _MERGES = frozenset(["Merge", "RefMerge"])
 
@@ -96,7 +96,8 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
     in_loop = loops.members(loop)
     reached, updates = _reached(ops, following, loop, in_loop, script)
     sources = [op for op in ops if op in reached and _is_source(op, reached, loop, script)]
-    late = _late(updates, reached, following, loop)
+    needed = data_ancestors((t.op for t in ys + gradients + others), script.slices | script.added)
+    late = _late(updates, reached & needed, following, loop)
     per_batch = reached.difference(sources) - late
     forward = script.behind(ys)
     in_forward_loops = [t for name in {loop[op] for op in forward if op in loop}
@@ -139,7 +140,7 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
     return reached, sorted(updates, key=lambda op: op._id)
 
 
-def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]],
+def _late(updates: List[Any], needed: Set[Any], following: Dict[Any, List[Any]],
           loop: Dict[Any, str]) -> Set[Any]:
     """The updates and what needs them: groups, reads of what they wrote.
 
@@ -159,7 +160,7 @@ def _late(updates: List[Any], reached: Set[Any], following: Dict[Any, List[Any]]
         late.add(op)
         for user in following[op]:
             needs = any(t.op is op or _is_variables(t) for t in user.inputs)
-            if needs and user in reached and not _only_waits(user, following, loop):
+            if needs and user in needed and not _only_waits(user, following, loop):
                 raise NotImplementedError(
                     "operation '{}', which the loss or a gradient needs, uses a variable after "
                     "'{}' has written it from the batch: with several micro-batches or replicas "

@@ -34,6 +34,9 @@ _WITHOUT_STATE = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "Print
 _READERS = frozenset(["IsVariableInitialized", "VarIsInitializedOp", "ReadVariableOp",
                       "ResourceGather", "ResourceGatherNd", "VariableShape"])
 
+_SUMMARIES = frozenset(["ScalarSummary", "HistogramSummary", "ImageSummary", "AudioSummary",
+                        "AudioSummaryV2", "TensorSummary", "TensorSummaryV2", "MergeSummary"])
+
 # What hands a reference or a handle on.
 _PASS_ON = frozenset(["RefEnter", "RefExit", "RefIdentity", "RefMerge", "RefNextIteration",
                       "RefSelect", "RefSwitch", "Enter", "Exit", "Identity", "IdentityN", "Merge",
@@ -69,6 +72,18 @@ def owns_state(op: Any) -> bool:
 def is_variable(op: Any) -> bool:
     """True for the operation that owns a variable's state."""
     return op.type in _VARIABLES
+
+
+def aliased_variable(tensor: Any) -> Optional[Any]:
+    """The operation that owns the ref variable whose buffer `tensor` is; None if it is none's."""
+    if tensor.op.type == "Identity" and compat.is_ref(tensor.op.inputs[0]):
+        tensor = tensor.op.inputs[0]
+    return handle_origin(tensor) if compat.is_ref(tensor) else None
+
+
+def is_summary(op: Any) -> bool:
+    """True for an operation that makes a summary."""
+    return op.type in _SUMMARIES
 
 
 def calls_functions(op: Any) -> bool:

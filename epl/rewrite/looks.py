@@ -16,7 +16,6 @@ from typing import Any, Dict
 from epl import compat
 from epl.ir.graph_state import GraphState, parts
 from epl.rewrite import kinds, loops
-from epl.rewrite.summaries import is_summary
 from epl.rewrite.walk import ancestors, descendants
 
 
@@ -25,7 +24,7 @@ def look_at_summaries(graph: Any, state: GraphState) -> None:
     own = {returned: raw for group in state.groups for gradient in group.gradients
            for returned, raw in zip(parts(gradient.returned), parts(gradient.raw))}
     behind = descendants(tensor.op for tensor in own)
-    wanted = [op for op in graph.get_operations() if op in behind and is_summary(op)
+    wanted = [op for op in graph.get_operations() if op in behind and kinds.is_summary(op)
               and op.outputs[0].name not in state.looks]
     if not wanted:
         return

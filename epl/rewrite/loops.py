@@ -28,6 +28,11 @@ def is_exit(op: Any) -> bool:
     return op.type in _EXITS
 
 
+def closes(op: Any) -> bool:
+    """True for an operation that hands a value on to a loop's next turn."""
+    return op.type in _BACK
+
+
 def successors(ops: Iterable[Any]) -> Dict[Any, List[Any]]:
     """For each of `ops` those of `ops` that depend on it directly, by data or control."""
     found: Dict[Any, List[Any]] = {op: [] for op in ops}

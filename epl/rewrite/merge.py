@@ -1,36 +1,28 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pass `merge`: values of registered tensors, merged over micro-batches, replicas and workers.
+"""One value of those of several clones, or of several workers.
 
-The merging collectives run with every training step of the group that they belong to, on all
-workers, whoever fetches the value: a hook that fetches a metric on the chief alone hangs nobody.
-A loss that is differentiated comes back merged over this worker's clones if nothing else is said.
+    clones     v v v v --join or reduce--> value of this worker --exchange--> value of the job
+
+What is exchanged is exchanged in every step of the group that it belongs to, on all workers,
+whoever fetches it: a hook that fetches a metric on the chief alone hangs nobody.
 """
 
-from typing import Any, Iterable, List, NamedTuple, Set, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.communicators import horovod_backend
-from epl.ir.graph_keys import GraphKeys
-from epl.ir.graph_state import Collective, GradientGroup, GraphState
+from epl.ir.graph_state import Collective, GradientGroup
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds, loops
 from epl.rewrite.accumulate import scale
-from epl.rewrite.aggregate import divided, record
-from epl.rewrite.walk import ancestors
+from epl.rewrite.aggregate import ReduceOptions, record, reduce_dense
+from epl.rewrite.relations import Reduced, Rows
 
-# How each collection merges, and whether over all workers.
-_KEYS = {
-    GraphKeys.GLOBAL_CONCAT_OBJECTS: ("concat", True),
-    GraphKeys.GLOBAL_MEAN_OBJECTS: ("mean", True),
-    GraphKeys.GLOBAL_SUM_OBJECTS: ("sum", True),
-    GraphKeys.LOCAL_CONCAT_OBJECTS: ("concat", False),
-    GraphKeys.LOCAL_MEAN_OBJECTS: ("mean", False),
-    GraphKeys.LOCAL_SUM_OBJECTS: ("sum", False),
-}
-_LOSS = "loss"
+# What reduces the values of clones, stacked along a new first axis.
+_STACKED = {"max": tf.reduce_max, "min": tf.reduce_min, "prod": tf.reduce_prod,
+            "all": tf.reduce_all, "any": tf.reduce_any}
 
 
 class Merged(NamedTuple):
@@ -45,115 +37,82 @@ class Merged(NamedTuple):
     collectives: Tuple[Collective, ...]
 
 
-def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
-    """The operations that bring data from outside into the computation of `tensors`.
+def of_clones(values: Sequence[Any], relation: Any) -> Any:
+    """The value of this worker's rows, from those of its clones, in their order.
 
-    Gradients that the script got count as what they were computed from.
+    Args:
+      values: a tensor per clone.
+      relation: `Rows`, along whose axis they are joined, or `Reduced`. Numbers without an axis are
+        joined to a vector.
     """
-    owners = {op: group for group in state.groups if group.rewritten
-              for op in group.returned_ops}
-    behind = ancestors((t.op for t in tensors), owners)
-    found = {op for op in behind if kinds.brings_data(op)}
-    following = loops.successors(behind)
-    fed: Set[Any] = set()  # what works on the data
-    pending = [user for op in found for user in following[op]]
-    while pending:
-        op = pending.pop()
-        if op not in fed:
-            fed.add(op)
-            pending.extend(following[op])
-    found -= fed
-    return found.union(*[owners[op].sources for op in behind if op in owners])
+    if isinstance(relation, Rows):
+        values = [tf.expand_dims(v, 0) if v.shape.ndims == 0 else v for v in values]
+        return tf.concat(values, relation.axis) if len(values) > 1 else values[0]
+    if len(values) == 1:
+        return values[0]
+    if relation.how in _STACKED:
+        return _STACKED[relation.how](tf.stack(values), 0)
+    total = tf.add_n(values)
+    return total / tf.cast(len(values), total.dtype) if relation.how == "mean" else total
 
 
-def wanted(group: GradientGroup, state: GraphState) -> List[Tuple[Any, str]]:
-    """(tensor, collection key) of what a step of `group` merges.
+def of_workers(values: Sequence[Any], relations: Sequence[Any], names: Sequence[str],
+               num_workers: int) -> List[Merged]:
+    """The values of the whole job, from those of this worker.
 
-    These are the registered tensors that such a step can compute without further feeds or data, and
-    the loss.
+    Means and sums travel together, each kind in one exchange for each element type.
+
+    Args:
+      values: tensors, of the same shapes on all workers; those of rows may differ in the number.
+      relations: `Rows` or `Reduced`, of each.
+      names: of each, unique in the graph.
+      num_workers: workers that take part.
     """
-    found = [(tensor, key) for key in sorted(_KEYS) for tensor in state.registered.get(key, [])
-             if sources_of([tensor], state) <= group.sources]
-    names = {tensor.name for tensor, _ in found}
-    for loss in group.ys + [y for other in state.groups if other is not group for y in other.ys]:
-        if loss.shape.ndims == 0 and loss.dtype.is_floating and loss.name not in names \
-                and (loss in group.ys or sources_of([loss], state) <= group.sources):
-            found.append((loss, _LOSS))
-            names.add(loss.name)
-    return found
+    found: Dict[int, Merged] = {}
+    for how in ("mean", "sum"):
+        members = [n for n, r in enumerate(relations) if r == Reduced(how)]
+        if members:
+            collectives: List[Collective] = []
+            reduced = reduce_dense([values[n] for n in members], "{}/{}".format(
+                names[members[0]], how), ReduceOptions(num_workers, how == "mean", 1), collectives)
+            for number, value in zip(members, reduced):
+                found[number] = Merged(value, tuple(collectives))
+    for number, (value, relation, name) in enumerate(zip(values, relations, names)):
+        if number not in found:
+            found[number] = _gathered(value, relation, name)
+    return [found[number] for number in range(len(values))]
 
 
-def merge_registered(group: GradientGroup, state: GraphState, num_workers: int,
-                     plan: ParallelPlan) -> None:
-    """Build the merged values that a step of `group` returns and that are missing yet.
-
-    Raises:
-      NotImplementedError: a registered tensor inside control flow.
-      ValueError: the mean of whole numbers is asked for.
-    """
-    for tensor, key in wanted(group, state):
-        if tensor.name not in group.merged:
-            merged = _merged(group, tensor, key, num_workers, plan)
-            if merged.value is not tensor:
-                group.merged[tensor.name] = merged
-
-
-def merged_loss(group: GradientGroup, loss: Any, num_workers: int, plan: ParallelPlan) -> Merged:
-    """The loss of the global batch: merged over clones and workers, as the gradients are."""
-    local = _merged(group, loss, _LOSS, num_workers, plan).value
-    if num_workers == 1:
-        return Merged(local, ())
-    name = "{}/merged/{}/written".format(group.name, loss.name.replace(":", "_"))
-    with compat.inserted(loss.graph, name):
-        return _reduced(local, name, plan.reduce_method == "mean", num_workers, 1)
-
-
-def _merged(group: GradientGroup, tensor: Any, key: str, num_workers: int,
-            plan: ParallelPlan) -> Merged:
-    how, everywhere = _KEYS.get(key, (key, False))
-    everywhere = everywhere and num_workers > 1
-    clones = group.clones.clones if group.clones is not None else [None]
-    if len(clones) == 1 and not everywhere:
-        return Merged(tensor, ())
-    _check(tensor, how)
-    name = "{}/merged/{}".format(group.name, tensor.name.replace(":", "_"))
-    with compat.inserted(tensor.graph, name):
-        values = [tensor if clone is None else group.clones.tensor(tensor, clone)
-                  for clone in clones]
-        if how == "concat":
-            return _joined(values, name, everywhere)
-        total = tf.add_n(values) if len(values) > 1 else values[0]
-        if how == _LOSS:
-            return Merged(total * tf.constant(scale(plan, len(values)), total.dtype), ())
-        return _reduced(total, name, how == "mean", num_workers if everywhere else 1, len(values))
-
-
-def _check(tensor: Any, how: str) -> None:
-    if compat.control_flow_context(tensor.op) is not None:
-        raise NotImplementedError(
-            "{} is inside tf.cond or tf.while_loop: its value cannot be merged over workers or "
-            "micro-batches; register a tensor that is computed outside".format(tensor.name))
-    if how == "mean" and not (tensor.dtype.is_floating or tensor.dtype.is_complex):
-        raise ValueError("{} has type {}: the mean of whole numbers is none; register tf.cast({}, "
-                         "tf.float32) instead".format(tensor.name, tensor.dtype.name, tensor.name))
-
-
-def _joined(values: List[Any], name: str, everywhere: bool) -> Merged:
-    values = [tf.expand_dims(v, 0) if v.shape.ndims == 0 else v for v in values]
-    local = tf.concat(values, 0) if len(values) > 1 else values[0]
-    if not everywhere:
-        return Merged(local, ())
+def _gathered(value: Any, relation: Any, name: str) -> Merged:
+    """Rows of all workers, joined in their order; or what those values reduce to."""
+    rows = isinstance(relation, Rows)
+    axis = relation.axis if rows else 0
+    first = _turned(value, axis) if rows else tf.expand_dims(value, 0)
+    kind = first.dtype
+    first = tf.cast(first, tf.uint8) if kind == tf.bool else first
     collectives: List[Collective] = []
-    value = horovod_backend.all_gather(local, name)
-    record(value, "all_gather", name, local, collectives)
-    return Merged(value, tuple(collectives))
+    every = horovod_backend.all_gather(first, name)
+    record(every, "all_gather", name, first, collectives)
+    every = tf.cast(every, kind)
+    result = _turned(every, axis) if rows else _STACKED[relation.how](every, 0)
+    return Merged(result, tuple(collectives))
 
 
-def _reduced(local: Any, name: str, average: bool, num_workers: int, num_clones: int) -> Merged:
-    value, collectives = local, []  # type: Any, List[Collective]
-    if num_workers > 1:
-        value = horovod_backend.all_reduce(local, name, average=False)
-        record(value, "all_reduce", name, local, collectives)
-    if average:
-        value = divided(value, num_workers * num_clones)
-    return Merged(value, tuple(collectives))
+def _turned(tensor: Any, axis: int) -> Any:
+    """`tensor` with its first axis and another one exchanged."""
+    if axis == 0:
+        return tensor
+    order = list(range(tensor.shape.ndims))
+    order[0], order[axis] = axis, 0
+    return tf.transpose(tensor, order)
+
+
+def merged_loss(group: GradientGroup, loss: Any, plan: ParallelPlan) -> Any:
+    """A loss over this worker's clones: its mean or its sum, as its gradients are aggregated."""
+    if group.clones is None or len(group.clones.clones) == 1:
+        return loss
+    clones = group.clones.clones
+    name = "{}/merged/{}".format(group.name, loss.name.replace(":", "_"))
+    with compat.inserted(loss.graph, name):
+        total = tf.add_n([group.clones.tensor(loss, clone) for clone in clones])
+        return total * tf.constant(scale(plan, len(clones)), total.dtype)

@@ -5,9 +5,12 @@
 Runs when the graph is complete: before a session runs it, or when it is finalized. What is added to
 the graph later (another optimizer, another registered tensor) is carried out before the next run.
 
+    per graph            leaving
     per loss             seeds > anatomy > sources > place > clones > order
                          > sparse > accumulate > aggregate
-    per graph            statistics > merge > readers > summaries > looks > verify
+    per graph            registered > written > looks > verify
+
+What is fetched in a step is completed when it is first fetched (`fetched`).
 """
 
 import contextlib
@@ -17,10 +20,10 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 from epl import compat
 from epl.checking import active
 from epl.env import Env
-from epl.ir.graph_state import GradientGroup, GraphState, parts, state_of
+from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts, state_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import kinds, merge, sparse, statistics
+from epl.rewrite import kinds, leaving, registered, sparse, written
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
@@ -28,12 +31,11 @@ from epl.rewrite.branches import warn_of_other_rows
 from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.fed import check_feeds
 from epl.rewrite.looks import look_at_summaries
+from epl.rewrite.merge import Merged, merged_loss
 from epl.rewrite.order import CellEnd, order_cells
 from epl.rewrite.place import Devices
-from epl.rewrite.readers import write_merged_losses
 from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.sources import Sources
-from epl.rewrite.summaries import merge_summaries
 from epl.rewrite.verify import verify_group, verify_names
 
 
@@ -59,12 +61,46 @@ def rewrite(graph: Any) -> None:
         if plan is not None:
             state.context = env.context_of(graph)
             try:
-                with _no_collection(), _seen(graph):
+                with _made_by_rewrite(graph, state), _seen(graph):
                     _Rewrite(graph, state, plan).run()
             except Exception as error:
                 state.failure = error
                 raise
         state.rewritten_version = graph.version
+
+
+def cover(graph: Any, group: GradientGroup, tensors: List[Any],
+          then: Callable[[], Any]) -> None:
+    """Let every clone of a group's steps compute `tensors`, also in a graph that is finalized.
+
+    Args:
+      then: called afterwards; may add operations as well.
+    """
+    state = state_of(graph)
+    with extended(graph, state):
+        family = next(f for f in _families(state.groups) if group in f)
+        _Rewrite(graph, state, state.plan).cover(family, tensors)
+        then()
+
+
+@contextlib.contextmanager
+def extended(graph: Any, state: GraphState) -> Iterator[None]:
+    """Operations can be added to a graph that is rewritten already."""
+    with state.lock:
+        with _made_by_rewrite(graph, state):
+            yield
+        state.rewritten_version = graph.version
+
+
+@contextlib.contextmanager
+def _made_by_rewrite(graph: Any, state: GraphState) -> Iterator[None]:
+    """What is added to the graph is the rewrite's."""
+    first = compat.last_id(graph) + 1
+    with _no_collection(), compat.reopened(graph):
+        try:
+            yield
+        finally:
+            state.note_made(first, compat.last_id(graph))
 
 
 @contextlib.contextmanager
@@ -131,21 +167,28 @@ class _Rewrite:
         self._clones: List[CloneId] = state.sources.clones
         self._first_seed = self._worker * len(self._clones)
 
+    @property
+    def _divides(self) -> bool:
+        """True if a step's batch is divided at all."""
+        return self._cluster.worker_num * len(self._clones) > 1
+
     def run(self) -> None:
         state, graph = self._state, self._graph
         if not state.groups:
             self._place_model()
             return
         new = [group for group in state.groups if not group.rewritten]
+        for group in new:
+            group.sources = registered.sources_of(group.ys + _raw([group]), state)
+        state.leaving = leaving.look(graph, state)
         for family in _families(new):
             self._family(family)
         self._complete_clones()
-        statistics.average_updates(graph, state, self._options)
         for group in state.groups:
-            merge.merge_registered(group, state, self._cluster.worker_num, self._plan)
-        write_merged_losses(graph, state, self._cluster.worker_num, self._plan)
-        for group in state.groups:
-            merge_summaries(graph, group)
+            registered.merge_registered(group, state, self._cluster.worker_num)
+        self._merge_other_losses()
+        if self._divides:
+            written.write_whole_batch(graph, state, self._cluster.worker_num)
         if self._cluster.worker_num > 1:
             look_at_summaries(graph, state)
         for group in new:
@@ -157,22 +200,20 @@ class _Rewrite:
     def _family(self, family: List[GradientGroup]) -> None:
         """Rewrite gradients of one loss: they share their clones."""
         self._check_losses(family[0].ys)
-        for group in family:
-            group.sources = merge.sources_of(group.ys + _raw([group]), self._state)
-        if self._cluster.worker_num * len(self._clones) > 1:
+        if self._divides:
             warn_of_other_rows(family[0].ys)
             outputs = family[0].ys + _raw(family)
             check_seeds(outputs)
             changed = vary_seeds(outputs, self._first_seed, self._state.varied_seeds)
             self._state.note_change(changed)
-        if not self._plan.is_single_device:
+        if not self._plan.is_single_device or self._others(family):
             self._make_clones(family)
         for group in family:
             self._aggregate(group)
 
     def _check_losses(self, ys: List[Any]) -> None:
         """Refuse losses with one value per row: their gradients are those of a sum over rows."""
-        if self._plan.reduce_method != "mean" or self._cluster.worker_num * len(self._clones) == 1:
+        if self._plan.reduce_method != "mean" or not self._divides:
             return
         for y in ys:
             if y.shape.ndims is not None and y.shape.ndims > 0 \
@@ -192,17 +233,34 @@ class _Rewrite:
                 local = [accumulate(piece, group.clones, self._plan, self._home(g.variable),
                                     _ends(group, g.raw))
                          for g, pieces in zip(group.gradients, split) for piece in pieces]
-        reduced = local
+        apart: List[Collective] = []
+        losses = self._losses(group)
+        reduced, values = local, [value for _, value in losses]
         if self._cluster.worker_num > 1:
             with compat.inserted(self._graph, group.name):
-                reduced = reduce_gradients(local, group.name + "/", self._options,
-                                           group.collectives)
+                reduced, values = reduce_gradients(local, group.name + "/", self._options,
+                                                   group.collectives, values, apart)
+        for (loss, _), value in zip(losses, values):
+            if value is not loss:
+                group.merged[loss.name] = Merged(value, tuple(apart))
         rest = iter(reduced)
         with compat.inserted(self._graph, group.name + "/join"):
             for gradient, pieces in zip(group.gradients, split):
                 self._return(group, gradient, sparse.joined([
                     sparse.once(piece, next(rest)) for piece in pieces]))
         group.rewritten = True
+
+    def _losses(self, group: GradientGroup) -> List[Any]:
+        """(loss, its value over this worker's clones) of the losses that are numbers."""
+        losses = {loss.name: loss for loss in group.ys if registered.is_number(loss)
+                  and registered.how(loss, self._state) is None}
+        return [(loss, merged_loss(group, loss, self._plan)) for loss in losses.values()]
+
+    def _merge_other_losses(self) -> None:
+        for group in self._state.groups:
+            for loss in registered.other_losses(group, self._state):
+                if loss.name not in group.merged and len(self._clones) > 1:
+                    group.merged[loss.name] = Merged(merged_loss(group, loss, self._plan), ())
 
     def _return(self, group: GradientGroup, gradient: Any, value: Any) -> None:
         """Put the aggregated value behind what the script got."""
@@ -221,6 +279,13 @@ class _Rewrite:
 
     # Clones.
 
+    def cover(self, family: List[GradientGroup], tensors: List[Any]) -> None:
+        """Copy what `tensors` need as well. A session may know the script's own operations."""
+        anatomy = self._anatomy(family, tensors)
+        self._copy(family[0].clones, anatomy)
+        for group in family:
+            group.anatomy = anatomy
+
     def _make_clones(self, family: List[GradientGroup]) -> None:
         """Dissect, place and copy what `family` and its followers need; order it once."""
         state, first = self._state, family[0]
@@ -228,60 +293,60 @@ class _Rewrite:
         clones = first.clones or Copies(self._graph, first.name, self._clones, self._first_seed,
                                         state.sources.tensor)
         order = first.order
+        if self._divides:
+            self._defer_updates(anatomy, family)
         if len(self._clones) > 1:
-            state.sources.add(anatomy.sources)
-            clones.add(anatomy.per_batch, self._clones,
-                       lambda op, clone: state.devices.choose(
-                           op, anatomy.stage[op], clone, anatomy.phase.get(op) == BACKWARD),
-                       dropped=anatomy.late)
+            self._copy(clones, anatomy)
             if order is None:
-                self._defer_updates(anatomy, family)
                 order = order_cells(self._graph, anatomy, clones, self._plan, self._worker,
                                     first.name)
                 state.note_change(edge.after for edge in order.edges)
         for group in family:
             group.clones, group.order, group.anatomy = clones, order, anatomy
 
+    def _copy(self, clones: Copies, anatomy: Anatomy) -> None:
+        self._state.sources.add(anatomy.sources)
+        clones.add(anatomy.per_batch, self._clones,
+                   lambda op, clone: self._state.devices.choose(
+                       op, anatomy.stage[op], clone, anatomy.phase.get(op) == BACKWARD),
+                   dropped=anatomy.late)
+
     def _dissect(self, family: List[GradientGroup]) -> Anatomy:
         """What the steps of `family` consist of, checked and placed."""
-        raw, others = _raw(family), self._others(family)
-        ys = family[0].ys + [t for group in family for t in group.through]
-        script = self._script()
-        anatomy = dissect(ys, raw, others, script)
-        if self._state.sources.cut(anatomy.sources):
-            script = self._script()
-            anatomy = dissect(ys, raw, others, script)
-        self._check_stages(ys, anatomy, script)
+        anatomy = self._anatomy(family, [])
+        self._check_stages(_ys(family), anatomy, self._script())
         if len(self._clones) > 1:
             check_feeds(anatomy, self._graph, len(self._clones), self._plan.num_slices)
-            self._check_updates(anatomy)
             _check_data(anatomy)
         self._place(anatomy)
         return anatomy
 
+    def _anatomy(self, family: List[GradientGroup], more: List[Any]) -> Anatomy:
+        """What the steps of `family` consist of, if they compute the tensors `more` as well."""
+        ys, raw, others = _ys(family), _raw(family), self._others(family) + more
+        anatomy = dissect(ys, raw, others, self._script())
+        if self._state.sources.cut(anatomy.sources):
+            anatomy = dissect(ys, raw, others, self._script())
+        return anatomy
+
     def _others(self, family: List[GradientGroup]) -> List[Any]:
         """Tensors whose value every clone of `family` has to give, beside the gradients."""
-        registered = [tensor for group in family
-                      for tensor, _ in merge.wanted(group, self._state)]
-        values = [op.inputs[1] for op, owner in self._updates() if owner in family]
-        return registered + values
-
-    def _updates(self) -> Any:
-        return statistics.owned_updates(self._graph, self._state)
+        said = [tensor for group in family for tensor in registered.wanted(group, self._state)
+                + registered.other_losses(group, self._state)]
+        return said + (written.asked(family, self._state) if self._divides else [])
 
     def _complete_clones(self) -> None:
-        """Copy what was registered after a group was rewritten."""
+        """Copy what was registered, or is written, after a group was rewritten."""
         for family in _families(self._state.groups):
-            if family[0].clones is not None and len(self._clones) > 1:
-                known = set(family[0].anatomy.ops) | self._script().added
-                if any(tensor.op not in known for tensor in self._others(family)):
-                    self._make_clones(family)
+            others, anatomy = self._others(family), family[0].anatomy
+            known = self._script().added.union(anatomy.ops if anatomy is not None else ())
+            if any(tensor.op not in known for tensor in others) and self._divides:
+                self._make_clones(family)
 
     def _script(self) -> Script:
         state = self._state
         added: Set[Any] = {op for group in state.groups for op in group.returned_ops}
         added.update(edge.barrier for group in state.groups for edge in group.edges)
-        added.update(op.inputs[1].op for op in state.averaged_updates)
         slices = set(state.sources.slices)
         return Script(state.annotations.task_graph_of, state.is_gradient_id,
                       state.differentiated.operation, slices, added - slices)
@@ -296,25 +361,16 @@ class _Rewrite:
                     "nothing; remove this epl.replicate, or move it to where its part of the "
                     "model begins".format(number, name))
 
-    def _check_updates(self, anatomy: Anatomy) -> None:
-        averaged = {op for op, _ in self._updates()} | self._state.averaged_updates
-        for op in anatomy.updates:
-            if op not in averaged:
-                raise NotImplementedError(
-                    "operation '{}' ({}) writes a variable from the batch before the gradients are "
-                    "computed: with several micro-batches or replicas it is not clear what to "
-                    "write; put a floating-point assignment into tf.GraphKeys.UPDATE_OPS (its "
-                    "value is averaged), or run it after the training step".format(
-                        op.name, op.type))
-
     def _defer_updates(self, anatomy: Anatomy, family: List[GradientGroup]) -> None:
         """What waited for an update waits no longer; what the script gets does."""
         waited: List[Any] = []
         for op in (op for op in anatomy.ops if op not in anatomy.late):
             cut = [c for c in op.control_inputs if c in anatomy.late]
             if cut:
+                updates = [update for c in cut for update in _outside(c, anatomy)]
                 compat.remove_control_inputs(op, anatomy.late)
-                waited.extend(update for c in cut for update in _outside(c, anatomy))
+                waited.extend(updates)
+                self._state.detached.setdefault(op, []).extend(updates)
                 self._state.note_change([op])
         unique = sorted(set(waited), key=lambda op: op._id)
         if unique:
@@ -399,6 +455,11 @@ def _outside(op: Any, anatomy: Anatomy) -> List[Any]:
         return [op]
     behind = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
     return [update for b in behind if b in anatomy.late for update in _outside(b, anatomy)]
+
+
+def _ys(family: List[GradientGroup]) -> List[Any]:
+    """What a family differentiates, and the tensors that it does so through."""
+    return family[0].ys + [t for group in family for t in group.through]
 
 
 def _raw(family: List[GradientGroup]) -> List[Any]:

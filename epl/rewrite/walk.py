@@ -35,7 +35,11 @@ def _inputs(op: Any) -> List[Any]:
 
 
 def _predicates(op: Any) -> List[Any]:
-    found, context = [], op._get_control_flow_context()
+    """What decides whether `op` runs; a variable that is made in a branch is there anyway."""
+    found: List[Any] = []
+    if op.type in ("Variable", "VariableV2", "VarHandleOp"):
+        return found
+    context = op._get_control_flow_context()
     while context is not None:
         if context.IsCondContext():
             found.append(context.pred.op)

@@ -93,6 +93,6 @@ def _digest(op: Any) -> str:
 
 
 def _all_collectives(state: GraphState) -> List[Collective]:
-    merged = [c for group in state.groups for name in sorted(group.merged)
-              for c in group.merged[name].collectives]
+    merged = [c for group in state.groups for every in (group.merged, group.on_demand)
+              for name in sorted(every) for c in every[name].collectives]
     return state.collectives + merged

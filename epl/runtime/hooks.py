@@ -36,9 +36,12 @@ def _run_config_init(original: Callable[..., None], *args: Any, **kwargs: Any) -
 
 def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Gradients that EPL aggregates make session runs training steps."""
+    graph = tf.get_default_graph()
+    first = compat.last_id(graph) + 1
     result = noted_gradients(original, *args, **kwargs)
-    monitored.note_gradients(tf.get_default_graph())
-    if state_of(tf.get_default_graph()).trains:
+    state_of(graph).note_backward(first, compat.last_id(graph))
+    monitored.note_gradients(graph)
+    if state_of(graph).trains:
         _install(PATCHES_OF_RUNS)
     return result
 

@@ -6,13 +6,14 @@ Found by walking the graph once per set of fetches, then remembered.
 """
 
 import hashlib
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Sequence
+from typing import Any, Dict, FrozenSet, List, NamedTuple, Sequence, Set, Tuple
 
 from epl import compat
 from epl.env import Env
+from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, state_of
 from epl.rewrite import kinds
-from epl.rewrite.merge import Merged
+from epl.rewrite.fetched import stand_ins
 from epl.rewrite.walk import ancestors
 from epl.runtime import shared_feeds, unseen
 
@@ -26,7 +27,9 @@ class Run(NamedTuple):
       step: names the training step that it is, and what it writes; "" if it is none.
       writes: it writes global variables.
       groups: the gradients that it computes.
-      merged: name of a tensor -> its merged value, for what the step merges.
+      fetches: what is fetched instead, in the order of what was asked for.
+      targets: what is run instead, and what this run has to run beside it.
+      collectives: under which names the workers meet.
       copies: name of a tensor -> what stands for it in each clone, as far as it was asked for.
       to_agree: operations; what the step is fed of their outputs is the same on all workers.
     """
@@ -34,18 +37,11 @@ class Run(NamedTuple):
     step: str
     writes: bool
     groups: Sequence[GradientGroup]
-    merged: Dict[str, Merged]
+    fetches: Sequence[Any]
+    targets: Sequence[Any]
+    collectives: Sequence[str]
     copies: Dict[str, List[List[Any]]]
     to_agree: FrozenSet[Any] = frozenset()
-
-    def replaced(self, fetches: Sequence[Any]) -> List[Any]:
-        """`fetches` with their merged values where there are some."""
-        return [self.merged[t.name].value if t.name in self.merged else t for t in fetches]
-
-    def extra_targets(self) -> List[Any]:
-        """Operations that this step runs on every worker, fetched or not."""
-        return [self.merged[name].value.op for name in sorted(self.merged)
-                if self.merged[name].collectives]
 
 
 class _Memory:
@@ -53,36 +49,77 @@ class _Memory:
 
     def __init__(self, version: int):
         self.version = version
-        self.known: Dict[FrozenSet[str], Run] = {}
+        self.known: Dict[Tuple[Tuple[str, ...], ...], Run] = {}
 
 
-def describe(graph: Any, fetched_ops: Sequence[Any]) -> Run:
-    """What a run of `graph` that fetches or runs `fetched_ops` does."""
+def describe(graph: Any, fetches: Sequence[Any], targets: Sequence[Any]) -> Run:
+    """What a run of `graph` does that fetches tensors and runs operations.
+
+    Raises:
+      NotImplementedError: a step is to return something of which EPL cannot tell what it is for the
+        whole batch.
+    """
     state = state_of(graph)
-    if state.runs is None or state.runs.version != graph.version:
-        state.runs = _Memory(graph.version)
-    key = frozenset(op.name for op in fetched_ops)
-    if key not in state.runs.known:
-        state.runs.known[key] = _walked(graph, state, fetched_ops)
-    return state.runs.known[key]
+    key = tuple(t.name for t in fetches), tuple(op.name for op in targets)
+    with state.lock:
+        if state.runs is None or state.runs.version != graph.version:
+            state.runs = _Memory(graph.version)
+        if key in state.runs.known:
+            return state.runs.known[key]
+        run = _walked(graph, state, fetches, targets)
+        if state.runs.version != graph.version:  # what was fetched had to be made
+            state.runs = _Memory(graph.version)
+        state.runs.known[key] = run
+        return run
 
 
-def _walked(graph: Any, state: GraphState, fetched_ops: Sequence[Any]) -> Run:
-    reached = ancestors(fetched_ops)
-    groups = [g for g in state.groups if not reached.isdisjoint(
-        g.returned_ops + [merged.value.op for merged in g.merged.values()])]
-    names = [g.name for g in groups] + [c.name for c in state.statistics if c.op in reached]
-    written = _written_variables(graph, reached)
-    if not names:
+def is_step(graph: Any, ops: Sequence[Any]) -> bool:
+    """True if running `ops` is a training step."""
+    state = state_of(graph)
+    return bool(_groups(state, ancestors(ops)))
+
+
+def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequence[Any]) -> Run:
+    reached = ancestors([t.op for t in fetches] + list(targets))
+    groups = _groups(state, reached)
+    if not groups:
         unseen.check(graph, reached)
-        return Run("", bool(written), [], {}, {})
-    merged: Dict[str, Merged] = {}
-    for group in reversed(groups):  # of two groups the first one's value
-        merged.update(group.merged)
-    step = "run the step of {}, writing {}".format(", ".join(names), _listed(written))
+        beside = [update for op in reached for update in state.detached.get(op, ())]
+        return Run("", bool(_written_variables(graph, reached | ancestors(beside))), [], fetches,
+                   list(targets) + sorted(set(beside), key=lambda op: op._id), [], {})
+    names = [group.name for group in groups]
+    fetches, targets = stand_ins(graph, state, groups, fetches, targets)
+    merged = [group.merged[name] for group in groups for name in sorted(group.merged)
+              if group.merged[name].collectives]
+    reached = ancestors([t.op for t in fetches] + targets)
+    for op in reached.intersection(state.leaving.writes if state.job is not None else ()):
+        if state.leaving.writes[op] is not None:
+            raise RewriteError("a step would write '{}' from a part of its batch".format(op.name))
+    asked = _asked(groups, reached)
+    collectives = [c.name for group in groups for c in group.collectives] + [
+        c.name for m in merged + asked for c in m.collectives]
     several = Env.get().cluster.worker_num > 1
-    return Run(step, True, groups, merged, {},
+    names += ["{} for all workers".format(c.name) for m in asked for c in m.collectives]
+    step = "run the step of {}, writing {}".format(
+        ", ".join(names), _listed(_written_variables(graph, reached)))
+    return Run(step, True, groups, fetches,
+               targets + [m.value.op for m in merged], collectives, {},
                shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset())
+
+
+def _groups(state: GraphState, reached: Set[Any]) -> List[GradientGroup]:
+    """The groups whose gradients or merged values are reached, or who write from their batch."""
+    writes = state.leaving.writes if state.leaving is not None else {}
+    writing = [group for op, group in writes.items()
+               if op in reached and op in state.leaving.writes_global]
+    return [group for group in state.groups if group in writing or not reached.isdisjoint(
+        group.returned_ops + [merged.value.op for merged in group.merged.values()])]
+
+
+def _asked(groups: Sequence[GradientGroup], reached: Set[Any]) -> List[Any]:
+    """What is exchanged on demand and demanded."""
+    return [group.on_demand[name] for group in groups for name in sorted(group.on_demand)
+            if any(c.op in reached for c in group.on_demand[name].collectives)]
 
 
 def _written_variables(graph: Any, reached: Any) -> List[str]:

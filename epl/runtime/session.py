@@ -15,10 +15,10 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.checking import active
 from epl.env import Env
-from epl.ir.graph_state import GraphState, state_of
+from epl.ir.graph_state import state_of
 from epl.rewrite.rewriter import rewrite
 from epl.runtime import agreement, feeds, progress, shared_feeds
-from epl.runtime.runs import Run, describe
+from epl.runtime.runs import Run, describe, is_step
 from epl.runtime.settings import session_config
 
 _KNOWN_ID = "_epl_known_id"  # the last operation that the session has been told of
@@ -81,19 +81,19 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     """
     rewrite(session.graph)
     state = state_of(session.graph)
-    run = describe(session.graph, [t.op for t in fetches] + list(targets))
+    run = describe(session.graph, fetches, targets)
     if not state.trains:
         progress.alive()
         return original(session, handle, targets, fetches, fed, options, run_metadata)
     if run.step and _is_beside():
         fetches = [state.looks.get(tensor.name, tensor) for tensor in fetches]
-        run = describe(session.graph, [t.op for t in fetches] + list(targets))
+        run = describe(session.graph, fetches, targets)
         _check_look(run)
     if not run.step:
         progress.alive()
         feeds.check_whole()
         try:
-            return original(session, handle, targets, fetches, fed, options, run_metadata)
+            return original(session, handle, list(run.targets), fetches, fed, options, run_metadata)
         finally:
             if run.writes:
                 agreement.mark_stale(session)
@@ -102,8 +102,9 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     divided = feeds.divide(fed, run, state)
 
     def execute(asked: List[Any], extra: List[Any]) -> List[Any]:
-        return original(session, handle, targets + run.extra_targets(),
-                        run.replaced(asked) + extra, divided, options, run_metadata)
+        said = describe(session.graph, asked, targets)
+        return original(session, handle, list(said.targets), list(said.fetches) + extra, divided,
+                        options, run_metadata)
 
     check = active.current()
     if check is not None:
@@ -128,16 +129,16 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
     state = state_of(graph)
     fetches = [graph.get_tensor_by_name(name) for name in options.fetch]
     targets = [graph.as_graph_element(name, allow_tensor=False) for name in options.target]
-    run = describe(graph, [t.op for t in fetches] + targets)
+    run = describe(graph, fetches, targets)
     if not state.trains:
         return original(session, options)
     fed = [graph.get_tensor_by_name(name) for name in options.feed]
     if run.step:
         changed = type(options)()
         changed.CopyFrom(options)
-        del changed.fetch[:], changed.feed[:]
-        changed.fetch.extend(t.name for t in run.replaced(fetches))
-        changed.target.extend(op.name for op in run.extra_targets())
+        del changed.fetch[:], changed.feed[:], changed.target[:]
+        changed.fetch.extend(t.name for t in run.fetches)
+        changed.target.extend(op.name for op in run.targets)
         # Which rows a clone gets is known when they come; to whom they go, already now.
         changed.feed.extend(t.name for t in fed)
         changed.feed.extend(t.name for t in feeds.further_tensors(fed, run, state))
@@ -184,7 +185,7 @@ def _together(session: Any, run: Run, agreed: shared_feeds.Fed,
     """Run a step of several workers."""
     agreement.before_step(session, run.step, agreed)
     if progress.is_reported():
-        progress.step_begins(_collective_names(run, state_of(session.graph)))
+        progress.step_begins(list(run.collectives))
     try:
         return execute()
     except Exception as error:
@@ -211,13 +212,6 @@ def _check_look(run: Run) -> None:
             "summary_op=None if its summaries are meant".format(run.step))
 
 
-def _collective_names(run: Run, state: GraphState) -> List[str]:
-    """Under which names the workers meet in a step."""
-    own = [c for group in run.groups for c in group.collectives]
-    merged = [c for name in sorted(run.merged) for c in run.merged[name].collectives]
-    return [c.name for c in own + state.statistics + merged]
-
-
 def _is_step(graph: Any, fetches: Any) -> bool:
     """True if running `fetches`, as a script gives them, is a training step."""
     ops = []
@@ -227,7 +221,7 @@ def _is_step(graph: Any, fetches: Any) -> bool:
         except (TypeError, ValueError, KeyError):
             continue  # TensorFlow says what is wrong with it
         ops.append(element if isinstance(element, tf.Operation) else element.op)
-    return bool(describe(graph, ops).step)
+    return is_step(graph, ops)
 
 
 def _check_knows_graph(session: Any) -> None:

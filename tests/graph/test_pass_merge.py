@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl.ir.graph_state import state_of
-from epl.rewrite.merge import sources_of
+from epl.rewrite.registered import sources_of
 from epl.rewrite.rewriter import rewrite
 from tests.graph import devices
 from tests.graph.devices import ROWS, Layout

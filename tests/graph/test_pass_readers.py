@@ -168,14 +168,17 @@ def test_a_write_may_wait_for_a_check_of_the_loss():
     devices.assert_same(devices.run(ACCUMULATION, train), devices.run(None, train))
 
 
-def test_a_write_inside_a_condition_is_refused():
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+def test_a_write_inside_a_condition_of_the_loss(resource):
+    """The condition and the value are those of the whole batch; so is which branch is taken."""
     def train(stage):
-        x, weight, loss = model(stage, True)
-        best = counter("best", True)
-        tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=[weight])
-        write = tf.cond(loss < 1.0, lambda: best.assign(loss), lambda: tf.identity(best))
-        with devices.session() as session:
-            return session.run(write, {x: ROWS})
+        x, weight, loss = model(stage, resource)
+        best = counter("best", resource, 1e9)
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss, var_list=[weight])
+        write = tf.cond(loss < best, lambda: best.assign(loss), lambda: tf.identity(best))
+        return steps(x, [step, write])[1]
 
-    with pytest.raises(NotImplementedError, match="takes the loss Mean:0 inside tf.cond"):
-        devices.run(ACCUMULATION, train)
+    expected = devices.run(None, train)
+    assert 0 < expected["best:0"] < 100
+    for layout in LAYOUTS:
+        devices.assert_same(devices.run(layout, train), expected)

@@ -29,21 +29,6 @@ def refused(*words, error=NotImplementedError):
 
 @EACH
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
-def test_a_write_from_the_batch_before_the_gradients(layout, resource):
-    with devices.started(layout):
-        x = tf.placeholder(tf.float32, [None], "x")
-        largest = tf.get_variable("largest", [], initializer=tf.zeros_initializer(),
-                                  trainable=False, use_resource=resource)
-        write = tf.assign(largest, tf.reduce_max(x), name="remember")
-        with tf.control_dependencies([write]):
-            shifted = tf.identity(x)
-        devices.fit(devices.stages(layout), x=shifted)
-        with refused("remember", "tf.GraphKeys.UPDATE_OPS"):
-            devices.session()
-
-
-@EACH
-@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
 def test_the_value_of_a_variable_after_a_write_from_the_batch(layout, resource):
     with devices.started(layout):
         x = tf.placeholder(tf.float32, [None], "x")

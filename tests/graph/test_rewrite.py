@@ -93,7 +93,7 @@ def test_runs_that_write_variables_are_told_from_those_that_read(fresh_graph, re
     for fetch in writes + reads:
         element = fresh_graph.as_graph_element(fetch)
         op = element if isinstance(element, tf.Operation) else element.op
-        run = describe(fresh_graph, [op])
+        run = describe(fresh_graph, [], [op])
         assert run.writes == (fetch in writes), op.name
         assert run.step == ""
 
@@ -123,11 +123,11 @@ def test_a_run_that_needs_a_gradient_is_a_step(rewritten):
     group = rewritten[0]
     graph, returned = group.ys[0].graph, group.gradients[0].returned
     after, beside = returned + 1.0, tf.constant(2.0)
-    assert group.name in describe(graph, [after.op]).step
-    assert describe(graph, [beside.op]).step == ""
-    assert describe(graph, [group.ys[0].op]).step == ""
+    assert group.name in describe(graph, [after], []).step
+    assert describe(graph, [beside], []).step == ""
+    assert describe(graph, [group.ys[0]], []).step == ""
     with tf.control_dependencies([after]):
-        assert group.name in describe(graph, [tf.no_op()]).step
+        assert group.name in describe(graph, [], [tf.no_op()]).step
 
 
 def test_verify_passes_a_sound_group(rewritten):
@@ -181,7 +181,8 @@ def test_verify_finds_a_replica_on_the_devices_of_another(rewritten, monkeypatch
 def test_verify_finds_two_collectives_of_one_name(fresh_graph):
     collective = Collective(tf.no_op(), "all_reduce", "name_0", "float32", "[]")
     state = state_of(fresh_graph)
-    state.statistics = [collective, collective]
+    state.groups.append(GradientGroup("epl/gradients_0", [], []))
+    state.groups[0].collectives += [collective, collective]
     with pytest.raises(RewriteError, match="name_0"):
         verify_names(state)
 

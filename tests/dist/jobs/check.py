@@ -19,8 +19,8 @@ def aggregate_a_sum():
     """A defect: gradients are added up over the workers, and not divided by their number."""
     original = rewriter.reduce_gradients
 
-    def broken(tensors, scope, options, collectives):
-        return original(tensors, scope, options._replace(average=False), collectives)
+    def broken(tensors, scope, options, *others):
+        return original(tensors, scope, options._replace(average=False), *others)
 
     rewriter.reduce_gradients = broken
 

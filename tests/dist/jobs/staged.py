@@ -63,8 +63,12 @@ class Side:
                 epl.add_to_collection(tensor, getattr(epl.GraphKeys, key + "_OBJECTS"))
 
 
-def train(side, model, columns, optimizer, resource=False):
-    """Returns (losses, variables, first step's registered values)."""
+def train(side, model, columns, optimizer, resource=False, writes=None):
+    """Returns (losses, variables, first step's registered values).
+
+    Args:
+      writes: what the script writes from its batch beside the step, made of the batch; or None.
+    """
     arrays = staged_models.data(columns)
     with tf.Graph().as_default():
         tf.set_random_seed(11)
@@ -80,13 +84,15 @@ def train(side, model, columns, optimizer, resource=False):
             with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
                 train_op = optimizer.apply_gradients(zip(clipped, variables), step)
             train_op = tf.group(train_op, tf.train.ExponentialMovingAverage(0.5).apply([loss]))
+            if writes is not None:
+                train_op = tf.group(train_op, *writes(batch, loss))
         first = batch[columns[0]]
         seen = {"GLOBAL_CONCAT": tf.identity(first), "LOCAL_CONCAT": first + 0,
                 "GLOBAL_SUM": tf.size(first), "LOCAL_SUM": tf.size(first) + 0}
         side.register(GLOBAL_MEAN=loss, **seen)
         losses = []
         with tf.Session(config=tf.ConfigProto(operation_timeout_in_ms=60000)) as session:
-            session.run(tf.global_variables_initializer())
+            session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
             for number in range(STEPS):
                 fetches = {"loss": loss, "norm": norm, "train": train_op}
                 if side.rank == 0:  # what the chief alone fetches hangs nobody
@@ -96,7 +102,7 @@ def train(side, model, columns, optimizer, resource=False):
                 losses.append([found["loss"], found["norm"]])
                 if number == 0:
                     registered = {key: found[key] for key in seen if key in found}
-            values = session.run({v.name: v for v in tf.global_variables()})
+            values = session.run({v.name: v for v in tf.global_variables() + tf.local_variables()})
     return np.array(losses), values, registered
 
 
@@ -114,6 +120,32 @@ def normalised(side):
     else:
         norm = staged_models.library_norm
     return staged_models.convolution(norm)
+
+
+def everything(batch, loss):
+    """Writes of all kinds, of global and of local variables, by a batch of x [rows, 8], y."""
+    x, rows = batch["x"], tf.shape(batch["x"])[0]
+
+    def kept(name, shape=(), dtype=tf.float32):
+        return tf.get_variable(name, shape, dtype, tf.zeros_initializer(), trainable=False)
+
+    column, bucket = x[:, 0], tf.cast(tf.sigmoid(x[:, 1]) * 3.0, tf.int64)
+    largest, table, balance = kept("largest"), kept("table", (3, 8)), kept("balance")
+    with tf.control_dependencies([loss]):
+        later = tf.assign(kept("median"), tf.nn.top_k(column, rows // 2).values[-1])
+    tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, tf.scatter_add(table, bucket, x))
+    return [
+        tf.assign_add(kept("rows", (), tf.int32), rows),
+        tf.assign_add(kept("sum"), tf.reduce_sum(x)),
+        tf.assign(largest, tf.maximum(largest, tf.reduce_max(x))),
+        tf.assign(kept("any"), tf.cast(tf.reduce_any(x > 2.5), tf.float32)),
+        tf.assign(kept("squares", (8, 8)), tf.matmul(x, x, transpose_a=True)), later,
+        tf.scatter_update(kept("last", (3,)), bucket, column),
+        tf.cond(tf.reduce_mean(x) > 0, lambda: tf.assign_add(balance, 1.0),
+                lambda: tf.assign_sub(balance, 2.0)),
+        tf.metrics.mean(column)[1], tf.metrics.accuracy(bucket, tf.ones_like(bucket))[1],
+        tf.metrics.auc(column > 0, tf.sigmoid(x[:, 2]))[1], tf.metrics.mean(loss)[1],
+    ] + tf.get_collection(tf.GraphKeys.UPDATE_OPS)
 
 
 @staged_models.in_quarters
@@ -147,6 +179,9 @@ def main():
         "norm-resource": train(side, normalised(side), ("image", "y"), adam(), resource=True),
         "follows_loss": train(side, staged_models.mlp, ("x", "y"), lambda loss: momentum(
             0.1 / (1.0 + loss))),
+        "writes-ref": train(side, staged_models.mlp, ("x", "y"), momentum(), writes=everything),
+        "writes-resource": train(side, staged_models.mlp, ("x", "y"), momentum(), resource=True,
+                                 writes=everything),
         "unknown_shapes": train(side, unknown_shapes, ("x", "y"), momentum()),
     }
     with open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "results.pkl"), "wb") as file:

@@ -1,0 +1,73 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a step returns for what the script fetches: that of this worker's whole batch.
+
+    the loss, and what follows from it       of the whole job
+    what is registered                       as the script said
+    what writes variables from the batch     of the whole job; its copy runs (see `written`)
+    rows                                     of this worker, joined
+    anything else of the batch               computed from those
+
+It is made when it is first fetched; a graph that is finalized is opened for it.
+"""
+
+from typing import Any, List, Sequence, Tuple
+
+from epl.ir.graph_state import GradientGroup, GraphState
+from epl.rewrite import kinds, rewriter, written
+from epl.rewrite.registered import sources_of
+
+
+def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
+              fetches: Sequence[Any], targets: Sequence[Any]) -> Tuple[List[Any], List[Any]]:
+    """What a step of `groups` fetches and runs in place of `fetches` and `targets`.
+
+    Raises:
+      NotImplementedError: something of which EPL cannot tell what it is for the whole batch.
+    """
+    leaving, job = state.leaving, state.job
+    if job is None:  # the batch is not divided
+        return list(fetches), list(targets)
+    merged = {name: value for group in reversed(groups) for name, value in group.merged.items()}
+    found = []
+    for tensor in fetches:
+        if tensor.name in merged:  # of two groups the first one's
+            found.append(merged[tensor.name].value)
+        elif tensor.op in leaving.late:
+            _copy_late(graph, state, tensor.op)
+            found.append(job.tensor(tensor))
+        elif tensor.op in leaving.of_batch:
+            found.append(_of_worker(graph, state, groups, tensor))
+        else:
+            found.append(tensor)
+    for op in targets:
+        _copy_late(graph, state, op)
+    return found, [job.operation(op) for op in targets]
+
+
+def _copy_late(graph: Any, state: GraphState, op: Any) -> None:
+    """Make what stands for an operation that waits for a write from the batch."""
+    if op in state.leaving.late and not state.job.has_copy(op):
+        with rewriter.extended(graph, state):
+            state.job.build([], [op], written.view_of(state), in_advance=False)
+
+
+def _of_worker(graph: Any, state: GraphState, groups: Sequence[GradientGroup], tensor: Any) -> Any:
+    """What `tensor` is for all rows of this worker."""
+    needed = sources_of([tensor], state)
+    for group in groups:
+        # What is fed beside the step's own data is divided like that.
+        if all(op in group.sources or op.type in kinds.PLACEHOLDERS for op in needed):
+            return _local(graph, state, group, tensor)
+    return tensor
+
+
+def _local(graph: Any, state: GraphState, group: GradientGroup, tensor: Any) -> Any:
+    if group.clones is None or len(group.clones.clones) == 1:
+        return tensor
+    local = written.local_of(graph, state, group)
+    if not local.has(tensor):
+        rewriter.cover(graph, group, [tensor],
+                       lambda: local.build([tensor], [], written.view_of(state),
+                                            in_advance=False))
+    return local.tensor(tensor)

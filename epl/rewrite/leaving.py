@@ -1,0 +1,109 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What leaves a training step: variables that it writes, and what depends on the gradients.
+
+    batch ---> loss ---> gradients ---> | returned | ---> optimizer ---> train_op
+      |          |                                          ^              ^
+      |          +---> learning rate -----------------------+              |
+      +---> mean ---> moving average, metric ------------------------------+
+
+Behind the returned gradients everything happens once a step (`once`). What is read there from the
+batch, and what the script's own writes take from it, has to be that of the whole batch. Who writes,
+and who waits for that, is `late`: a step runs a copy of it, which reads the whole batch.
+"""
+
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
+
+from epl import compat
+from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.rewrite import kinds
+from epl.rewrite.registered import sources_of
+from epl.rewrite.walk import ancestors, data_ancestors, data_descendants, descendants
+
+
+class Leaving(NamedTuple):
+    """What is known of one version of a graph.
+
+    Attributes:
+      once: operations behind the gradients that the script got: they run in steps alone, once.
+      of_batch: operations that depend on the data of a step, by way of data alone.
+      writes: operations that write a variable from it -> the group whose step can compute them;
+        None for those that read further data, and so are not a step's.
+      late: the writes of groups, and what depends on them, `once` left out.
+      writes_global: those of `writes` that write a global variable.
+    """
+
+    once: Set[Any]
+    of_batch: Set[Any]
+    writes: Dict[Any, Optional[GradientGroup]]
+    late: Set[Any]
+    writes_global: Set[Any]
+
+
+def look(graph: Any, state: GraphState) -> Leaving:
+    """Find out what leaves the steps of `graph`, whose groups know their sources."""
+    returned = {op for group in state.groups for op in group.returned_ops}
+    computing = computing_ops(state.groups)
+    once = {op for op in descendants(returned) - returned - computing if not state.is_made(op._id)}
+    sources = _fed(graph, state).union(*[group.sources for group in state.groups])
+    of_batch = {op for op in data_descendants(sources, once | returned)
+                if not state.is_made(op._id)} - once - returned
+    writes = {op: owner([t for t in op.inputs if not kinds.is_handle(t)], state)
+              for op in _writing(graph, of_batch, once)}
+    variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
+    owned = {op for op, group in writes.items() if group is not None}
+    late = {op for op in descendants(owned) - once - returned - computing
+            if not state.is_made(op._id)} | owned
+    return Leaving(once, of_batch, writes, late,
+                   {op for op in writes if kinds.written_variable(op) in variables})
+
+
+def computing_ops(groups: Iterable[GradientGroup]) -> Set[Any]:
+    """The operations of the script that compute losses and gradients."""
+    return ancestors(t.op for group in groups for t in group.ys + [
+        part for gradient in group.gradients for part in parts(gradient.raw)])
+
+
+def _writing(graph: Any, of_batch: Set[Any], once: Set[Any]) -> List[Any]:
+    """What writes variables from the batch, or where the batch says whether to."""
+    found = {op for op in of_batch if kinds.written_variable(op) is not None}
+    switched = {op for op in of_batch if op.type in ("Switch", "RefSwitch")
+                and op.inputs[1].op in of_batch}
+    for op in descendants(switched) - once if switched else ():
+        if kinds.written_variable(op) is not None and is_decided(op, of_batch):
+            found.add(op)
+    return sorted(found, key=lambda op: op._id)
+
+
+def is_decided(op: Any, of_batch: Set[Any]) -> bool:
+    """True for an operation in a branch that the batch chooses."""
+    context = compat.control_flow_context(op)
+    while context is not None:
+        predicate = getattr(context, "pred", None)
+        if predicate is not None and predicate.op in of_batch:
+            return True
+        context = context.outer_context
+    return False
+
+
+def owner(tensors: Iterable[Any], state: GraphState) -> Optional[GradientGroup]:
+    """The group whose step can compute `tensors`: that with most of it in common; None if none can.
+
+    What is fed beside the step's own data is divided like that.
+    """
+    tensors = list(tensors)
+    needed = sources_of(tensors, state)
+    able = [group for group in state.groups
+            if all(op in group.sources or op.type in kinds.PLACEHOLDERS for op in needed)]
+    if len(able) <= 1:
+        return able[0] if able else None
+    behind = data_ancestors(t.op for t in tensors)
+    return max(able, key=lambda group: len(behind & ancestors(y.op for y in group.ys)))
+
+
+def _fed(graph: Any, state: GraphState) -> Set[Any]:
+    """The script's placeholders that are fed rows."""
+    return {op for op in graph.get_operations()
+            if (op.type in kinds.PLACEHOLDERS or op.type == "PlaceholderWithDefault")
+            and op.outputs[0].shape.ndims is not None and kinds.is_fed_per_batch(op)
+            and not state.is_made(op._id) and not state.is_gradient_id(op._id)}

@@ -1,0 +1,115 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `registered`: what the script said itself about how a tensor's values merge.
+
+Which tensors a step can merge follows from where their data comes from: those that it has no
+further data for are left alone.
+"""
+
+from typing import Any, Iterable, List, Set
+
+from epl import compat
+from epl.ir.graph_keys import GraphKeys
+from epl.ir.graph_state import GradientGroup, GraphState
+from epl.rewrite import kinds, loops
+from epl.rewrite.merge import Merged, of_clones, of_workers
+from epl.rewrite.relations import Reduced, Relation, Rows
+from epl.rewrite.walk import ancestors
+
+# How each collection merges, and whether over all workers.
+_KEYS = {
+    GraphKeys.GLOBAL_CONCAT_OBJECTS: (Rows(0), True),
+    GraphKeys.GLOBAL_MEAN_OBJECTS: (Reduced("mean"), True),
+    GraphKeys.GLOBAL_SUM_OBJECTS: (Reduced("sum"), True),
+    GraphKeys.LOCAL_CONCAT_OBJECTS: (Rows(0), False),
+    GraphKeys.LOCAL_MEAN_OBJECTS: (Reduced("mean"), False),
+    GraphKeys.LOCAL_SUM_OBJECTS: (Reduced("sum"), False),
+}
+
+
+def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
+    """The operations that bring data from outside into the computation of `tensors`.
+
+    Gradients that the script got count as what they were computed from.
+    """
+    owners = {op: group for group in state.groups if group.rewritten
+              for op in group.returned_ops}
+    behind = ancestors((t.op for t in tensors), owners)
+    found = {op for op in behind if kinds.brings_data(op)}
+    following = loops.successors(behind)
+    fed: Set[Any] = set()  # what works on the data
+    pending = [user for op in found for user in following[op]]
+    while pending:
+        op = pending.pop()
+        if op not in fed:
+            fed.add(op)
+            pending.extend(following[op])
+    found -= fed
+    return found.union(*[owners[op].sources for op in behind if op in owners])
+
+
+def how(tensor: Any, state: GraphState) -> Any:
+    """(relation, over all workers) that the script registered for `tensor`; None if it did not."""
+    for key, members in state.registered.items():
+        if any(member is tensor for member in members):
+            return _KEYS[key]
+    return None
+
+
+def wanted(group: GradientGroup, state: GraphState) -> List[Any]:
+    """The registered tensors that a step of `group` can compute without further feeds or data."""
+    return [tensor for key in sorted(_KEYS) for tensor in state.registered.get(key, [])
+            if sources_of([tensor], state) <= group.sources]
+
+
+def other_losses(group: GradientGroup, state: GraphState) -> List[Any]:
+    """Losses of other groups that are numbers and that a step of `group` can compute as well."""
+    found = {loss.name: loss for other in state.groups if other is not group for loss in other.ys
+             if is_number(loss) and how(loss, state) is None
+             and loss.name not in [y.name for y in group.ys]
+             and sources_of([loss], state) <= group.sources}
+    return [found[name] for name in sorted(found)]
+
+
+def is_number(loss: Any) -> bool:
+    """True for a loss without axes."""
+    return loss.shape.ndims == 0 and bool(loss.dtype.is_floating)
+
+
+def merge_registered(group: GradientGroup, state: GraphState, num_workers: int) -> None:
+    """Build the merged values that a step of `group` returns and that are missing yet.
+
+    Raises:
+      NotImplementedError: a registered tensor inside control flow.
+      ValueError: the mean of whole numbers is asked for.
+    """
+    for tensor in wanted(group, state):
+        if tensor.name not in group.merged:
+            relation, everywhere = how(tensor, state)
+            merged = _merged(group, tensor, relation, num_workers if everywhere else 1)
+            if merged.value is not tensor:
+                group.merged[tensor.name] = merged
+
+
+def _merged(group: GradientGroup, tensor: Any, relation: Relation, num_workers: int) -> Merged:
+    clones = group.clones.clones if group.clones is not None else [None]
+    if len(clones) == 1 and num_workers == 1:
+        return Merged(tensor, ())
+    _check(tensor, relation)
+    name = "{}/merged/{}".format(group.name, tensor.name.replace(":", "_"))
+    with compat.inserted(tensor.graph, name):
+        value = of_clones([tensor if clone is None else group.clones.tensor(tensor, clone)
+                           for clone in clones], relation)
+        if num_workers == 1:
+            return Merged(value, ())
+        return of_workers([value], [relation], [name], num_workers)[0]
+
+
+def _check(tensor: Any, relation: Relation) -> None:
+    if compat.control_flow_context(tensor.op) is not None:
+        raise NotImplementedError(
+            "{} is inside tf.cond or tf.while_loop: its value cannot be merged over workers or "
+            "micro-batches; register a tensor that is computed outside".format(tensor.name))
+    if relation == Reduced("mean") and not tensor.dtype.is_floating:
+        raise ValueError("{} has type {}: the mean of whole numbers is none; register tf.cast({}, "
+                         "tf.float32) instead".format(tensor.name, tensor.dtype.name, tensor.name))

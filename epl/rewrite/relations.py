@@ -1,0 +1,62 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How a tensor of one clone relates to that of the whole batch.
+
+    SHARED        the same whatever the batch is
+    SAME          computed from the batch, but equal in every clone: a number of columns
+    Rows(axis)    holds the rows that the clone works on along this axis: the whole one is joined
+    Reduced(how)  one value for the clone's rows; those of the clones are averaged, added, ...
+    ShapeOf(axis) the shape of a tensor with rows along this axis
+    UNKNOWN       anything else
+
+Told from the kinds of operations, from what they take, and from static shapes. An operation that is
+not known here makes its result UNKNOWN, which costs time, never correctness: what is UNKNOWN is
+computed once more, from what is known of the whole batch. A clone's rows that were computed with a
+statistic of its own batch (batch normalisation) are rows like others.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Union
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The clone's rows lie along `axis` (0-based)."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """One value for all of a clone's rows; `how` the values of clones give that of the batch."""
+
+    how: str  # "mean", "sum", "max", "min", "prod", "all" or "any"
+
+
+@dataclass(frozen=True)
+class ShapeOf:
+    """The shape of a tensor with rows along `axis`, [rank]."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class Elements:
+    """The flow of a TensorArray: what each of its elements is."""
+
+    of: Any
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A relation without parameters."""
+
+    name: str
+
+
+SHARED = Plain("shared")
+SAME = Plain("same")
+UNKNOWN = Plain("unknown")
+Relation = Union[Plain, Rows, Reduced, ShapeOf, Elements]
+
+COUNT = Reduced("sum")  # of rows

@@ -1,0 +1,294 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a step computes once, it computes from the whole batch.
+
+    clone 0   x --> y --> mean --> f --> write       as the script built it
+    clone 1   x'--> y'--> mean'
+                          |
+              all clones  mean --> f --> write       what a step runs instead
+
+What is asked for is followed back to tensors of which the values of clones and workers can be
+joined or reduced (see `relations`); what lies between is copied, once, and reads those. So sums,
+counts, largest values, rows and what is computed from them are what one device with the whole batch
+would have. The script's own operations are left as they are, for what runs outside of a step.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Set
+
+from epl import compat
+from epl.ir.graph_state import GraphState
+from epl.rewrite import kinds, loops, registered
+from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.functions import Library
+from epl.rewrite.merge import of_clones, of_workers
+from epl.rewrite.relations import SAME, SHARED, Reduced, Relation, Rows
+
+# What may run once more though TensorFlow calls it stateful: it runs for what the clones do not.
+_REPEATABLE = frozenset(["Assert", "Print", "PrintV2", "PyFunc", "EagerPyFunc"])
+
+
+class _Whole(CloneId):
+    """Stands for all clones where `Copies` asks for one."""
+
+    def describe(self, num_slices: int) -> str:
+        return "all"
+
+
+_WHOLE = _Whole(-1, 0, 0)
+_SCRIPT = CloneId(0, 0, 0)
+
+
+class View(NamedTuple):
+    """What is known of the operations behind what is asked for (see `anatomy`).
+
+    Attributes:
+      per_batch, sources, conditional, loop: as in `anatomy.Anatomy`.
+      axes: how their values relate to the whole batch.
+      late: those that write from the batch, and what follows them.
+    """
+
+    per_batch: Set[Any]
+    sources: Set[Any]
+    conditional: Set[Any]
+    loop: Dict[Any, str]
+    axes: BatchAxes
+    late: Set[Any]
+
+
+class WholeBatch:
+    """Values of the whole batch in a step.
+
+    Args:
+      graph: the script's graph.
+      state: its record.
+      scope: name scope of what is made.
+      owner: tensor -> the group whose clones compute it.
+      num_workers: workers whose rows count; 1: this worker's alone.
+    """
+
+    def __init__(self, graph: Any, state: GraphState, scope: str,
+                 owner: Callable[[Any], Any], num_workers: int):
+        self._graph, self._state, self._owner = graph, state, owner
+        self._num_workers = num_workers
+        self._scope = scope
+        self._values: Dict[str, Any] = {}
+        self._copies = Copies(graph, scope, [_SCRIPT, _WHOLE], 0,
+                              lambda tensor, clone: self._values.get(tensor.name, tensor))
+        self._library = Library(graph)
+        self._exchanges = 0
+
+    def tensor(self, tensor: Any) -> Any:
+        """What stands for `tensor`, one that was asked for."""
+        return self._copies.tensor(tensor, _WHOLE)
+
+    def operation(self, op: Any) -> Any:
+        """What stands for `op`, one that was asked for."""
+        return self._copies.op(op, _WHOLE)
+
+    def build(self, tensors: Iterable[Any], ops: Iterable[Any], view: View,
+              in_advance: bool = True) -> List[Any]:
+        """Make what stands for tensors and operations, as far as it is missing.
+
+        Args:
+          tensors, ops: what is asked for.
+          view: what is known of what is behind it.
+          in_advance: on all workers alike, and before a session knows the graph.
+
+        Returns:
+          Operations that read a ref variable: an update must not overtake them.
+
+        Raises:
+          NotImplementedError: something of which EPL cannot tell what it is for the whole batch.
+        """
+        region = _Region(self, view, self._library)
+        for tensor in tensors:
+            region.asked = tensor.name
+            region.need(tensor)
+            region.close()
+        for op in ops:
+            region.asked = op.name
+            region.copy(op)
+            region.close()
+        if not in_advance:
+            region.check_late()
+        self._merge(list(region.borders.values()))
+        self._copies.add(region.ops, [_SCRIPT, _WHOLE], lambda op, clone: op.device)
+        return [self.operation(op) for op in region.read_variables()]
+
+    @property
+    def exchanges(self) -> bool:
+        """True if rows of other workers count."""
+        return self._num_workers > 1
+
+    def trained(self) -> Set[Any]:
+        """The operations that own the variables which gradients change."""
+        return {compat.variable_key(gradient.variable) for group in self._state.groups
+                for gradient in group.gradients}
+
+    def has(self, tensor: Any) -> bool:
+        """True if it is known what stands for `tensor`."""
+        return tensor.name in self._values or self._copies.has(tensor.op)
+
+    def has_copy(self, op: Any) -> bool:
+        return self._copies.has(op)
+
+    def merged_already(self, tensor: Any) -> bool:
+        """True for a tensor of which the script said how it merges, and for a loss."""
+        said = registered.how(tensor, self._state)
+        if said is not None and said[1] != (self._num_workers > 1):
+            return False
+        merged = self._owner(tensor).merged
+        if tensor.name in merged:
+            self._values[tensor.name] = merged[tensor.name].value
+        return tensor.name in merged
+
+    def relation(self, tensor: Any, axes: BatchAxes) -> Any:
+        """How the clones' values of `tensor` merge."""
+        said = registered.how(tensor, self._state)
+        return axes.of(tensor) if said is None else said[0]
+
+    def _merge(self, borders: List[Any]) -> None:
+        """Make the values of tensors that are joined or reduced; borders: (tensor, relation)."""
+        if self._num_workers == 1:
+            for tensor, relation in borders:
+                self._values[tensor.name] = self._of_worker(tensor, relation)
+            return
+        always: List[Any] = []
+        on_demand: List[Any] = []
+        for border in borders:
+            group = self._owner(border[0])
+            needed = registered.sources_of([border[0]], self._state)
+            (always if needed <= group.sources else on_demand).append(border)
+        for together in [always] + [[border] for border in on_demand]:
+            self._exchange(together, together is always)
+
+    def _exchange(self, borders: List[Any], always: bool) -> None:
+        """Merge over the workers too, in every step or in those that need it."""
+        names = ["{}/{}_{}".format(self._scope, self._exchanges + n, tensor.op.name)
+                 for n, (tensor, _) in enumerate(borders)]
+        self._exchanges += len(borders)
+        local = [self._of_worker(tensor, relation) for tensor, relation in borders]
+        with compat.inserted(self._graph, self._scope):
+            found = of_workers(local, [relation for _, relation in borders], names,
+                               self._num_workers)
+        for (tensor, _), merged in zip(borders, found):
+            self._values[tensor.name] = merged.value
+            group = self._owner(tensor)
+            (group.merged if always else group.on_demand)[tensor.name + " of the job"] = merged
+
+    def _of_worker(self, tensor: Any, relation: Relation) -> Any:
+        clones = self._owner(tensor).clones
+        values = [tensor] if clones is None else [
+            clones.tensor(tensor, clone) for clone in clones.clones]
+        with compat.inserted(self._graph, self._scope):
+            return of_clones(values, relation)
+
+
+class _Region:
+    """The operations that are copied, and the tensors at their borders."""
+
+    def __init__(self, whole: WholeBatch, view: View, library: Library):
+        self._whole, self._view, self._library = whole, view, library
+        self._members: Dict[str, List[Any]] = loops.members(view.loop)
+        self._pending: List[Any] = []
+        self.asked = ""  # whose value is being followed back
+        self.ops: Set[Any] = set()
+        self.borders: Dict[str, Any] = {}
+
+    def need(self, tensor: Any) -> None:
+        """The value of `tensor` for the whole batch is read."""
+        if self._is_inside(tensor):
+            self.copy(tensor.op)
+
+    def copy(self, op: Any) -> None:
+        """A copy of `op` is needed."""
+        if op not in self.ops and not self._whole.has_copy(op):
+            self._check(op)
+            self.ops.add(op)
+            self._pending.append(op)
+
+    def close(self) -> None:
+        """Follow everything back to the borders."""
+        while self._pending:
+            op = self._pending.pop()
+            for member in self._members.get(self._view.loop.get(op, ""), ()):
+                self.copy(member)
+            for tensor in op.inputs:
+                self.need(tensor)
+            decided = op in self._view.conditional or op in self._view.loop
+            for source in op.control_inputs:
+                if source in self._view.late or (decided and self._guards(source)):
+                    self.copy(source)
+
+    def read_variables(self) -> List[Any]:
+        """The members that read a ref variable whose buffer the step's update changes."""
+        trained = self._whole.trained()
+        return [op for op in sorted(self.ops - self._view.late, key=lambda op: op._id)
+                if any(kinds.aliased_variable(t) in trained
+                       for t in op.inputs if t.op not in self.ops)]
+
+    def check_late(self) -> None:
+        """Raises NotImplementedError for what has to be known before a session is made."""
+        cure = ("register it before the first session.run, with epl.add_to_collection(tensor, "
+                "epl.GraphKeys.GLOBAL_MEAN_OBJECTS) or another of its keys")
+        if self.borders and self._whole.exchanges:
+            raise NotImplementedError(
+                "a training step is asked for {}, which follows a write from its batch and takes "
+                "{} of all workers as well: {}".format(
+                    self.asked, ", ".join(sorted(self.borders)), cure))
+        for op in self.read_variables():
+            raise NotImplementedError(
+                "a training step is asked for {}, which is computed from the whole batch by "
+                "operation '{}' ({}){} from a ref variable, and the step's update may come first: "
+                "{}; or use resource variables (tf.enable_resource_variables())".format(
+                    self.asked, op.name, op.type, compat.made_at(op), cure))
+
+    def _is_inside(self, tensor: Any) -> bool:
+        op, view = tensor.op, self._view
+        if op in self.ops or op in view.late:
+            return True
+        if self._whole.has(tensor) or self._whole.merged_already(tensor):
+            return False
+        if op in view.loop and compat.control_flow_context(op) is not None:
+            return True
+        relation = self._whole.relation(tensor, view.axes)
+        may_be_missing = op in view.conditional or op.type in ("Switch", "RefSwitch")
+        if relation == SHARED or (relation == SAME and not may_be_missing):
+            return False
+        if not may_be_missing and _can_merge(tensor, relation):
+            self.borders[tensor.name] = tensor, relation
+            return False
+        return True
+
+    def _guards(self, op: Any) -> bool:
+        """True for what says whether a branch runs, if that depends on the batch."""
+        view = self._view
+        return op in view.per_batch and (op in view.conditional or op in view.loop)
+
+    def _check(self, op: Any) -> None:
+        """Raises NotImplementedError for what must not run once more."""
+        if self._may_repeat(op):
+            return
+        raise NotImplementedError(
+            "a training step divides its batch, and the value of {} for the whole batch is asked "
+            "for: that takes operation '{}' ({}){} once more, which would {}; say how the values "
+            "of the parts merge, with epl.add_to_collection(tensor, epl.GraphKeys."
+            "GLOBAL_MEAN_OBJECTS) or another of its keys, of it or of a tensor computed "
+            "from it".format(
+                self.asked, op.name, op.type, compat.made_at(op),
+                "take other data" if op in self._view.sources else "draw, or change state"))
+
+    def _may_repeat(self, op: Any) -> bool:
+        if op in self._view.sources or kinds.is_random(op):
+            return False
+        if any(kinds.seeds(node, None) is not None for node in self._library.nodes(op)):
+            return False
+        return op in self._view.late or op.type in _REPEATABLE or not kinds.starts_batch(op) \
+            or op.type in kinds.STEP_SCOPED or kinds.calls_functions(op)
+
+
+def _can_merge(tensor: Any, relation: Any) -> bool:
+    if relation == Reduced("mean"):
+        return bool(tensor.dtype.is_floating)
+    return isinstance(relation, (Rows, Reduced))

@@ -1,0 +1,135 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `written`: what a step writes, and what is read behind the gradients, is of the whole batch.
+
+What is behind the gradients runs in steps alone: it is made to read the whole batch. What writes
+from the batch beside them may run alone, too (a metric, in an evaluation): a step runs a copy of it
+instead. A copy is also what waits for such a write.
+"""
+
+from typing import Any, List, Set
+
+from epl import compat
+from epl.ir import feeds
+from epl.ir.graph_state import GradientGroup, GraphState
+from epl.rewrite import kinds
+from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.leaving import Leaving, is_decided, owner
+from epl.rewrite.walk import data_ancestors
+from epl.rewrite.whole import View, WholeBatch
+
+
+def asked(family: List[GradientGroup], state: GraphState) -> List[Any]:
+    """The tensors of the batch that are written, or read behind the gradients, for a family."""
+    leaving = state.leaving
+    found = {tensor.name: tensor for op in _users(leaving) for tensor in op.inputs
+             if tensor.op not in leaving.late and (
+                 tensor.op in leaving.of_batch or is_decided(tensor.op, leaving.of_batch))}
+    return [found[name] for name in sorted(found) if owner([found[name]], state) in family]
+
+
+def write_whole_batch(graph: Any, state: GraphState, num_workers: int) -> None:
+    """Make steps write, and read behind the gradients, what the whole batch gives.
+
+    Raises:
+      NotImplementedError: something of which EPL cannot tell what it is for the whole batch.
+    """
+    if state.job is None:
+        state.job = WholeBatch(graph, state, "epl/whole", lambda t: owner([t], state), num_workers)
+    leaving = state.leaving = state.leaving._replace(late=state.leaving.late.union(
+        *[group.anatomy.late for group in state.groups if group.anatomy is not None]))
+    read = _read_once(state)
+    view = view_of(state)
+    copied = {op for op, group in leaving.writes.items() if group is not None}
+    for op in _behind_gradients(state):
+        before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
+        copied.update(b for b in before if b in leaving.late)
+    first = state.job.build([tensor for _, tensor, group in read if group is None],
+                            sorted(copied, key=lambda op: op._id), view)
+    for _, tensor, group in read:
+        if group is not None:
+            first += local_of(graph, state, group).build([tensor], [], view)
+    if first:
+        for op in (op for group in state.groups for op in group.returned_ops):
+            op._add_control_inputs(first)
+    state.note_change(_redirect(state, read))
+
+
+def local_of(graph: Any, state: GraphState, group: GradientGroup) -> WholeBatch:
+    """The values of this worker's whole batch in steps of a group."""
+    if group.local is None:
+        group.local = WholeBatch(graph, state, group.name + "/whole", lambda tensor: group, 1)
+    return group.local
+
+
+def _read_once(state: GraphState) -> List[Any]:
+    """(operation, tensor of the batch that it reads, group) behind the gradients.
+
+    The group is None if a variable is written from it: then it is the whole job's. What is merely
+    fetched is this worker's.
+    """
+    leaving = state.leaving
+    once = sorted(leaving.once, key=lambda op: op._id)
+    written = data_ancestors(op for op in once if kinds.written_variable(op) is not None)
+    found = []
+    for op in once:
+        for tensor in op.inputs:
+            if tensor.op in leaving.of_batch and tensor.op not in leaving.late:
+                group = owner([tensor], state)
+                if group is not None:
+                    found.append((op, tensor, None if op in written else group))
+    return found
+
+
+def view_of(state: GraphState) -> View:
+    """What is known of the operations that the groups of a graph compute."""
+    view = View(set(), set(), set(), {}, None, state.leaving.late)  # type: ignore[arg-type]
+    for group in state.groups:
+        if group.anatomy is not None:
+            view.per_batch.update(group.anatomy.per_batch)
+            view.sources.update(group.anatomy.sources)
+            view.conditional.update(group.anatomy.conditional)
+            view.loop.update(group.anatomy.loop)
+    sparse = {tensor.op for group in state.groups[:1] for parts in feeds.fed_sparse(
+        group.ys[0].graph) for tensor in parts}
+    return view._replace(axes=BatchAxes(
+        lambda op: op in view.per_batch or op in view.sources,
+        lambda op: _axis_of_rows(op) if op in view.sources - sparse else None,
+        lambda op: state.is_backward_id(op._id)))
+
+
+def _axis_of_rows(source: Any) -> Any:
+    """The axis along which a source brings rows in."""
+    return feeds.axis_of_rows(source.outputs[0]) if source.type in feeds.PLACEHOLDERS else 0
+
+
+def _users(leaving: Leaving) -> List[Any]:
+    """The operations that read the whole batch, in the order of creation."""
+    return sorted(leaving.once | leaving.late, key=lambda op: op._id)
+
+
+def _behind_gradients(state: GraphState) -> Set[Any]:
+    return state.leaving.once.union(*[group.returned_ops for group in state.groups])
+
+
+def _redirect(state: GraphState, read: List[Any]) -> Set[Any]:
+    """Let what is behind the gradients read and wait for what stands for the whole batch."""
+    leaving, job = state.leaving, state.job
+    changed: Set[Any] = set()
+    for op, tensor, group in read:
+        value = (job if group is None else group.local).tensor(tensor)
+        if value is not tensor:
+            compat.replace_input(op, tensor, value)
+            changed.add(op)
+    for op in _behind_gradients(state):
+        for tensor in list(op.inputs):
+            if tensor.op in leaving.late:
+                compat.replace_input(op, tensor, job.tensor(tensor))
+                changed.add(op)
+        waited = {source for source in op.control_inputs if source in leaving.late}
+        if waited:
+            compat.remove_control_inputs(op, waited)
+            op._add_control_inputs(sorted((job.operation(source) for source in waited),
+                                          key=lambda source: source._id))
+            changed.add(op)
+    return changed

@@ -1,0 +1,370 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a step writes and returns is what one device with the whole batch writes and returns."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import epl
+from tests.graph import devices
+from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, REPLICAS, ROWS, Layout
+
+LAYOUTS = (ACCUMULATION, REPLICAS, PIPELINE, BOTH, Layout(micro_batches=4))
+EACH = pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+KINDS = pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+STEPS = 3
+LABELS = np.array([0, 1, 1, 2, 0, 0, 2, 1])
+
+
+def kept(name, shape=(), dtype=tf.float32, value=0, local=False):
+    """A variable that is not trained."""
+    return tf.get_variable(
+        name, shape, dtype, tf.constant_initializer(value), trainable=False,
+        collections=[tf.GraphKeys.LOCAL_VARIABLES if local else tf.GraphKeys.GLOBAL_VARIABLES])
+
+
+def summed(x, label, local):
+    return tf.assign_add(kept("v", local=local), tf.reduce_sum(x))
+
+
+def counted(x, label, local):
+    return tf.assign_add(kept("v", local=local), tf.cast(tf.shape(x)[0], tf.float32))
+
+
+def counted_in_whole_numbers(x, label, local):
+    return tf.assign_add(kept("v", (), tf.int64, local=local), tf.size(label, out_type=tf.int64))
+
+
+def largest(x, label, local):
+    variable = kept("v", value=3, local=local)
+    return tf.assign(variable, tf.maximum(variable, tf.reduce_max(x)))
+
+
+def smallest(x, label, local):
+    return tf.assign(kept("v", local=local), tf.reduce_min(x) * 2.0)
+
+
+def any_and_all(x, label, local):
+    both = tf.stack([tf.reduce_any(x > 7.5), tf.reduce_all(x < 7.5)])
+    return tf.assign(kept("v", (2,), local=local), tf.cast(both, tf.float32))
+
+
+def a_cast_of_any(x, label, local):
+    return tf.assign(kept("v", local=local), tf.cast(tf.reduce_any(x > 7.5), tf.float32))
+
+
+def a_rounded_sum(x, label, local):
+    rounded = tf.cast(tf.reduce_sum(x * 0.3), tf.int32)
+    return tf.assign_add(kept("v", (), tf.int32, local=local), rounded)
+
+
+def moving_average(x, label, local):
+    variable = kept("v", value=1, local=local)
+    return tf.assign(variable, 0.9 * variable + 0.1 * tf.sqrt(tf.reduce_mean(x * x)))
+
+
+def spread(x, label, local):
+    """The square of a mean is not the mean of squares."""
+    return tf.assign(kept("v", local=local), tf.square(tf.reduce_mean(x)))
+
+
+def rows_added_to_a_table(x, label, local):
+    return tf.scatter_add(kept("v", (3,), local=local), label, x)
+
+
+def rows_put_into_a_table(x, label, local):
+    return tf.scatter_update(kept("v", (9,), local=local), label + tf.cast(x, tf.int64) // 2, x)
+
+
+def rows_added_by_position(x, label, local):
+    return tf.scatter_nd_add(kept("v", (3,), local=local), label[:, None], x)
+
+
+def rows_taken_off(x, label, local):
+    variable = kept("v", (3,), value=2, local=local)
+    return tf.scatter_sub(variable, label, 0.5 * (tf.gather(variable, label) - x))
+
+
+def by_class(x, label, local):
+    return tf.assign_add(kept("v", (3,), local=local), tf.unsorted_segment_sum(x, label, 3))
+
+
+def in_py_func(x, label, local):
+    return tf.assign(kept("v", local=local), tf.py_func(np.median, [x], tf.float32))
+
+
+def median(x, label, local):
+    middle = tf.nn.top_k(x, tf.size(x) // 2).values[-1]
+    return tf.assign(kept("v", local=local), tf.reshape(middle, []))
+
+
+def by_product(x, label, local):
+    return tf.assign_add(kept("v", (3, 3), local=local), tf.matmul(
+        tf.one_hot(label, 3), tf.one_hot(label, 3) * x[:, None], transpose_a=True))
+
+
+def in_a_loop(x, label, local):
+    added = tf.while_loop(lambda n, _: n < tf.size(x), lambda n, s: (n + 1, 0.9 * s + x[n]),
+                          [0, 0.0])[1]
+    return tf.assign(kept("v", local=local), added)
+
+
+def if_it_is_the_largest_so_far(x, label, local):
+    variable = kept("v", value=9, local=local)
+    return tf.cond(tf.reduce_sum(x) > variable, lambda: tf.assign(variable, tf.reduce_sum(x)),
+                   lambda: tf.identity(variable))
+
+
+def a_number_if_the_batch_says_so(x, label, local):
+    variable = kept("v", local=local)
+    return tf.cond(tf.reduce_max(x) > 7.0, lambda: tf.assign_add(variable, 5.0),
+                   lambda: tf.assign_add(variable, 100.0))
+
+
+WRITES = [summed, counted, counted_in_whole_numbers, largest, smallest, any_and_all,
+          a_cast_of_any, a_rounded_sum, moving_average, spread, rows_added_to_a_table,
+          rows_put_into_a_table, rows_added_by_position, rows_taken_off, by_class, in_py_func, median, by_product, in_a_loop,
+          if_it_is_the_largest_so_far, a_number_if_the_batch_says_so]
+# Scatters of tensors that are no variables do not exist for local ones of TensorFlow 2.
+PLACES = ("update_ops", "under_update_ops", "before", "after", "beside", "local")
+
+
+def written(write, place, resource):
+    """A script that trains with a write in a certain place: what it writes, and all variables."""
+    def script(stage):
+        x, label = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.int64, [None])
+        with tf.variable_scope("", use_resource=resource):
+            model = devices.fit(stage, x=tf.identity(x))
+            before = [write(x, label, place == "local")] if place not in ("after",) else []
+            with tf.control_dependencies(before if place == "under_update_ops" else []):
+                step = tf.train.GradientDescentOptimizer(0.125).minimize(
+                    model.loss, var_list=[model.weight])
+            if place == "update_ops":
+                tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, before[0])
+                step = tf.group(step, *tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+            elif place == "after":
+                with tf.control_dependencies([step]):
+                    step = tf.group(write(x, label, False))
+            elif place == "before":
+                step = tf.group(step, before[0])
+        fetches = [model.loss, step] + (before if place in ("beside", "local") else [])
+        every = tf.global_variables() + tf.local_variables()
+        with devices.session() as session:
+            losses = [session.run(fetches, {x: ROWS[::-1] + n, label: LABELS})[0]
+                      for n in range(STEPS)]
+            return losses, session.run({v.name: v for v in every})
+    return script
+
+
+@EACH
+@KINDS
+@pytest.mark.parametrize("write", WRITES)
+def test_writes_the_whole_batch(write, resource, layout):
+    place = PLACES[(WRITES.index(write) + LAYOUTS.index(layout)) % len(PLACES)]
+    script = written(write, place, resource)
+    expected = devices.run(None, script)
+    assert np.any(expected[1]["v:0"])
+    devices.assert_same(devices.run(layout, script), expected)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("write", [counted, rows_added_to_a_table, spread])
+def test_wherever_the_write_stands(write, place):
+    script = written(write, place, True)
+    devices.assert_same(devices.run(ACCUMULATION, script), devices.run(None, script))
+
+
+def metrics(label, x, weight):
+    """name -> a metric of `tf.metrics`."""
+    predicted = tf.cast(x * weight > 4.0, tf.int64)
+    return {
+        "mean": tf.metrics.mean(x), "accuracy": tf.metrics.accuracy(label, predicted),
+        "mean_of_a_mean": tf.metrics.mean(tf.reduce_mean(x)),
+        "precision": tf.metrics.precision(label > 0, predicted > 0),
+        "auc": tf.metrics.auc(label > 0, tf.sigmoid(x - 4.0)),
+        "iou": tf.metrics.mean_iou(label, predicted, 3),
+        "rmse": tf.metrics.root_mean_squared_error(tf.cast(label, tf.float32), x),
+        "per_class": tf.metrics.mean_per_class_accuracy(label, predicted, 3),
+        "weighted": tf.metrics.mean(x, weights=tf.cast(label, tf.float32)),
+        "streaming": tf.metrics.mean_tensor(tf.stack([tf.reduce_sum(x), tf.reduce_max(x)])),
+    }
+
+
+@EACH
+@pytest.mark.parametrize("built", ["before", "after"])
+def test_metrics_see_all_rows(layout, built):
+    def script(stage):
+        x, label = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.int64, [None])
+        model = devices.fit(stage, x=x)
+        every = metrics(label, x, model.weight)
+        updates = {name: update for name, (_, update) in every.items()}
+        with devices.session() as session:
+            found = []
+            for number in range(STEPS):
+                fed = {x: ROWS[::-1] + number, label: LABELS}
+                # In the run of the step, and in one of its own between the steps.
+                found.append(session.run([updates, model.loss, model.train], fed)[:2])
+                if built == "after":
+                    found.append(session.run(updates, {x: ROWS[:3], label: LABELS[:3]}))
+            return found, session.run({name: value for name, (value, _) in every.items()})
+
+    def without_race(stage):
+        """In plain TensorFlow a metric of the weight may see it before or after its update."""
+        with devices_without_update():
+            return script(stage)
+
+    devices.assert_same(devices.run(layout, without_race), devices.run(None, without_race))
+
+
+def devices_without_update():
+    return _Patched(tf.train.GradientDescentOptimizer, "__init__", lambda original: (
+        lambda self, rate, *args, **kwargs: original(self, 0.0, *args, **kwargs)))
+
+
+class _Patched:
+    """For the time of a `with` block an attribute is another one."""
+
+    def __init__(self, owner, name, make):
+        self._owner, self._name = owner, name
+        self._original = getattr(owner, name)
+        self._new = make(self._original)
+
+    def __enter__(self):
+        setattr(self._owner, self._name, self._new)
+
+    def __exit__(self, *_):
+        setattr(self._owner, self._name, self._original)
+
+
+@EACH
+@KINDS
+def test_fetches_of_a_step_are_of_the_whole_batch(layout, resource):
+    def script(stage):
+        features, labels = devices.data(16)
+        x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
+        with tf.variable_scope("", use_resource=resource):
+            output = devices.network(x, stage)
+        error = tf.square(output - y)
+        mse = tf.reduce_mean(error)
+        l2 = 0.01 * tf.add_n([tf.nn.l2_loss(v) for v in tf.trainable_variables()])
+        loss = mse + l2
+        train = tf.train.AdamOptimizer(0.1).minimize(loss)
+        fetched = {
+            "loss": loss, "same_loss": tf.identity(loss), "scaled": loss * 3.0 + 1.0, "mse": mse,
+            "l2": l2, "rows": error, "largest": tf.reduce_max(error), "count": tf.size(error),
+            "shape": tf.shape(output), "hits": tf.reduce_mean(tf.cast(error < 0.5, tf.float32)),
+            "norm": tf.global_norm([output]), "sorted": tf.nn.top_k(error[:, 0], 16).values,
+            "middle": tf.reduce_mean(tf.square(output - tf.reduce_mean(output))),
+            "columns": tf.reduce_sum(x, 0), "turned": tf.transpose(output),
+        }
+        if resource:  # see below
+            fetched["input_gradient"] = tf.gradients(loss, x)[0]
+        with devices.session() as session:
+            return [session.run([fetched, train], {x: features, y: labels})[0]
+                    for _ in range(STEPS)]
+
+    found, expected = devices.run(layout, script), devices.run(None, script)
+    for one, other in zip(found, expected):
+        del other["middle"], one["middle"]  # a clone's rows less the mean of that clone's
+        devices.assert_same(one, other)
+
+
+def test_what_cannot_be_told_says_what_to_register():
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None])
+        model = devices.fit(stage, x=x)
+        drawn = tf.reduce_sum(x) * tf.random_uniform([], seed=3)
+        with devices.session() as session:
+            session.run([drawn, model.train], {x: ROWS})
+
+    with pytest.raises(NotImplementedError, match=r"value of mul:0.*'random_uniform.*"
+                       r"test_whole_batch\.py:\d+.*epl\.add_to_collection"):
+        devices.run(ACCUMULATION, script)
+
+
+def test_what_an_update_may_overtake_is_refused():
+    """Computed once more from the whole batch it would read ref variables too late."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3])
+        loss = tf.reduce_mean(tf.square(devices.network(x, stage)))
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        gradient = tf.gradients(loss, x)[0]
+        with devices.session() as session:
+            session.run([gradient, train], {x: devices.data(4)[0]})
+
+    with pytest.raises(NotImplementedError, match="from a ref variable.*may come first.*resource"):
+        devices.run(ACCUMULATION, script)
+
+
+def test_a_finalized_graph_returns_the_whole_batch():
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None])
+        model = devices.fit(stage, x=x)
+        largest = tf.reduce_max(x)
+        with tf.train.MonitoredTrainingSession(config=devices.session_config()) as session:
+            found = session.run([largest, model.loss, model.train], {x: ROWS})[:2]
+            assert session.graph.finalized
+            return found
+
+    devices.assert_same(devices.run(BOTH, script), devices.run(None, script))
+
+
+@EACH
+def test_normalisation_that_updates_where_it_is_built(layout):
+    """`updates_collections=None`: what follows waits for the update of the moving averages."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None])
+        mean = kept("mean")
+        with tf.control_dependencies([tf.assign(mean, 0.5 * mean + 0.5 * tf.reduce_mean(x))]):
+            rows = tf.identity(x)
+        model = devices.fit(stage, x=rows)
+        with devices.session() as session:
+            found = [session.run([model.loss, model.train], {x: ROWS + n})[0] for n in range(STEPS)]
+            alone = session.run(model.loss, {x: ROWS[:3]})
+            return found, alone, session.run([mean, model.weight])
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+@EACH
+@pytest.mark.parametrize("training", [True, False])
+def test_normalisation_with_a_fed_switch(layout, training):
+    """Updates inside of tf.cond, as `is_training` placeholders make them."""
+    def script(stage):
+        x, switch = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.bool, [])
+        model = devices.fit(stage, x=tf.identity(x))
+        mean = kept("mean", value=2)
+        update = tf.cond(switch, lambda: tf.assign(mean, 0.5 * mean + 0.5 * tf.reduce_mean(x)),
+                         lambda: tf.identity(mean))
+        step = tf.group(model.train, update)
+        with devices.session() as session:
+            for number in range(STEPS):
+                session.run(step, {x: ROWS + number, switch: training})
+            return session.run([mean, model.weight])
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+@EACH
+def test_priorities_that_are_computed_after_the_step(layout):
+    """A number for every row, which is read when the step has ended."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None])
+        model = devices.fit(stage, x=x)
+        apart = tf.abs(x * 2.0)
+        with tf.control_dependencies([model.train]):
+            priorities = tf.identity(apart) + 1.0
+        with devices.session() as session:
+            return session.run(priorities, {x: ROWS})
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+def test_a_local_value_on_request():
+    with devices.started(ACCUMULATION):
+        x = tf.placeholder(tf.float32, [None])
+        model = devices.fit(devices.stages(ACCUMULATION), x=x)
+        epl.add_to_collection(model.loss, epl.GraphKeys.LOCAL_SUM_OBJECTS)
+        with devices.session() as session:
+            assert session.run([model.loss, model.train], {x: ROWS})[0] == 2 * 25.5
