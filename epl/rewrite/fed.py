@@ -105,11 +105,12 @@ def _check_slices(tensor: Any, num_slices: int) -> None:
 def _check_coordinates(anatomy: Anatomy, graph: Any) -> None:
     """Raises ValueError for indices of a sparse tensor that are put together of fed coordinates.
 
-    Divided by their own number they would be other rows than those of the batch.
+    Divided by their own number they would be other rows than those of the batch. Those that only a
+    metric counts by (a confusion matrix) are joined again.
     """
     known = {part for parts in feeds.fed_sparse(graph) for part in (parts.indices, parts.values)}
     for parts in feeds.made_sparse(graph):
-        if parts.indices.op not in anatomy.stage:
+        if parts.indices.op not in anatomy.phase:
             continue
         ends = {op for op in anatomy.ops if op.type not in _OF_COORDINATES}
         for op in sorted(data_ancestors([parts.indices.op], ends), key=lambda op: op._id):

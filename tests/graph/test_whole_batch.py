@@ -124,7 +124,8 @@ def a_number_if_the_batch_says_so(x, label, local):
 
 WRITES = [summed, counted, counted_in_whole_numbers, largest, smallest, any_and_all,
           a_cast_of_any, a_rounded_sum, moving_average, spread, rows_added_to_a_table,
-          rows_put_into_a_table, rows_added_by_position, rows_taken_off, by_class, in_py_func, median, by_product, in_a_loop,
+          rows_put_into_a_table, rows_added_by_position, rows_taken_off, by_class,
+          in_py_func, median, by_product, in_a_loop,
           if_it_is_the_largest_so_far, a_number_if_the_batch_says_so]
 # Scatters of tensors that are no variables do not exist for local ones of TensorFlow 2.
 PLACES = ("update_ops", "under_update_ops", "before", "after", "beside", "local")
