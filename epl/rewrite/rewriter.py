@@ -37,6 +37,7 @@ from epl.rewrite.place import Devices
 from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.sources import Sources
 from epl.rewrite.verify import verify_group, verify_names
+from epl.rewrite.weighting import warn_of_weights
 
 
 def rewrite(graph: Any) -> None:
@@ -202,6 +203,7 @@ class _Rewrite:
         self._check_losses(family[0].ys)
         if self._divides:
             warn_of_other_rows(family[0].ys)
+            warn_of_weights(family[0].ys, self._plan.reduce_method)
             outputs = family[0].ys + _raw(family)
             check_seeds(outputs)
             changed = vary_seeds(outputs, self._first_seed, self._state.varied_seeds)
