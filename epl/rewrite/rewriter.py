@@ -8,7 +8,7 @@ the graph later (another optimizer, another registered tensor) is carried out be
     per graph            leaving
     per loss             seeds > anatomy > sources > place > clones > order
                          > sparse > accumulate > aggregate
-    per graph            registered > written > looks > verify
+    per graph            registered > looks > written > verify
 
 What is fetched in a step is completed when it is first fetched (`fetched`).
 """
@@ -188,10 +188,10 @@ class _Rewrite:
         for group in state.groups:
             registered.merge_registered(group, state, self._cluster.worker_num)
         self._merge_other_losses()
-        if self._divides:
-            written.write_whole_batch(graph, state, self._cluster.worker_num)
         if self._cluster.worker_num > 1:
             look_at_summaries(graph, state)
+        if self._divides:
+            written.write_whole_batch(graph, state, self._cluster.worker_num)
         for group in new:
             verify_group(group, self._plan, state.devices)
         verify_names(state)
