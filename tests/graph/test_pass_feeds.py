@@ -38,7 +38,7 @@ class Fed:
         rewrite(graph)
         self.state = state_of(graph)
         self.group = self.state.groups[0]
-        self.run = describe(graph, [gradient.op for gradient in self.gradients])
+        self.run = describe(graph, self.gradients, [])
 
     def of_clones(self, tensor):
         return [self.group.clones.tensor(tensor, clone) for clone in self.group.clones.clones]
@@ -148,7 +148,7 @@ def test_what_only_the_script_knows_has_to_be_declared(shape):
 
 
 def test_outside_of_steps_nothing_is_divided(fed):
-    run = describe(fed.rows.graph, [fed.loss.op])
+    run = describe(fed.rows.graph, [fed.loss], [])
     values = np.zeros([7, 3])
     assert run.step == ""
     assert feeds.fed_copies(fed.rows, run) == []
@@ -178,7 +178,7 @@ def test_two_gradients_in_one_step_are_fed_the_same_rows():
         found = [tf.gradients(tf.reduce_mean(product * factor), [weight])[0]
                  for factor in (1.0, 10.0)]
         rewrite(graph)
-        run = describe(graph, [gradient.op for gradient in found])
+        run = describe(graph, found, [])
         assert len(run.groups) == 2
         # The source is common, what is computed from it is each gradient's own.
         assert [len(copies) for copies in feeds.fed_copies(x, run)] == [1, 1]
