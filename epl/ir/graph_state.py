@@ -7,7 +7,7 @@ The graph owns it, so it is collected with the graph, and two graphs never mix.
 
 import bisect
 import threading
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from epl import compat
 from epl.ir.annotations import Annotations
@@ -103,6 +103,11 @@ class GradientGroup:
         return [] if self.order is None else self.order.edges
 
     @property
+    def is_used(self) -> bool:
+        """True if something in the graph reads one of its gradients."""
+        return any(op.outputs[0].consumers() for op in self.returned_ops)
+
+    @property
     def returned_ops(self) -> List[Any]:
         """The operations whose values the script got; a run that needs one is a training step."""
         return [part.op for gradient in self.gradients for part in parts(gradient.returned)]
@@ -126,17 +131,28 @@ class Differentiated:
         return self._ops[position] if position >= 0 else None
 
 
+class RowGradient(NamedTuple):
+    """The gradient by a tensor with rows of the batch."""
+
+    tensor: Any
+    gradient: Any
+
+
 class GradientCall(NamedTuple):
     """What TensorFlow built in one call for gradients, of variables or of other tensors.
 
     Attributes:
       first, last: ids of the operations that were created.
       losses: the tensors whose gradients they are, through all calls before this one.
+      results: the gradients by tensors with rows of the batch.
+      entered: what was given as `grad_ys`.
     """
 
     first: int
     last: int
     losses: List[Any]
+    results: List[RowGradient]
+    entered: List[Any]
 
 
 class GradientCalls:
@@ -150,6 +166,9 @@ class GradientCalls:
         """Note a call, later than those noted before."""
         self._calls.append(call)
         self._firsts.append(call.first)
+
+    def __iter__(self) -> Iterator[GradientCall]:
+        return iter(self._calls)
 
     def call_of(self, op_id: int) -> Optional[GradientCall]:
         """The call that created the operation with this id, or None."""
@@ -167,9 +186,12 @@ class GraphState:
       declared_feeds: name of a tensor -> axis along which its feed is divided, None: it is shared.
       sparse_parts: what the script made sparse tensors of (see `ir.feeds`).
       groups: gradient groups, in the order of the calls that made them.
+      withdrawn: groups whose gradients nothing reads but losses and `grad_ys`.
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
       differentiated: which operation each backward operation belongs to.
       calls: what TensorFlow built for gradients.
+      own_gradients: gradients of variables and of tensors without rows, as losses and `grad_ys`
+        read them: each clone's own.
       first_gradient_id: the first operation that was built for gradients of variables, or None.
       context: the configuration and cluster that it is trained under (see `Env.settle`), or None.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
@@ -195,9 +217,11 @@ class GraphState:
         self.declared_feeds: Dict[str, Optional[int]] = {}
         self.sparse_parts: List[Any] = []
         self.groups: List[GradientGroup] = []
+        self.withdrawn: List[GradientGroup] = []
         self.gradient_calls = 0
         self.differentiated = Differentiated()
         self.calls = GradientCalls()
+        self.own_gradients: List[Any] = []
         self.first_gradient_id: Optional[int] = None
         self.context: Any = None
         self.sources: Any = None
@@ -227,6 +251,12 @@ class GraphState:
     def trains(self) -> bool:
         """True if the graph holds gradients that EPL aggregates."""
         return bool(self.groups)
+
+    def recall_withdrawn(self) -> None:
+        """Gradients that were withdrawn are aggregated after all if something reads them now."""
+        used = [group for group in self.withdrawn if group.is_used]
+        self.withdrawn = [group for group in self.withdrawn if group not in used]
+        self.groups.extend(used)
 
     def note_change(self, ops: Iterable[Any]) -> None:
         """These operations were changed; a session that knows them goes on to run the old ones."""

@@ -12,15 +12,24 @@ known which gradients were for training, what is registered and what UPDATE_OPS 
 import contextlib
 import inspect
 import threading
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.data import check_replicas
 from epl.env import Env
-from epl.ir.graph_state import Gradient, GradientCall, GradientGroup, GraphState, parts, state_of
+from epl.ir.graph_state import (
+    Gradient,
+    GradientCall,
+    GradientGroup,
+    GraphState,
+    RowGradient,
+    parts,
+    state_of,
+)
 from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import kinds
 from epl.rewrite.walk import ancestors
 
 
@@ -89,9 +98,9 @@ def noted_gradients(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) 
 def _outermost(graph: Any, env: Env, build: Callable[..., List[Any]],
                call: inspect.BoundArguments) -> List[Any]:
     state = state_of(graph)
-    ys = call.arguments["ys"] = _as_list(call.arguments["ys"])
+    call.arguments["ys"] = _as_list(call.arguments["ys"])
     xs = call.arguments["xs"] = _as_list(call.arguments["xs"])
-    withdrawn = _withdraw_groups_behind(state, ys)
+    of_gradients = _own_gradients_behind(graph, state, call)
     request = _Request(build, call, _variables(graph, xs), *_losses(state, call))
     if not any(v is not None for v in request.variables):
         return _intermediate(graph, env, state, request)
@@ -101,7 +110,7 @@ def _outermost(graph: Any, env: Env, build: Callable[..., List[Any]],
     if alone and state.context is None:
         return request.answer()
     if compat.control_flow_context(graph) is not None:
-        if withdrawn:  # tf.hessians and the like: derivatives of gradients, in a loop
+        if of_gradients:  # tf.hessians and the like: derivatives of gradients, in a loop
             return request.answer()
         raise RuntimeError("gradients of variables are asked for inside tf.cond or tf.while_loop, "
                            "where a worker may skip them; build the training step outside")
@@ -121,12 +130,13 @@ def _for_training(graph: Any, env: Env, state: GraphState, request: _Request,
     """Gradients of variables: they will be aggregated."""
     if state.first_gradient_id is None:
         state.first_gradient_id = compat.last_id(graph) + 1
-    with _noted_call(graph, state, request):
+    with _noted_call(graph, state, request) as results:
         if plan.is_single_device:
             gradients = request.answer()
         else:
             gated = plan.clones_per_worker(env.cluster.worker_index) == 1
             gradients = _build_in_place(state, graph, request, gated)
+        results.extend(_of_rows(state, request, gradients))
         return _noted(graph, state, request, gradients)
 
 
@@ -136,18 +146,25 @@ def _intermediate(graph: Any, env: Env, state: GraphState, request: _Request) ->
     one_clone = cluster.gpu_num_per_worker == 1 and config.pipeline.num_micro_batch == 1
     if one_clone and cluster.worker_num == 1 or compat.control_flow_context(graph) is not None:
         return request.answer()
-    with _noted_call(graph, state, request):
-        if one_clone:
-            return request.answer()
-        return _build_in_place(state, graph, request, gated=False)
+    with _noted_call(graph, state, request) as results:
+        gradients = request.answer() if one_clone else _build_in_place(
+            state, graph, request, gated=False)
+        results.extend(_of_rows(state, request, gradients))
+        return gradients
 
 
 @contextlib.contextmanager
-def _noted_call(graph: Any, state: GraphState, request: _Request) -> Iterator[None]:
-    """What is created meanwhile are gradients of the request's losses."""
+def _noted_call(graph: Any, state: GraphState, request: _Request) -> Iterator[List[RowGradient]]:
+    """What is created meanwhile are gradients of the request's losses.
+
+    The block puts those of tensors that are no variables into the list that it gets.
+    """
     first = compat.last_id(graph) + 1
-    yield
-    state.calls.add(GradientCall(first, compat.last_id(graph), request.losses))
+    results: List[RowGradient] = []
+    yield results
+    entered = [v for v in _as_list(request.call.arguments.get("grad_ys")) if v is not None]
+    state.calls.add(GradientCall(first, compat.last_id(graph), request.losses, results,
+                                 _tensors(entered)))
 
 
 def _build_in_place(state: GraphState, graph: Any, request: _Request, gated: bool) -> List[Any]:
@@ -167,8 +184,8 @@ def _build_in_place(state: GraphState, graph: Any, request: _Request, gated: boo
         return request.answer()
 
 
-def _losses(state: GraphState, call: inspect.BoundArguments) -> Tuple[List[Any], List[Any]]:
-    """(the losses of a call, those of its `ys` that are no losses).
+def _losses(state: GraphState, call: inspect.BoundArguments) -> List[List[Any]]:
+    """[the losses of a call, those of its `ys` that are no losses].
 
     What `grad_ys` holds may be the gradients of earlier calls. Then this call goes on with these.
     """
@@ -180,7 +197,7 @@ def _losses(state: GraphState, call: inspect.BoundArguments) -> Tuple[List[Any],
         behind = [] if grad_y is None else _losses_behind(state, _tensors([grad_y]))
         losses.extend(behind or _tensors([y]))
         through.extend(_tensors([y]) if behind else [])
-    return _unique(losses), _unique(through)
+    return [_unique(losses), _unique(through)]
 
 
 def _losses_behind(state: GraphState, tensors: Sequence[Any]) -> List[Any]:
@@ -238,26 +255,70 @@ def _any_rows(gradient: Any) -> Any:
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
 
-def _withdraw_groups_behind(state: GraphState, ys: Sequence[Any]) -> bool:
-    """Forget the gradients that `ys` are computed from.
+def _own_gradients_behind(graph: Any, state: GraphState, call: inspect.BoundArguments) -> bool:
+    """Give what is differentiated the gradients of its clone, where it is computed from gradients.
 
-    They turn out not to be for training but part of a loss (a gradient penalty, a Hessian, a
-    meta-gradient): every clone needs its own there, and the derivative is aggregated instead.
+    Gradients of variables that turn out to be part of a loss (a gradient penalty, a Hessian, a
+    meta-gradient) or of `grad_ys` are each clone's own there, and the derivative is aggregated
+    instead. Elsewhere they are aggregated: a script may train by them as well.
+
+    Returns:
+      True if there are some.
     """
-    if not state.groups:
-        return False
-    behind = ancestors(tensor.op for tensor in _tensors(ys))
-    found = [group for group in state.groups if behind.intersection(group.returned_ops)]
-    for group in found:
-        if group.rewritten:
-            raise RuntimeError(
-                "gradients of {} are asked for, which are computed from gradients that a session "
-                "has run already; build all gradients before the first session.run".format(
-                    ", ".join(tensor.name for tensor in _tensors(ys))))
-        state.groups.remove(group)
+    arguments = [name for name in ("ys", "grad_ys") if call.arguments.get(name) is not None]
+    given = [v for name in arguments for v in _as_list(call.arguments[name]) if v is not None]
+    behind = ancestors(tensor.op for tensor in _tensors(given))
+    first = compat.last_id(graph) + 1
+    own: Dict[str, Any] = {}
+    losses: List[Any] = []
+    for group in list(state.groups):
+        if behind.intersection(group.returned_ops):
+            _check_not_run(group, given)
+            losses.extend(group.ys)
+            own.update(_own_gradients(graph, group, behind))
+            if not group.is_used:
+                state.groups.remove(group)
+                state.withdrawn.append(group)
+    if own:
+        state.own_gradients.extend(t for t in own.values() if t.dtype.is_floating)
+        state.calls.add(GradientCall(first, compat.last_id(graph), _unique(losses), [], []))
+        for name in arguments:
+            call.arguments[name] = [_with_own(v, own) for v in _as_list(call.arguments[name])]
     if not state.groups and state.plan is None:
         state.context = None
-    return bool(found)
+    return bool(behind.intersection(t.op for t in state.own_gradients)) or bool(own)
+
+
+def _check_not_run(group: GradientGroup, given: Sequence[Any]) -> None:
+    if group.rewritten:
+        raise RuntimeError(
+            "gradients of {} are asked for, which are computed from gradients that a session "
+            "has run already; build all gradients before the first session.run".format(
+                ", ".join(tensor.name for tensor in _tensors(given))))
+
+
+def _own_gradients(graph: Any, group: GradientGroup, behind: Any) -> Dict[str, Any]:
+    """Make the operations in `behind` read the gradients of their clone.
+
+    Returns:
+      name of a gradient that the script got -> what is the clone's own.
+    """
+    found: Dict[str, Any] = {}
+    for gradient in group.gradients:
+        for raw, returned in zip(parts(gradient.raw), parts(gradient.returned)):
+            if returned.op in behind:
+                with compat.inserted(graph, group.name + "/own"):
+                    own = found[returned.name] = tf.identity(raw, returned.op.name.split("/")[-2])
+                for user in behind.intersection(returned.consumers()):
+                    compat.replace_input(user, returned, own)
+    return found
+
+
+def _with_own(value: Any, own: Dict[str, Any]) -> Any:
+    if isinstance(value, tf.IndexedSlices):
+        return tf.IndexedSlices(_with_own(value.values, own), _with_own(value.indices, own),
+                                value.dense_shape)
+    return own.get(value.name, value) if isinstance(value, tf.Tensor) else value
 
 
 def _variables(graph: Any, xs: Sequence[Any]) -> List[Optional[Any]]:
@@ -269,6 +330,23 @@ def _variables(graph: Any, xs: Sequence[Any]) -> List[Optional[Any]]:
 def _tensors(values: Sequence[Any]) -> List[Any]:
     return [part for value in values for part in parts(
         value if isinstance(value, (tf.Tensor, tf.IndexedSlices)) else tf.convert_to_tensor(value))]
+
+
+def _of_rows(state: GraphState, request: _Request,
+             gradients: Sequence[Any]) -> List[RowGradient]:
+    """The gradients by tensors with rows of the batch.
+
+    Gradients by other tensors are to all clones what those of variables are.
+    """
+    found: List[RowGradient] = []
+    for x, variable, gradient in zip(request.call.arguments["xs"], request.variables, gradients):
+        if variable is None and gradient is not None:
+            x, value = _tensors([x])[0], parts(gradient)[0]
+            if any(map(kinds.brings_data, ancestors([x.op]))):
+                found.append(RowGradient(x, value))
+            else:
+                state.own_gradients.append(value)
+    return found
 
 
 def _as_list(values: Any) -> List[Any]:

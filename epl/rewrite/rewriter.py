@@ -6,7 +6,7 @@ Runs when the graph is complete: before a session runs it, or when it is finaliz
 the graph later (another optimizer, another registered tensor) is carried out before the next run.
 
     per graph            leaving
-    per loss             seeds > anatomy > sources > place > clones > order
+    per loss             losses > seeds > anatomy > sources > place > clones > order
                          > sparse > accumulate > aggregate
     per graph            registered > looks > written > verify
 
@@ -31,6 +31,7 @@ from epl.rewrite.branches import warn_of_other_rows
 from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.fed import check_feeds
 from epl.rewrite.looks import look_at_summaries
+from epl.rewrite.losses import check_losses
 from epl.rewrite.merge import Merged, merged_loss
 from epl.rewrite.order import CellEnd, order_cells
 from epl.rewrite.place import Devices
@@ -58,6 +59,7 @@ def rewrite(graph: Any) -> None:
             return
         if state.failure is not None:
             raise state.failure
+        state.recall_withdrawn()
         plan = _plan(env, graph, state)
         if plan is not None:
             state.context = env.context_of(graph)
@@ -200,8 +202,8 @@ class _Rewrite:
 
     def _family(self, family: List[GradientGroup]) -> None:
         """Rewrite gradients of one loss: they share their clones."""
-        self._check_losses(family[0].ys)
         if self._divides:
+            check_losses(family, self._state, self._plan)
             warn_of_other_rows(family[0].ys)
             warn_of_weights(family[0].ys, self._plan.reduce_method)
             outputs = family[0].ys + _raw(family)
@@ -212,20 +214,6 @@ class _Rewrite:
             self._make_clones(family)
         for group in family:
             self._aggregate(group)
-
-    def _check_losses(self, ys: List[Any]) -> None:
-        """Refuse losses with one value per row: their gradients are those of a sum over rows."""
-        if self._plan.reduce_method != "mean" or not self._divides:
-            return
-        for y in ys:
-            if y.shape.ndims is not None and y.shape.ndims > 0 \
-                    and compat.static_shape(y)[0] is None:
-                raise ValueError(
-                    "{} of shape {} is differentiated, which means its sum over the rows; but "
-                    "gradients are averaged over micro-batches, replicas and workers: "
-                    "differentiate tf.reduce_mean of it (times grad_ys, where these are given and "
-                    "are no gradients of a mean), or set "
-                    "communication.gradients_reduce_method = 'sum'".format(y.name, y.shape))
 
     def _aggregate(self, group: GradientGroup) -> None:
         split = [sparse.pieces(gradient.raw) for gradient in group.gradients]

@@ -124,7 +124,7 @@ class Ordered:
                 hidden = make(hidden, number)
         self.loss = tf.reduce_mean(hidden)
         if penalty:
-            self.loss += tf.reduce_mean(tf.gradients(self.loss, self.x)[0] ** 2)
+            self.loss += tf.reduce_mean(tf.gradients(hidden, self.x)[0] ** 2)
         self.gradients = tf.gradients(self.loss, tf.trainable_variables())
         rewrite(graph)
         self.group = state_of(graph).groups[-1]
