@@ -9,7 +9,7 @@ EPL averages over micro-batches, replicas and workers (or adds up, if the script
 that is seen to be something else, the script is told.
 """
 
-from typing import Any, List, Tuple
+from typing import Any, List, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -54,7 +54,8 @@ _TEXTS = {
 def _suspicious(loss: Any) -> List[Tuple[str, Any]]:
     """("count" or "sum", operation) for what a loss, a number, is put together with."""
     found: List[Tuple[str, Any]] = []
-    pending, seen = [loss], set()  # type: List[Any], Set[str]
+    pending: List[Any] = [loss]
+    seen: Set[str] = set()
     while pending:
         tensor = pending.pop()
         op = tensor.op
