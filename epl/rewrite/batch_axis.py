@@ -35,14 +35,13 @@ class BatchAxes:
     def _find(self, wanted: Any) -> None:
         """Depth first, without recursion; the way back of a loop is looked at last, at its exit."""
         pending = [wanted]
-        seen: Set[Any] = set()
+        entered: Set[Any] = set()  # without a relation these are on the way to the last one
         while pending:
             op = pending[-1]
-            missing = [b for b in self._behind(op) if b not in self._found and b not in seen] \
-                if op not in self._found else []
-            if missing:
-                seen.update(missing)
-                pending.extend(missing)
+            if op not in entered and op not in self._found:
+                entered.add(op)
+                pending.extend(b for b in self._behind(op)
+                               if b not in self._found and b not in entered)
                 continue
             pending.pop()
             if op not in self._found:

@@ -454,6 +454,11 @@ def _size(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME if inputs[0] in (SHARED, SAME) or isinstance(inputs[0], Reduced) else UNKNOWN]
 
 
+@_rules("Range")
+def _counted(op: Any, inputs: List[Any]) -> Sequence[Any]:
+    return [SAME if all(r in (SHARED, SAME) for r in inputs) else UNKNOWN]
+
+
 @_rules("Rank")
 def _number_of_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME]
@@ -485,6 +490,11 @@ def _along_other_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
 @_rules("TensorArrayV3")
 def _array(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME, Elements(None)]
+
+
+@_rules("TensorArraySizeV3")
+def _number_of_elements(op: Any, inputs: List[Any]) -> Sequence[Any]:
+    return [SAME if isinstance(inputs[1], Elements) else UNKNOWN]
 
 
 @_rules("TensorArrayScatterV3")

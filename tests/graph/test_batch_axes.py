@@ -1,0 +1,100 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""How tensors of a clone relate to those of the whole batch."""
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from epl.rewrite import kinds
+from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.relations import COUNT, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
+from epl.rewrite.walk import descendants
+
+tf.disable_v2_behavior()
+
+ROWS, MEAN, SUM = Rows(0), Reduced("mean"), Reduced("sum")
+
+
+def relation(make):
+    """The relation of what `make(x, label, weights)` gives, x [None, 4], label [None]."""
+    with tf.Graph().as_default():
+        x = tf.placeholder(tf.float32, [None, 4])
+        label = tf.placeholder(tf.int64, [None])
+        weights = tf.get_variable("w", [4, 4])
+        tensor = make(x, label, weights)
+        own = [op for op in x.graph.get_operations() if op.type in kinds.STEP_SCOPED]
+        reached = descendants([x.op, label.op] + own)
+        axes = BatchAxes(lambda op: op in reached,
+                         lambda op: 0 if op in (x.op, label.op) else None, lambda op: False)
+        return axes.of(tensor)
+
+
+@pytest.mark.parametrize("make, expected", [
+    (lambda x, y, w: w * 2.0, SHARED),
+    (lambda x, y, w: tf.nn.softmax(tf.matmul(x, w) + w[0]), ROWS),
+    (lambda x, y, w: tf.nn.softmax(x, 0), UNKNOWN),
+    (lambda x, y, w: tf.transpose(x), Rows(1)),
+    (lambda x, y, w: tf.matmul(w, x, transpose_b=True), Rows(1)),
+    (lambda x, y, w: tf.matmul(x, x, transpose_a=True), SUM),
+    (lambda x, y, w: tf.matmul(x, x, transpose_b=True), UNKNOWN),
+    (lambda x, y, w: tf.reduce_mean(x), MEAN),
+    (lambda x, y, w: tf.reduce_mean(x, 1), ROWS),
+    (lambda x, y, w: tf.reduce_sum(x, 0), SUM),
+    (lambda x, y, w: tf.reduce_max(tf.expand_dims(x, 0), 1), Reduced("max")),
+    (lambda x, y, w: tf.cast(tf.reduce_any(x > 0), tf.float32), Reduced("max")),
+    (lambda x, y, w: tf.cast(tf.reduce_sum(x), tf.int32), UNKNOWN),
+    (lambda x, y, w: tf.reduce_mean(x) * 2.0, UNKNOWN),
+    (lambda x, y, w: tf.shape(x), ShapeOf(0)),
+    (lambda x, y, w: tf.shape(x)[0], COUNT),
+    (lambda x, y, w: tf.shape(x)[1], SAME),
+    (lambda x, y, w: tf.zeros([tf.shape(x)[0], 3]), ROWS),
+    (lambda x, y, w: tf.random_uniform(tf.shape(x)), ROWS),
+    (lambda x, y, w: tf.random_uniform([4]), SHARED),
+    (lambda x, y, w: tf.reshape(x, [-1, 2, 2]), ROWS),
+    (lambda x, y, w: tf.reshape(x, [2, -1]), UNKNOWN),
+    (lambda x, y, w: tf.gather(w, y), ROWS),
+    (lambda x, y, w: tf.gather(x, [0, 1]), UNKNOWN),
+    (lambda x, y, w: tf.gather(x, [0, 1], axis=1), ROWS),
+    (lambda x, y, w: tf.one_hot(y, 3), ROWS),
+    (lambda x, y, w: tf.concat([x, x * 2], 1), ROWS),
+    (lambda x, y, w: tf.concat([x, x], 0), UNKNOWN),
+    (lambda x, y, w: tf.stack([x, x]), Rows(1)),
+    (lambda x, y, w: x[:, 1:3], ROWS),
+    (lambda x, y, w: x[..., 0], ROWS),
+    (lambda x, y, w: x[:, None], ROWS),
+    (lambda x, y, w: x[1:], UNKNOWN),
+    (lambda x, y, w: x[0], UNKNOWN),
+    (lambda x, y, w: tf.argmax(x, 1), ROWS),
+    (lambda x, y, w: tf.nn.top_k(x).values, ROWS),
+    (lambda x, y, w: tf.nn.top_k(x[:, 0]).values, UNKNOWN),
+    (lambda x, y, w: tf.cumsum(x, 1), ROWS),
+    (lambda x, y, w: tf.cumsum(x, 0), UNKNOWN),
+    (lambda x, y, w: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=x), ROWS),
+    (lambda x, y, w: tf.nn.l2_loss(x), SUM),
+    (lambda x, y, w: tf.map_fn(lambda row: row * 2, x), UNKNOWN),
+    (lambda x, y, w: tf.cond(w[0, 0] > 0, lambda: x, lambda: x * 2), ROWS),
+    (lambda x, y, w: tf.cond(w[0, 0] > 0, lambda: x, lambda: w), UNKNOWN),
+    (lambda x, y, w: tf.cond(x[0, 0] > 0, lambda: 1.0, lambda: 2.0), UNKNOWN),
+    (lambda x, y, w: tf.while_loop(lambda i, _: i < 3, lambda i, h: (i + 1, tf.tanh(h)),
+                                   [0, x])[1], ROWS),
+    (lambda x, y, w: tf.while_loop(lambda i, _: i < 3, lambda i, h: (i + 1, tf.matmul(h, h)),
+                                   [0, w + tf.reduce_mean(x)])[1], UNKNOWN),
+    (lambda x, y, w: tf.nn.dynamic_rnn(tf.nn.rnn_cell.BasicRNNCell(2), x[:, :, None],
+                                       dtype=tf.float32)[0], ROWS),
+    (lambda x, y, w: tf.nn.fused_batch_norm(
+        x[:, None, None], w[0], w[1])[1], MEAN),
+])
+def test_relation(make, expected):
+    assert relation(make) == expected
+
+
+def test_an_operation_waits_for_all_that_it_takes():
+    """What two ways lead to is looked at before either of them goes on."""
+    def diamond(x, label, weights):
+        near, far = x, x
+        for _ in range(5):
+            far = far + near
+            near = tf.nn.relu(near) + far
+        return tf.reduce_mean(near + far)
+
+    assert relation(diamond) == MEAN
