@@ -138,6 +138,7 @@ def _trainings(program, context, losses, updates):
         before = list(updates)
         if program["together"]:
             before += [tf.convert_to_tensor(g) for all_pairs, _, _ in found for g, _ in all_pairs]
+            before += [rate for _, _, rate in found]  # of steps that the first update counts
             before += [training.operation for training in trainings]
         counted = None if program["together"] and trainings else step
         with tf.control_dependencies(before):
