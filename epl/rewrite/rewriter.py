@@ -362,6 +362,8 @@ class _Rewrite:
                 waited.extend(updates)
                 self._state.detached.setdefault(op, []).extend(updates)
                 self._state.note_change([op])
+            else:  # another loss may have had it wait no longer
+                waited.extend(self._state.detached.get(op, ()))
         unique = sorted(set(waited), key=lambda op: op._id)
         if unique:
             for op in (op for group in family for op in group.returned_ops):

@@ -329,6 +329,30 @@ def test_normalisation_that_updates_where_it_is_built(layout):
 
 
 @EACH
+@KINDS
+def test_an_update_that_two_losses_wait_for_runs_in_the_steps_of_both(layout, resource):
+    """As the normalisation of a generator that updates where it is built."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None])
+        with tf.variable_scope("", use_resource=resource):
+            mean = kept("mean")
+            with tf.control_dependencies([tf.assign(mean, 0.5 * mean + tf.reduce_mean(x))]):
+                rows = tf.identity(x)
+            model = devices.fit(stage, x=rows)
+            other = tf.get_variable("other", [], initializer=tf.zeros_initializer())
+            second = tf.train.GradientDescentOptimizer(0.1).minimize(
+                tf.reduce_mean(tf.abs(rows * other - model.weight)), var_list=[other])
+        with devices.session() as session:
+            found = []
+            for number, step in enumerate([model.train, second, second, model.train]):
+                session.run(step, {x: ROWS + number})
+                found.append(session.run([mean, model.weight, other]))
+            return found
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+@EACH
 @pytest.mark.parametrize("training", [True, False])
 def test_normalisation_with_a_fed_switch(layout, training):
     """Updates inside of tf.cond, as `is_training` placeholders make them."""
