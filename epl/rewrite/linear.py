@@ -88,7 +88,7 @@ def is_sum_over_rows(loss: Any, rows: Any) -> bool:
     """
     if loss.shape.ndims != 0:
         return loss.shape.ndims is not None
-    between = _between([rows], [loss], lambda op: False)
+    between = _between([rows], [loss], _has_no_gradient)
     for op in between:
         used = [n for n, t in enumerate(op.inputs) if t is rows or t.op in between]
         if _averages_rows(op):
@@ -97,6 +97,11 @@ def is_sum_over_rows(loss: Any, rows: Any) -> bool:
                 _adds_rows(op, used, rows) or (_is_linear(op, used) and _keeps_size(op, used))):
             return False
     return True
+
+
+def _has_no_gradient(op: Any) -> bool:
+    """True for what gives no numbers that vary: a comparison, say, on which a branch depends."""
+    return not any(t.dtype.is_floating or t.dtype.is_complex for t in op.outputs)
 
 
 def _is_behind_rows(tensor: Any, rows: Any) -> bool:

@@ -62,6 +62,12 @@ def test_equals_one_device(version, names, layout, resource):
     check([BLOCKS[name] for name in names], layout, version, resource)
 
 
+def test_a_sum_behind_a_loop_that_cannot_be_looked_into_is_refused():
+    blocks = [control_flow.penalty_of_a_sum, BLOCKS["branch_in_branch"]]
+    with pytest.raises(NotImplementedError, match="Differentiate the values of the rows"):
+        check(blocks, LAYOUTS[0], 2, RESOURCE_IN_LOOPS)
+
+
 @pytest.mark.parametrize("seed", range(MORE or 4))
 def test_random_control_flow_equals_one_device(seed):
     blocks = [control_flow.random_block(2 * seed + number) for number in range(2)]
