@@ -85,7 +85,7 @@ def noted_gradients(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) 
     """
     graph = tf.get_default_graph()
     env = Env.get()
-    if _THREAD.building or not env.initialized or not compat.is_top_level(graph):
+    if _THREAD.building or not compat.is_top_level(graph):
         return build(*args, **kwargs)
     call = inspect.signature(build).bind(*args, **kwargs)
     _THREAD.building = True

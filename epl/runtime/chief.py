@@ -26,8 +26,7 @@ def writes_here() -> bool:
 
 def _trains_with_others(graph: Any) -> bool:
     """True if training steps of `graph` involve other workers."""
-    env = Env.get()
-    return state_of(graph).trains and env.initialized and env.cluster.worker_num > 1
+    return state_of(graph).trains and Env.get().cluster.worker_num > 1
 
 
 def save(original: Callable[..., str], saver: Any, sess: Any, save_path: str,
@@ -51,9 +50,7 @@ def add_to_saved_model(original: Callable[..., Any], builder: Any, *args: Any,
                        **kwargs: Any) -> Any:
     """`SavedModelBuilder.add_meta_graph*`: where it is served there may be one device only."""
     call = inspect.signature(original).bind(builder, *args, **kwargs)
-    env = Env.get()
-    if env.initialized \
-            and env.context_of(tf.get_default_graph()).cluster.gpu_num_per_worker > 1:
+    if Env.get().context_of(tf.get_default_graph()).cluster.gpu_num_per_worker > 1:
         call.arguments["clear_devices"] = True
     return original(*call.args, **call.kwargs)
 
@@ -144,8 +141,7 @@ def evaluate_checkpoint(original: Callable[..., Any], listener: Any, global_step
 def train_and_evaluate_locally(original: Callable[..., Any], executor: Any) -> Any:
     """The body of `tf.estimator.train_and_evaluate`: all workers return the chief's metrics."""
     result = original(executor)
-    env = Env.get()
-    if env.initialized and env.cluster.worker_num > 1:
+    if Env.get().cluster.worker_num > 1:
         progress.waiting("the chief's metrics of train_and_evaluate")
         result = ControlPlane.get().from_chief(result)
         progress.finished()

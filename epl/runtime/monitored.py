@@ -85,7 +85,7 @@ def create(original: Callable[..., None], session: Any, session_creator: Any, ho
            *args: Any, **kwargs: Any) -> None:
     """`_MonitoredSession.__init__`: a session that trains can be stopped."""
     graph = tf.get_default_graph()
-    if not Env.get().initialized or not getattr(graph, _DIFFERENTIATED, False):
+    if not getattr(graph, _DIFFERENTIATED, False):
         original(session, session_creator, hooks, *args, **kwargs)
         return
     hook = _TrainingHook(graph, trains=not evaluates(session_creator, graph))

@@ -30,11 +30,9 @@ _PLACED = "_epl_placed"  # the devices of the graph, once the session was found 
 def init(original: Callable[..., None], session: Any, target: str = "", graph: Any = None,
          config: Any = None) -> None:
     """`BaseSession.__init__`: the session gets this worker's share of the cores and its devices."""
-    env = Env.get()
-    if env.initialized:
-        context = env.context_of(graph or tf.get_default_graph())
-        config = session_config(config, context)
-        setattr(session, _MADE_FOR, context.cluster.gpu_num_per_worker)
+    context = Env.get().context_of(graph or tf.get_default_graph())
+    config = session_config(config, context)
+    setattr(session, _MADE_FOR, context.cluster.gpu_num_per_worker)
     original(session, target, graph, config)
 
 
