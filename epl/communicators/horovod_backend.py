@@ -18,6 +18,8 @@ from epl.errors import ConfigError
 # the order of summation: with it on, two runs on three or more workers need not agree to the bit.
 _NO_FUSION = ("HOROVOD_FUSION_THRESHOLD", "0")
 
+_FORBIDDEN = 403  # what the rendezvous says to a wrong secret
+
 _rendezvous_server = None  # kept alive as long as the process
 
 
@@ -63,7 +65,8 @@ def connect(cluster: Cluster) -> None:
 def _prepare_rendezvous(cluster: Cluster) -> None:
     """Without a launcher (TF_CONFIG only) the chief's own address serves the rendezvous."""
     global _rendezvous_server
-    from epl.launcher.rendezvous import serve_rendezvous, worker_environment
+    from epl.launcher import secret
+    from epl.launcher.rendezvous import Meeting, answer, serve_rendezvous, worker_environment
 
     if ":" not in cluster.hosts[0]:
         raise ConfigError("{} workers, but neither a launcher's rendezvous nor the chief's "
@@ -71,9 +74,16 @@ def _prepare_rendezvous(cluster: Cluster) -> None:
                               cluster.worker_num))
     host, port = cluster.hosts[0].rsplit(":", 1)
     names = [address.rsplit(":", 1)[0] for address in cluster.hosts]
+    # Nobody can hand a secret of this job to its workers: they have one in common, and the cluster.
+    meeting = Meeting(host, int(port), secret.proof(secret.shared(), "rendezvous", *cluster.hosts))
     if cluster.is_chief:
-        _rendezvous_server, _ = serve_rendezvous(int(port), names)
-    os.environ.update(worker_environment(cluster.worker_index, names, host, int(port)))
+        _rendezvous_server = serve_rendezvous(meeting.port, names, host, meeting.secret)
+    elif answer(meeting) == _FORBIDDEN:
+        raise ConfigError("the secret of this worker's machine, {}, is not that of the chief's "
+                          "({}), or TF_CONFIG has another cluster there; copy the file from there, "
+                          "and give all workers one cluster".format(
+                              secret.path_of_shared(), cluster.hosts[0]))
+    os.environ.update(worker_environment(cluster.worker_index, names, meeting))
 
 
 def disconnect() -> None:

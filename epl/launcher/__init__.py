@@ -14,6 +14,8 @@ what will run
     dry_run      the plans in words
     directories  where logs and outputs go
     rendezvous   where Horovod's workers find each other
+    store        what answers there
+    secret       that of a job, and that of machines started by hand
 decisions, without processes, clocks or files
     events       what the state machine is told, what it answers, how a job ends
     job          the state machine of one attempt
@@ -32,7 +34,9 @@ other machines
     members      what all machines must have in common
     ssh, agent   machines reached by ssh, and the program that runs there
     join, follow machines on which somebody started epl-launch too
+    handshake    whether two of them have the same secret
     channel      what two of them say to each other
+    typed        what came from one, checked
     remote       the interface `host`, over a channel
 output
     lines        lines out of bytes

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from epl.errors import ConfigError
 from epl.launcher import members, remote
@@ -27,7 +27,9 @@ from epl.launcher.machines import heed
 from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import WorkerPlan, plan_from_json
 from epl.launcher.program import check_program
+from epl.launcher.rendezvous import meeting_of
 from epl.launcher.signals import signal_news
+from epl.launcher.typed import made, taken
 
 _WELCOME_S = 60.0
 _REACH_S = 10.0
@@ -100,12 +102,21 @@ class Agent:
         fields = message.fields
         if message.kind == "start":
             self._start(fields)
-        elif message.kind == "signal" and self._started:
-            self._host.signal(fields["worker"], fields["signum"])
-        elif message.kind == "dump" and self._started:
-            self._host.dump(fields["worker"])
+        elif message.kind in ("signal", "dump") and self._started:
+            self._pass_to_worker(message)
         elif message.kind == "close":
             self._done = True
+
+    def _pass_to_worker(self, message: Message) -> None:
+        try:
+            worker = taken(message.fields, "worker", int)
+            signum = taken(message.fields, "signum", int) if message.kind == "signal" else None
+        except ValueError:
+            raise remote.unexpected(message) from None
+        if signum is None:
+            self._host.dump(worker)
+        else:
+            self._host.signal(worker, signum)
 
     def _start(self, fields: Mapping) -> None:
         try:
@@ -138,16 +149,15 @@ class Agent:
 def _reach_rendezvous(plans: Sequence[WorkerPlan]) -> None:
     """Raises ConfigError if a worker could not connect to the others' meeting point."""
     for plan in plans[:1]:
-        address = plan.environment.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
-        if address is None:
+        meeting = meeting_of(plan.environment)
+        if meeting is None:
             continue
-        port = int(plan.environment["HOROVOD_GLOO_RENDEZVOUS_PORT"])
         try:
-            socket.create_connection((address, port), _REACH_S).close()
+            socket.create_connection((meeting.host, meeting.port), _REACH_S).close()
         except OSError as error:
             raise ConfigError("from there the rendezvous at {}:{} cannot be reached ({}); see to "
                               "it that no firewall is between the hosts".format(
-                                  address, port, error)) from error
+                                  meeting.host, meeting.port, error)) from error
 
 
 def job_fields(options: Options) -> Dict[str, Any]:
@@ -208,9 +218,26 @@ def _enter(fields: Mapping) -> Dict[str, Any]:
             "launcher": os.environ.get("SSH_CONNECTION", "").split(" ")[0]}
 
 
-def devices_from(fields: Mapping) -> DevicePlan:
-    """The devices in the fields of `hello`."""
-    return DevicePlan(*fields["devices"])
+class AgentHello(NamedTuple):
+    """What an agent says of its machine.
+
+    Attributes:
+      member: what must be the same on all.
+      devices: of its workers.
+      launcher: the launcher's address, as seen from there; "" if ssh does not say.
+    """
+
+    member: members.Member
+    devices: DevicePlan
+    launcher: str
+
+
+def read_hello(fields: Mapping) -> AgentHello:
+    """From the fields of `hello`. Raises ChannelClosed for anything else."""
+    try:
+        return made(AgentHello, fields)
+    except ValueError:
+        raise ChannelClosed("it said something else than hello") from None
 
 
 def main() -> int:

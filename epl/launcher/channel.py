@@ -9,6 +9,8 @@ message. Then messages follow, each
     n bytes                 JSON: an object with "kind" and other fields
     m bytes                 payload: the bytes of a worker's output, as they are
 
+Until it is known who the other side is, only short messages are taken from it.
+
 Both sides send a heartbeat every second. Who hears nothing for the agreed time takes the other side
 for lost: a pulled cable closes no connection.
 """
@@ -23,13 +25,14 @@ from typing import Any, Dict, List, NamedTuple
 
 from epl.launcher.options import HOST_TIMEOUT_S
 
-PROTOCOL = 1
+PROTOCOL = 2
 HEARTBEAT_S = 1.0
 
 _PREAMBLE = "\0epl-launch {}\n".format(PROTOCOL).encode("ascii")
 _ANY_VERSION = b"\0epl-launch "
 _LENGTHS = struct.Struct(">II")
 _MAX_NOISE_BYTES = 64 * 1024
+_MAX_STRANGERS_BYTES = 64 * 1024
 _MAX_JSON_BYTES = 16 * 1024 * 1024
 _MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 _READ_BYTES = 256 * 1024
@@ -63,12 +66,16 @@ def encode(message: Message) -> bytes:
 class Decoder:
     """From the bytes of the other side to messages.
 
+    Args:
+      known: see `Channel`.
+
     Attributes:
       greeted: the other side's preamble has come.
       noise: what came before it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: bool = True) -> None:
+        self.known = known
         self.greeted = False
         self.noise = b""
         self._rest = b""
@@ -86,7 +93,8 @@ class Decoder:
         position = 0
         while self.greeted and len(self._rest) >= position + _LENGTHS.size:
             text_size, payload_size = _LENGTHS.unpack_from(self._rest, position)
-            if text_size > _MAX_JSON_BYTES or payload_size > _MAX_PAYLOAD_BYTES:
+            if text_size > (_MAX_JSON_BYTES if self.known else _MAX_STRANGERS_BYTES) \
+                    or payload_size > (_MAX_PAYLOAD_BYTES if self.known else 0):
                 raise ChannelClosed("it sent something that is no message of epl-launch")
             text = position + _LENGTHS.size
             payload = text + text_size
@@ -114,9 +122,12 @@ class Decoder:
 def _parse(text: bytes, payload: bytes) -> Message:
     try:
         fields = json.loads(text.decode("utf-8"))
-        return Message(fields.pop("kind"), fields, payload)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ChannelClosed("it sent something that is no message of epl-launch") from None
+        kind = fields.pop("kind")
+        if isinstance(kind, str):
+            return Message(kind, fields, payload)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ChannelClosed("it sent something that is no message of epl-launch")
 
 
 class Channel:
@@ -127,14 +138,16 @@ class Channel:
     Args:
       reader, writer: file descriptors; the channel closes them.
       silence: seconds without a sign of life after which the other side counts as lost.
+      known: it is known who the other side is; else `trust` says so later.
     """
 
-    def __init__(self, reader: int, writer: int, silence: float = HOST_TIMEOUT_S):
+    def __init__(self, reader: int, writer: int, silence: float = HOST_TIMEOUT_S,
+                 known: bool = True):
         self.silence = silence
         self._reader, self._writer = reader, writer
         for descriptor in {reader, writer}:
             os.set_blocking(descriptor, False)
-        self._decoder = Decoder()
+        self._decoder = Decoder(known)
         self._unsent = bytearray(_PREAMBLE)
         self._heard = self._spoke = time.monotonic()
         self._open = True
@@ -142,6 +155,10 @@ class Channel:
     def fileno(self) -> int:
         """What to wait for: it becomes readable when there may be messages."""
         return self._reader
+
+    def trust(self) -> None:
+        """The other side has shown who it is: it may send what it has to say."""
+        self._decoder.known = True
 
     @property
     def greeted(self) -> bool:

@@ -23,8 +23,6 @@ def describe(plans: Sequence[WorkerPlan], inherited: Mapping[str, str],
     """
     lines: List[str] = []
     for plan in plans:
-        if _PORT in plan.environment:
-            plan.environment[_PORT] = "(chosen at the start)"
         lines.append("worker {} on {}".format(plan.worker, plan.host))
         lines.append("  command    " + " ".join(shlex.quote(word) for word in plan.command))
         lines.append("  directory  " + plan.working_directory)
@@ -33,7 +31,9 @@ def describe(plans: Sequence[WorkerPlan], inherited: Mapping[str, str],
         lines.append("  outputs    " + plan.directory)
         lines.append("  logs       " + ("the terminal (--debug)" if plan.terminal else
                                         os.path.join(plan.log_directory, "stdout.log, stderr.log")))
-        variables = _variables(plan, inherited, available)
+        variables = dict(_variables(plan, inherited, available))
+        if _PORT in variables:
+            variables[_PORT] = "(chosen at the start)"
         lines.append("  environment")
         lines.extend("    {}={}".format(name, shlex.quote(variables[name]))
                      for name in sorted(variables))

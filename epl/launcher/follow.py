@@ -12,12 +12,13 @@ from datetime import datetime
 from typing import Any, List, Mapping, NamedTuple, Optional
 
 from epl.errors import ConfigError
-from epl.launcher import events, hostfile, report
+from epl.launcher import events, handshake, hostfile, report, secret
 from epl.launcher.agent import Agent, wait_for
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.console import Console, wants_colour
 from epl.launcher.devices import DevicePlan
 from epl.launcher.directories import make_directories, make_log_dir
+from epl.launcher.handshake import Knock
 from epl.launcher.host import HostEvent, Output
 from epl.launcher.join import JOIN_S, channel_over, describe_own, hello_fields
 from epl.launcher.local import LocalHost
@@ -25,8 +26,10 @@ from epl.launcher.machines import heed
 from epl.launcher.options import Options
 from epl.launcher.plan import WorkerPlan, plan_workers
 from epl.launcher.program import check_program
+from epl.launcher.rendezvous import Meeting
 from epl.launcher.signals import signal_news
 from epl.launcher.sinks import Sinks
+from epl.launcher.typed import made, taken
 
 _RETRY_S = 0.5
 _FIRST_NOTE_S = 1.0
@@ -54,6 +57,29 @@ class Verdict(NamedTuple):
     again: bool
 
 
+class Start(NamedTuple):
+    """Machine 0 starts an attempt: the workers meet there."""
+
+    host: str
+    port: int
+    secret: str
+    attempt: int
+
+
+def _start_of(fields: Mapping[str, Any]) -> Start:
+    try:
+        return made(Start, dict(fields))
+    except ValueError:
+        raise ChannelClosed("its message 'start' is none") from None
+
+
+def _text(message: Message, name: str) -> str:
+    try:
+        return str(taken(message.fields, name, str))
+    except ValueError:
+        raise ChannelClosed("its message '{}' is none".format(message.kind)) from None
+
+
 class Follower:
     """This machine's part of a job.
 
@@ -73,6 +99,7 @@ class Follower:
         self._places = hostfile.place_on_machines(self._machines, options.num_workers)
         self._name = self._machines[self._rank].host
         self._hello = describe_own(options, self._rank)
+        self._secret = secret.shared()
         self._log_dir = ""
         self._attempts = 0
         self._sinks: Optional[Sinks] = None
@@ -94,7 +121,6 @@ class Follower:
 
     def _attempt(self) -> Verdict:
         with contextlib.closing(self._connect()) as channel:
-            channel.send("hello", **hello_fields(self._hello))
             messages = self._wait_for_start(channel)
             self._log_dir = self._log_dir or make_log_dir(self._options, datetime.now())
             try:
@@ -115,7 +141,7 @@ class Follower:
         while True:
             try:
                 return channel_over(socket.create_connection(chief, timeout=5.0),
-                                    self._options.host_timeout)
+                                    self._options.host_timeout, known=False)
             except OSError as error:
                 waited = time.monotonic() - start
                 if waited > seconds:
@@ -128,12 +154,18 @@ class Follower:
                 heed(self._news)
 
     def _wait_for_start(self, channel: Channel) -> List[Message]:
-        """The messages from `start` on."""
+        """Say hello; returns the messages from `start` on."""
         chief, seconds = self._machines[0].host, self._options.start_timeout or JOIN_S
         deadline = time.monotonic() + seconds + _PATIENCE_S
+        knock = Knock(self._secret)
+        channel.send(handshake.KNOCK, **knock.fields)
+        greeted = False
         while True:
             try:
                 messages = wait_for(channel, deadline - time.monotonic(), self._news)
+                if not greeted:
+                    self._say_hello(channel, knock, messages.pop(0))
+                    greeted = True
             except ChannelClosed as error:
                 if time.monotonic() >= deadline:
                     raise ConfigError("machine 0 ({}) did not start the job in {:g} s".format(
@@ -143,21 +175,33 @@ class Follower:
             while messages and messages[0].kind in ("note", "refused"):
                 message = messages.pop(0)
                 if message.kind == "refused":
-                    raise ConfigError(message.fields["reason"])
-                self._say(message.fields["text"])
+                    raise ConfigError(_text(message, "reason"))
+                self._say(_text(message, "text"))
             if messages:
                 return messages
 
+    def _say_hello(self, channel: Channel, knock: Knock, challenge: Message) -> None:
+        """Raises ConfigError if machine 0 has another secret, ChannelClosed if it is none."""
+        proof = knock.answer(challenge)
+        if proof is None:
+            channel.send(handshake.STRANGER)
+            channel.drain()
+            raise ConfigError("the secret of this machine, {}, is not that of machine 0 ({}); copy "
+                              "the file from there".format(secret.path_of_shared(),
+                                                           self._machines[0].host))
+        channel.trust()
+        channel.send(handshake.HELLO, proof=proof, **hello_fields(self._hello))
+
     def _plans(self, fields: Mapping[str, Any]) -> List[WorkerPlan]:
         """This machine's workers, made from its own command line."""
-        self._attempts = fields["attempt"] + 1
+        start = _start_of(fields)
+        self._attempts = start.attempt + 1
         own = list(self._hello.devices.visible)
         visible = [own.pop(0) if host == self._name else "" for host in self._places]
         plans = plan_workers(
             self._options, self._log_dir, self._places,
             DevicePlan(self._hello.devices.device_type, visible),
-            (fields["address"], fields["port"]), sys.executable,
-            fields["attempt"])
+            Meeting(start.host, start.port, start.secret), sys.executable, start.attempt)
         mine = [plan for plan in plans if plan.host == self._name]
         self._open_sinks(mine)
         return mine
@@ -181,7 +225,10 @@ class Follower:
         while True:
             for message in wait_for(channel, deadline - time.monotonic()):
                 if message.kind == "verdict":
-                    return Verdict(**message.fields)
+                    try:
+                        return made(Verdict, message.fields)
+                    except ValueError:
+                        raise ChannelClosed("its verdict is none") from None
 
     def _lost(self, reason: str) -> Verdict:
         """Machine 0 has lost this one, too, and starts again where there are restarts left."""

@@ -3,13 +3,15 @@
 """Machine 0 of `--machine_list`, to which those connect where somebody started `epl-launch` too.
 
     machine 0                                 machine i (`follow`)
-    listens at its ip:port           <-       hello{rank, member, devices, trouble}
+    listens at its ip:port           <->      do we have the same secret? (`handshake`)
+                                     <-       hello{rank, member, devices, trouble}
                                      ->       note{text}: who is still missing
                                      ->       refused{reason}, to everybody
     the job, as in `remote`
                                      ->       verdict{exit_code, text, again}
 
-Machine 0 decides for all; every machine runs its own command line, never one that it was sent.
+Who does not have the secret is let go, and the others are waited for as before. Machine 0 decides
+for all; every machine runs its own command line, never one that it was sent.
 Whoever is told `again` connects anew, for the next attempt.
 """
 
@@ -19,10 +21,10 @@ import os
 import selectors
 import socket
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
 from epl.errors import ConfigError
-from epl.launcher import hostfile, members
+from epl.launcher import handshake, hostfile, members, secret
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
 from epl.launcher.host import TICK_S, Crew, Host
@@ -31,10 +33,17 @@ from epl.launcher.machines import Machines, Say, heed, join_devices, placement
 from epl.launcher.options import Options
 from epl.launcher.plan import LOCAL, WorkerPlan
 from epl.launcher.remote import RemoteHost
+from epl.launcher.rendezvous import meeting_of
+from epl.launcher.typed import made
 
 JOIN_S = 600.0  # the machines wait so long for each other, where --start_timeout says nothing
 _REMIND_S = 15.0
 _FIRST_NOTE_S = 1.0
+# Of those who connect and do not show that they belong here: so long, so many at once; so many are
+# told of.
+_STRANGER_S = 10.0
+_MAX_STRANGERS = 128
+_MAX_TOLD = 16
 
 
 class Hello(NamedTuple):
@@ -61,11 +70,10 @@ def hello_fields(hello: Hello) -> Dict[str, Any]:
 
 def read_hello(message: Message) -> Hello:
     """The inverse of `hello_fields`. Raises ChannelClosed for anything else."""
-    try:
-        return Hello(int(message.fields["rank"]), members.Member(*message.fields["member"]),
-                     DevicePlan(*message.fields["devices"]), str(message.fields["trouble"]))
-    except (KeyError, TypeError, ValueError):
-        raise ChannelClosed("it said something else than hello") from None
+    with contextlib.suppress(ValueError):
+        if message.kind == handshake.HELLO:
+            return made(Hello, message.fields)
+    raise ChannelClosed("it said something else than hello")
 
 
 class Members:
@@ -131,7 +139,8 @@ class JoinedMachines(Machines):
             return self._as_planned()
         places = placement(self._options)
         own = describe_own(self._options, 0)
-        gathering = _Gathering(self._machines, own, self._say, self._options.host_timeout)
+        gathering = _Gathering(self._machines, own, secret.shared(), self._say,
+                               self._options.host_timeout)
         try:
             gathering.run(self._options.start_timeout or JOIN_S, news)
             self._channels = gathering.channels
@@ -173,10 +182,9 @@ class JoinedMachines(Machines):
 
     def _order(self, plans: Sequence[WorkerPlan]) -> Dict[str, Any]:
         """Nothing but where the workers meet: their commands are not sent."""
-        environment = plans[0].environment
-        return {"address": environment["HOROVOD_GLOO_RENDEZVOUS_ADDR"],
-                "port": int(environment["HOROVOD_GLOO_RENDEZVOUS_PORT"]),
-                "attempt": self._attempt}
+        meeting = meeting_of(plans[0].environment)
+        assert meeting is not None
+        return dict(meeting._asdict(), attempt=self._attempt)
 
 
 def describe_own(options: Options, rank: int) -> Hello:
@@ -188,6 +196,20 @@ def describe_own(options: Options, rank: int) -> Hello:
     return Hello(rank, members.describe(options, devices.device_type), devices, trouble)
 
 
+class _Stranger:
+    """Who has connected, and has not shown yet that it has the secret.
+
+    Args:
+      peer: its address.
+      key: the secret.
+    """
+
+    def __init__(self, peer: str, key: str):
+        self.peer = peer
+        self.until = time.monotonic() + _STRANGER_S
+        self.door = handshake.Door(key)
+
+
 class _Gathering:
     """Machine 0 waits for the others.
 
@@ -196,16 +218,19 @@ class _Gathering:
       channels: to them, by rank.
     """
 
-    def __init__(self, machines: Sequence[hostfile.Address], own: Hello, say: Say,
+    def __init__(self, machines: Sequence[hostfile.Address], own: Hello, key: str, say: Say,
                  silence: float):
         self.members = Members(machines, own)
         self.channels: Dict[int, Channel] = {}
+        self._key = key
         self._say = say
         self._silence = silence
-        self._strangers: List[Channel] = []
+        self._strangers: Dict[Channel, _Stranger] = {}
+        self._with_other_secrets: Set[str] = set()
         self._selector = selectors.DefaultSelector()
         self._listener = _listen(machines[0])
-        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._accepts = False
+        self._accept_some()
 
     def run(self, seconds: float, news: Optional[socket.socket]) -> None:
         """Until all are there. Raises ConfigError: after `seconds`, or if they do not fit."""
@@ -217,6 +242,7 @@ class _Gathering:
             for key, _ in self._selector.select(TICK_S):
                 key.data()
             self._keep_alive()
+            self._accept_some()
             now = time.monotonic()
             missing = ", ".join(self.members.missing)
             if missing and now - start > seconds:
@@ -237,38 +263,70 @@ class _Gathering:
             connection, (peer, _) = self._listener.accept()
         except OSError:
             return  # it has gone away again
-        channel = channel_over(connection, self._silence)
-        self._strangers.append(channel)
+        channel = channel_over(connection, self._silence, known=False)
+        self._strangers[channel] = _Stranger(peer, self._key)
         self._selector.register(channel, selectors.EVENT_READ,
-                                functools.partial(self._receive, channel, peer))
+                                functools.partial(self._receive, channel))
 
-    def _receive(self, channel: Channel, peer: str) -> None:
+    def _accept_some(self) -> None:
+        """Those for whom there is no room wait in the listener's queue."""
+        room = len(self._strangers) < _MAX_STRANGERS
+        if room and not self._accepts:
+            self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        elif self._accepts and not room:
+            self._selector.unregister(self._listener)
+        self._accepts = room
+
+    def _receive(self, channel: Channel) -> None:
         try:
             for message in channel.receive():
                 if channel in self._strangers:
-                    self._greet(channel, read_hello(message), peer)
+                    self._hear(channel, message)
         except ChannelClosed:
             self._drop(channel)
 
+    def _hear(self, channel: Channel, message: Message) -> None:
+        """What somebody says who has not been let in. Raises ChannelClosed for the unexpected."""
+        stranger = self._strangers[channel]
+        if message.kind == handshake.KNOCK:
+            channel.send(handshake.CHALLENGE, **stranger.door.challenge(message))
+        elif message.kind == handshake.STRANGER:
+            self._turn_away(stranger.peer)
+        else:
+            stranger.door.admit(message)
+            self._greet(channel, read_hello(message), stranger.peer)
+
+    def _turn_away(self, peer: str) -> None:
+        if peer not in self._with_other_secrets and len(self._with_other_secrets) < _MAX_TOLD:
+            self._with_other_secrets.add(peer)
+            self._say("epl-launch: the machine at {} has another secret than this one's {}".format(
+                peer, secret.path_of_shared()))
+
     def _greet(self, channel: Channel, hello: Hello, peer: str) -> None:
+        del self._strangers[channel]
+        channel.trust()
         refusal = self.members.add(hello, peer)
         if refusal is not None:
+            with contextlib.suppress(ChannelClosed):
+                channel.send("refused", reason=refusal)
             self._refuse(refusal)
-        self._strangers.remove(channel)
         self.channels[hello.rank] = channel
 
     def _drop(self, channel: Channel) -> None:
         self._selector.unregister(channel)
         channel.close()
-        if channel in self._strangers:
-            self._strangers.remove(channel)
+        self._strangers.pop(channel, None)
         for rank in [r for r, c in self.channels.items() if c is channel]:
             del self.channels[rank]
             self.members.remove(rank)
             self._say("epl-launch: machine {} went away again".format(rank))
 
     def _keep_alive(self) -> None:
-        for channel in self._strangers + list(self.channels.values()):
+        now = time.monotonic()
+        late = [channel for channel, who in self._strangers.items() if now > who.until]
+        for channel in late:
+            self._drop(channel)
+        for channel in list(self._strangers) + list(self.channels.values()):
             try:
                 channel.tick()
             except ChannelClosed:
@@ -283,17 +341,16 @@ class _Gathering:
         raise ConfigError(reason)
 
     def _tell_everybody(self, kind: str, **fields: Any) -> None:
-        strangers = self._strangers if kind == "refused" else []
-        for channel in strangers + list(self.channels.values()):
+        for channel in self.channels.values():
             with contextlib.suppress(ChannelClosed):  # `_keep_alive` finds out
                 channel.send(kind, **fields)
 
 
-def channel_over(connection: socket.socket, silence: float) -> Channel:
-    """A channel that takes over a connected socket."""
+def channel_over(connection: socket.socket, silence: float, known: bool = True) -> Channel:
+    """A channel that takes over a connected socket; `known` as for `Channel`."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     descriptor = connection.detach()
-    return Channel(descriptor, descriptor, silence)
+    return Channel(descriptor, descriptor, silence, known)
 
 
 def _listen(machine: hostfile.Address) -> socket.socket:

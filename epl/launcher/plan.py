@@ -12,6 +12,7 @@ from epl.launcher import cores, rendezvous
 from epl.launcher.devices import DevicePlan
 from epl.launcher.options import Options
 from epl.launcher.program import command
+from epl.launcher.rendezvous import Meeting
 
 LOCAL = "localhost"  # the name of the machine that the launcher runs on
 
@@ -74,7 +75,7 @@ def plan_from_json(text: str) -> WorkerPlan:
 
 
 def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devices: DevicePlan,
-                 address: Tuple[str, int], interpreter: str, attempt: int = 0) -> List[WorkerPlan]:
+                 meeting: Meeting, interpreter: str, attempt: int = 0) -> List[WorkerPlan]:
     """Everything about the workers that is decided before they start.
 
     Args:
@@ -83,7 +84,7 @@ def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devic
         the job may be restarted: then every attempt has its own, `<log_dir>/attempt_<n>/<i>`.
       placement: the host of every worker.
       devices: what each worker computes on.
-      address: host and port of the rendezvous; unused with one worker.
+      meeting: where they find each other; unused with one worker.
       interpreter: the Python that runs `.py` scripts and is first in the workers' PATH.
       attempt: how often the job was restarted.
 
@@ -99,7 +100,7 @@ def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devic
     if options.debug and placement[0] != LOCAL:
         raise ConfigError("--debug: worker 0 would run on {}; a debugger needs it on this machine, "
                           "the first of the hosts".format(placement[0]))
-    reached_at = addresses(placement, address[0])
+    reached_at = addresses(placement, meeting.host)
     plans = []
     for index, (host, local_index, local_size) in enumerate(_local_positions(placement)):
         directory = os.path.join(log_dir, str(index))
@@ -118,7 +119,7 @@ def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devic
         }
         if options.check:
             ours[_CHECK_STEPS] = str(options.check)
-        ours.update(_meeting(index, host, reached_at, address))
+        ours.update(_meeting(index, host, reached_at, meeting))
         plans.append(WorkerPlan(index, host, local_index, local_size,
                                 command(options, directory, interpreter),
                                 _with_users(ours, options), interpreter, os.getcwd(), directory,
@@ -126,12 +127,12 @@ def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devic
     return plans
 
 
-def _meeting(index: int, host: str, reached_at: Sequence[str], address: Tuple[str, int]
+def _meeting(index: int, host: str, reached_at: Sequence[str], meeting: Meeting
              ) -> Dict[str, str]:
     """The variables with which a worker finds the others."""
     if len(reached_at) == 1:
         return {}
-    variables = rendezvous.worker_environment(index, reached_at, *address)
+    variables = rendezvous.worker_environment(index, reached_at, meeting)
     if host != LOCAL:  # only there can be known which interface leads here
         del variables["HOROVOD_GLOO_IFACE"]
     return variables
@@ -166,9 +167,9 @@ def process_environment(plan: WorkerPlan, inherited: Mapping[str, str],
         result["TF_NUM_INTRAOP_THREADS"] = str(count)
         # Never fewer than two: an operation that blocks must not hold up the one it waits for.
         result["TF_NUM_INTEROP_THREADS"] = str(max(2, count))
-    address = result.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
-    if address is not None and "HOROVOD_GLOO_IFACE" not in plan.environment:
-        result["HOROVOD_GLOO_IFACE"] = rendezvous.interface_towards(address)
+    meeting = rendezvous.meeting_of(result)
+    if meeting is not None and "HOROVOD_GLOO_IFACE" not in plan.environment:
+        result["HOROVOD_GLOO_IFACE"] = rendezvous.interface_towards(meeting.host)
     return result
 
 

@@ -14,21 +14,23 @@
                                      <-       the last events, closed{}
 """
 
+import contextlib
 import select
 import selectors
+import signal
 import time
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, FrozenSet, Sequence
 
 from epl.launcher import events
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.host import Callback, Host, HostEvent, Output, Stacks, Started
 from epl.launcher.plan import WorkerPlan
-from epl.runtime.progress import Status
+from epl.launcher.typed import made, taken
 
 CLOSE_WAIT_S = 5.0
 
-_PLAIN: Dict[str, Any] = {cls.__name__: cls for cls in (
-    Started, events.WorkerExited, events.GroupGone, Stacks)}
+_EVENTS: Dict[str, Any] = {cls.__name__: cls for cls in (
+    Started, Output, events.Progress, events.WorkerExited, events.GroupGone, Stacks)}
 
 
 def send_event(channel: Channel, event: HostEvent) -> None:
@@ -44,15 +46,24 @@ def send_event(channel: Channel, event: HostEvent) -> None:
 def read_event(message: Message) -> HostEvent:
     """The inverse of `send_event`. Raises ChannelClosed for anything else."""
     try:
+        fields = message.fields
         if message.kind == "Output":
-            return Output(data=message.payload, **message.fields)
-        if message.kind == "Progress":
-            return events.Progress(message.fields["worker"], Status(*message.fields["status"]))
-        event: HostEvent = _PLAIN[message.kind](**message.fields)
+            fields = dict(fields, data=message.payload)
+        event: HostEvent = made(_EVENTS[message.kind], fields)
         return event
-    except (KeyError, TypeError):
-        raise ChannelClosed("it sent a message '{}' that was not expected".format(
-            message.kind)) from None
+    except (KeyError, ValueError):
+        raise unexpected(message) from None
+
+
+def unexpected(message: Message) -> ChannelClosed:
+    """The error for a message that is not understood here."""
+    return ChannelClosed("it sent a message '{:.20}' that was not expected".format(message.kind))
+
+
+def _asked(message: Message) -> events.SignalReceived:
+    with contextlib.suppress(ValueError):
+        return events.SignalReceived(signal.Signals(taken(message.fields, "signum", int)).value)
+    raise unexpected(message)
 
 
 class RemoteHost(Host):
@@ -69,11 +80,13 @@ class RemoteHost(Host):
         self.name = name
         self._channel = channel
         self._order = order
+        self._workers: FrozenSet[int] = frozenset()
         self._lost = self._closed = self._registered = False
 
     def start(self, plans: Sequence[WorkerPlan], selector: selectors.BaseSelector,
               callback: Callback) -> None:
         self._selector, self._callback = selector, callback
+        self._workers = frozenset(plan.worker for plan in plans)
         selector.register(self._channel, selectors.EVENT_READ, self._read)
         self._registered = True
         self._send("start", **self._order(plans))
@@ -112,13 +125,16 @@ class RemoteHost(Host):
 
     def _handle(self, message: Message) -> None:
         if message.kind == "failed":
-            self._lose(message.fields["reason"])
+            self._lose(str(message.fields.get("reason", "")))
         elif message.kind == "asked":
-            self._callback(events.SignalReceived(message.fields["signum"]))
+            self._callback(_asked(message))
         elif message.kind == "closed":
             self._closed = True
         elif not self._lost:
-            self._callback(read_event(message))
+            event: Any = read_event(message)
+            if event.worker not in self._workers:
+                raise unexpected(message)
+            self._callback(event)
 
     def _send(self, kind: str, **fields: Any) -> None:
         if not self._lost:

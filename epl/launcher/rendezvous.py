@@ -1,65 +1,97 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where the workers of a job find each other: Horovod's rendezvous for Gloo.
+"""Where the workers of a job find each other: what Horovod's Gloo expects as its rendezvous.
 
-A small HTTP key-value store, Horovod's own, in which every worker leaves the address of its
-sockets. It runs in the launcher, or in the chief when there is no launcher.
+A small HTTP key-value store in which every worker leaves the address of its sockets. It runs in the
+launcher, or in the chief when there is no launcher, and answers only those who know the job's
+secret. Horovod's client (0.28.1) sends no headers of ours, but it puts the host of the rendezvous
+into its URLs as it was told, the port behind it:
+
+    HOROVOD_GLOO_RENDEZVOUS_ADDR = 10.0.0.1:4711/<secret>
+    HOROVOD_GLOO_RENDEZVOUS_PORT = 4711          http://10.0.0.1:4711/<secret>:4711/<scope>/<key>
 """
 
+import errno
+import http.client
 import importlib
 import itertools
 import os
-import selectors
 import socket
-import socketserver
-import threading
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import sys
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from epl.errors import ConfigError
+from epl.launcher.store import Server
 
 LOOPBACK = "127.0.0.1"
+_ANSWER_S = 5.0
+
+_ADDR, _PORT = "HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT"
 
 # What `worker_environment` sets. A job of one worker must not inherit them from an outer job.
 VARIABLES = ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE",
-             "HOROVOD_CROSS_RANK", "HOROVOD_CROSS_SIZE", "HOROVOD_HOSTNAME",
-             "HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT",
+             "HOROVOD_CROSS_RANK", "HOROVOD_CROSS_SIZE", "HOROVOD_HOSTNAME", _ADDR, _PORT,
              "HOROVOD_GLOO_IFACE", "HOROVOD_CONTROLLER", "HOROVOD_CPU_OPERATIONS")
 
 
-def serve_rendezvous(port: Optional[int], hosts: Sequence[str]) -> Tuple[Any, int]:
+class Meeting(NamedTuple):
+    """Where workers meet.
+
+    Attributes:
+      host: at which all of them reach it.
+      port: of TCP.
+      secret: what they have to know; "" before it is drawn (`--dry_run`).
+    """
+
+    host: str
+    port: int
+    secret: str
+
+
+NOWHERE = Meeting(LOOPBACK, 0, "")  # one worker meets nobody
+
+
+def serve_rendezvous(port: Optional[int], hosts: Sequence[str], host: str, secret: str) -> Server:
     """Start the rendezvous of a job in a thread of this process.
 
     Args:
       port: TCP port to listen on; None: any free one.
       hosts: the host of every worker, in the order of worker indices; the workers of one host next
         to each other. If all are loopback addresses, nobody outside this machine can connect.
+      host: the address, or name, at which the workers reach this machine; it listens there alone.
+      secret: what they have to know.
 
     Returns:
-      The server, which answers until its `stop()` or the end of the process, and its port.
+      The server, which answers until its `stop()` or the end of the process.
 
     Raises:
       ConfigError: Horovod is missing, the port is taken, or `hosts` is out of order.
     """
-    slots = _slots(hosts)
-    local = all(_is_loopback(host) for host in hosts)
+    sizes = _scopes(_slots(hosts))
+    local = all(_is_loopback(name) for name in hosts)
     try:
-        server = _server_class()((LOOPBACK if local else "", port or 0))
+        try:
+            server = Server((LOOPBACK if local else host, port or 0), secret, sizes)
+        except OSError as error:
+            if not isinstance(error, socket.gaierror) and error.errno != errno.EADDRNOTAVAIL:
+                raise
+            sys.stderr.write("epl: {} is no address of this machine ({}), so the rendezvous "
+                             "listens on all\n".format(host, error.strerror))
+            server = Server(("", port or 0), secret, sizes)
     except OSError as error:
         raise ConfigError("the rendezvous cannot listen on port {} ({}); use another port or end "
                           "the program that has it".format(port, error.strerror)) from error
-    server.init(slots)
     server.start()
-    return server, int(server.server_address[1])
+    return server
 
 
-def worker_environment(index: int, hosts: Sequence[str], addr: str, port: int) -> Dict[str, str]:
+def worker_environment(index: int, hosts: Sequence[str], meeting: Meeting) -> Dict[str, str]:
     """The variables with which worker `index` finds the others through Horovod.
 
     Args:
       index: which worker, 0-based.
       hosts: as for `serve_rendezvous`.
-      addr: host of the rendezvous.
-      port: port of the rendezvous.
+      meeting: where they meet.
 
     Returns:
       Names and values of environment variables.
@@ -68,6 +100,9 @@ def worker_environment(index: int, hosts: Sequence[str], addr: str, port: int) -
       ConfigError: Horovod is missing, or `hosts` is out of order.
     """
     slot = _slots(hosts)[index]
+    address = meeting.host
+    if meeting.secret:
+        address = "{}:{}/{}".format(*meeting)
     return {
         "HOROVOD_RANK": str(slot.rank),
         "HOROVOD_SIZE": str(slot.size),
@@ -76,12 +111,35 @@ def worker_environment(index: int, hosts: Sequence[str], addr: str, port: int) -
         "HOROVOD_CROSS_RANK": str(slot.cross_rank),
         "HOROVOD_CROSS_SIZE": str(slot.cross_size),
         "HOROVOD_HOSTNAME": slot.hostname,
-        "HOROVOD_GLOO_RENDEZVOUS_ADDR": addr,
-        "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port),
-        "HOROVOD_GLOO_IFACE": interface_towards(addr),
+        _ADDR: address,
+        _PORT: str(meeting.port),
+        "HOROVOD_GLOO_IFACE": interface_towards(meeting.host),
         "HOROVOD_CONTROLLER": "gloo",
         "HOROVOD_CPU_OPERATIONS": "gloo",
     }
+
+
+def meeting_of(environment: Mapping[str, str]) -> Optional[Meeting]:
+    """Where the worker with these variables meets the others; None if it meets nobody."""
+    if _ADDR not in environment:
+        return None
+    address, _, secret = environment[_ADDR].partition("/")
+    return Meeting(address.split(":")[0], int(environment[_PORT]), secret)
+
+
+def answer(meeting: Meeting) -> Optional[int]:
+    """The HTTP status with which the rendezvous answers; None: nobody does, or in another way.
+
+    404: it answers, and the secret is right. 403: it is not.
+    """
+    connection = http.client.HTTPConnection(meeting.host, meeting.port, timeout=_ANSWER_S)
+    try:
+        connection.request("GET", "/{}/answer/0".format(meeting.secret))
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def _slots(hosts: Sequence[str]) -> List[Any]:
@@ -106,47 +164,14 @@ def _horovod_runner(module: str) -> Any:
                           "install it with: bash scripts/setup.sh".format(error)) from error
 
 
-def _server_class() -> Any:
-    http_server = _horovod_runner("http.http_server")
-
-    base: Any = http_server.RendezvousHTTPServer
-
-    class RendezvousServer(base):
-        """Horovod's store on a chosen address; its own starter takes a random port everywhere."""
-
-        daemon_threads = True  # a client that hangs must not keep the launcher alive
-        request_queue_size = 128  # all workers connect at once; the default of 5 drops some
-
-        def __init__(self, address: Tuple[str, int]):
-            super().__init__(address, http_server.RendezvousHandler, 0)
-            self.timeout = 0  # of `handle_request`, which is called when there is one
-            self._end, self._until = socket.socketpair()
-            self._thread = threading.Thread(target=self._serve, daemon=True)
-
-        def server_bind(self) -> None:
-            # HTTPServer would also look up the name of this machine, which takes seconds where
-            # name resolution does not work.
-            socketserver.TCPServer.server_bind(self)
-            self.server_name, self.server_port = self.server_address[:2]
-
-        def start(self) -> None:
-            self._thread.start()
-
-        def stop(self) -> None:
-            self._end.close()
-            self._thread.join()
-            self._until.close()
-            self.server_close()
-
-        def _serve(self) -> None:
-            """Until `stop`, which `serve_forever` would notice only at its next look."""
-            with selectors.DefaultSelector() as selector:
-                selector.register(self, selectors.EVENT_READ)
-                selector.register(self._until, selectors.EVENT_READ)
-                while self._until not in [key.fileobj for key, _ in selector.select()]:
-                    self.handle_request()
-
-    return RendezvousServer
+def _scopes(slots: Sequence[Any]) -> Dict[str, int]:
+    """The scopes in which all workers, those of a host, and those across hosts meet; how many."""
+    sizes = {}
+    for slot in slots:
+        sizes["global"] = slot.size
+        sizes["local_" + slot.hostname] = slot.local_size
+        sizes["cross_{}".format(slot.local_rank)] = slot.cross_size
+    return sizes
 
 
 def _is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 
 from epl.errors import ConfigError
-from epl.launcher import dry_run, events, report, restart
+from epl.launcher import dry_run, events, report, restart, secret
 from epl.launcher.console import Console, wants_colour
 from epl.launcher.directories import default_name, make_directories, make_log_dir
 from epl.launcher.host import Crew
@@ -21,7 +21,7 @@ from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import LOCAL, WorkerPlan, addresses, plan_workers
 from epl.launcher.program import check_program
 from epl.launcher.record import Record
-from epl.launcher.rendezvous import serve_rendezvous
+from epl.launcher.rendezvous import NOWHERE, Meeting, serve_rendezvous
 from epl.launcher.signals import signal_news
 from epl.launcher.sinks import Sinks
 from epl.launcher.supervisor import Supervisor
@@ -83,7 +83,7 @@ class Runner:
         log_dir = os.path.abspath(self._options.log_dir
                                   or default_name(self._options, datetime.now()))
         plans = plan_workers(self._options, log_dir, crew.placement, crew.devices,
-                             (crew.address, 0), sys.executable)
+                             Meeting(crew.address, 0, ""), sys.executable)
         self._note(crew.devices.note)
         self._stdout.say(dry_run.describe(plans, os.environ, os.sched_getaffinity(0)))
         return 0
@@ -117,9 +117,9 @@ class Runner:
                  news: socket.socket) -> _Attempt:
         begin = time.monotonic()
         with contextlib.ExitStack() as stack:
-            port = stack.enter_context(_rendezvous(crew))
+            meeting = stack.enter_context(_rendezvous(crew))
             plans = plan_workers(self._options, log_dir, crew.placement, crew.devices,
-                                 (crew.address, port), sys.executable, attempt)
+                                 meeting, sys.executable, attempt)
             make_directories([plan.log_directory for plan in plans])
             self._note(crew.devices.note)
             sinks = Sinks(plans, self._stdout, self._stderr, self._options.tee, self._colour)
@@ -185,14 +185,15 @@ def _end_in(record: Record) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _rendezvous(crew: Crew) -> Iterator[int]:
-    """The port of the rendezvous; 0 where one worker needs none."""
+def _rendezvous(crew: Crew) -> Iterator[Meeting]:
+    """Where the workers of an attempt meet; one worker needs no rendezvous."""
     if len(crew.placement) == 1:
-        yield 0
+        yield NOWHERE
         return
-    server, port = serve_rendezvous(None, addresses(crew.placement, crew.address))
+    key = secret.draw()
+    server = serve_rendezvous(None, addresses(crew.placement, crew.address), crew.address, key)
     try:
-        yield port
+        yield Meeting(crew.address, server.port, key)
     finally:
         server.stop()
 

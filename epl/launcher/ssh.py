@@ -65,7 +65,7 @@ class SshMachines(Machines):
         self._connections = []
 
     def _devices(self) -> Dict[str, DevicePlan]:
-        found = {c.name: agent.devices_from(c.hello) for c in self._connections}
+        found = {c.name: c.hello.devices for c in self._connections if c.hello}
         if LOCAL in self._placement:
             found[LOCAL] = plan_devices(self._placement.count(LOCAL),
                                         self._options.gpu_per_worker, find_gpus(os.environ))
@@ -73,7 +73,7 @@ class SshMachines(Machines):
 
     def _compare(self, local_device_type: Optional[str]) -> None:
         names = [c.name for c in self._connections]
-        found = [members.Member(*c.hello["member"]) for c in self._connections]
+        found = [c.hello.member for c in self._connections if c.hello]
         if local_device_type is not None:
             trouble = members.trouble_with_own_name()
             if trouble:
@@ -88,7 +88,7 @@ class SshMachines(Machines):
     def _address(self) -> str:
         """Where the hosts see this machine: ssh's server knows, else the routing table."""
         first = self._connections[0]
-        seen = str(first.hello["launcher"])
+        seen = first.hello.launcher if first.hello else ""
         if seen and ":" not in seen:
             return seen
         try:
@@ -108,12 +108,12 @@ class Connection:
 
     Attributes:
       channel: to the agent.
-      hello: what the agent said of its machine; empty until then.
+      hello: what the agent said of its machine; None until then.
     """
 
     def __init__(self, name: str, options: Options, say: Say):
         self.name = name
-        self.hello: Dict[str, Any] = {}
+        self.hello: Optional[agent.AgentHello] = None
         self._options, self._say = options, say
         self._last: List[str] = []
         try:
@@ -192,9 +192,9 @@ class Connection:
 
     def _take(self, message: Message) -> None:
         if message.kind == "refused":
-            raise ConfigError("host {}: {}".format(self.name, message.fields["reason"]))
+            raise ConfigError("host {}: {}".format(self.name, message.fields.get("reason", "")))
         if message.kind == "hello":
-            self.hello = message.fields
+            self.hello = agent.read_hello(message.fields)
 
     def _why(self, reason: str) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

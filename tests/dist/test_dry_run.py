@@ -16,7 +16,7 @@ from tests.support.jobs import environment_for
 from tests.support.launched import LAUNCH, read
 
 # The port is another one in every job.
-PORT = "HOROVOD_GLOO_RENDEZVOUS_PORT"
+PORT, ADDRESS = "HOROVOD_GLOO_RENDEZVOUS_PORT", "HOROVOD_GLOO_RENDEZVOUS_ADDR"
 BIND = pytest.param(["--bind"], marks=pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2, reason="one core cannot be divided"))
 MORE = {"HOROVOD_CYCLE_TIME": "3", "HOROVOD_RANK": "9", "MINE": "m"}
@@ -60,6 +60,9 @@ def test_the_environment_is_the_whole_truth(start, flags):
         found = dict(entry.split("=", 1) for entry in output.rstrip("\0").split("\0"))
         expected = dict(before, **block["environment"])
         assert found.pop(PORT).isdigit() and expected.pop(PORT) == "(chosen at the start)"
+        # Port and secret, both drawn at the start, stand behind the address.
+        assert re.match(re.escape(expected.pop(ADDRESS)) + r":\d+/[0-9a-f]{32}$",
+                        found.pop(ADDRESS))
         assert found == expected
 
 

@@ -4,6 +4,7 @@
 
 import re
 import socket
+import struct
 import time
 
 import pytest
@@ -12,9 +13,10 @@ from tests.support.jobs import ROOT
 
 PRINT = """
 import os
-print("worker", *(os.environ.get(name) for name in (
+print("worker", *(os.environ.get(name, "None").split(":")[0] for name in (
     "EPL_WORKER_INDEX", "EPL_WORKER_HOSTS", "HOROVOD_GLOO_RENDEZVOUS_ADDR", "TOKEN")))
 """
+PREAMBLE = b"\0epl-launch 2\n"
 SLACK_S = 10.0  # for a busy machine
 
 
@@ -116,3 +118,56 @@ def test_what_differs_is_found_before_anything_runs(join, tmp_path, what, args, 
     for code, out, err in outcomes([join(0), join(1, *args, **changes)], 10):
         assert code == 2 and out == "", err
         assert "error: the machines do not fit together: " in err and what in err
+
+
+def connected(machine_list):
+    address = machine_list.split(",")[0].split(":")
+    deadline = time.monotonic() + SLACK_S
+    while True:
+        try:
+            return socket.create_connection((address[0], int(address[1])), timeout=SLACK_S)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_strangers_change_nothing(join, machine_list):
+    """They come first, say this and that, or nothing; the job starts and ends as without them."""
+    jobs = [join(0)]
+    member = '["0", "3", "2", "0", "", "", "", "cpu"]'
+    hello = '{"kind": "hello", "rank": 1, "member": %s, "devices": ["cpu", [""]], "trouble": "", ' \
+            '"proof": "%s"}' % (member, "0" * 64)
+    strangers = [connected(machine_list) for _ in range(12)]
+    sayings = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100000, said("[" * 60000), said("{}"),
+               said('{"kind": ["x"]}'), said('{"kind": "hello", "rank": "x"}'), said(hello),
+               said('{"kind": "refused", "reason": "go home"}'), said('{"kind": "knock"}'),
+               said('{"kind": "knock", "number": "1"}') + said(hello)[len(PREAMBLE):],
+               PREAMBLE + b"\xff" * 8]
+    for stranger, saying in zip(strangers, sayings):
+        try:
+            stranger.sendall(saying)
+        except OSError:
+            pass  # it was let go already
+    jobs += [join(rank) for rank in (1, 2)]
+    for code, _, err in outcomes(jobs, 10):
+        assert code == 0 and "Traceback" not in err and "go home" not in err, err
+    for stranger in strangers:
+        stranger.close()
+
+
+def said(text):
+    return PREAMBLE + struct.pack(">II", len(text), 0) + text.encode()
+
+
+def test_another_secret_is_named_where_it_is(join, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("this is the secret of somebody else")
+    other.chmod(0o600)
+    chief = join(0, flags=["--start_timeout", "4"])
+    (code, out, err), = outcomes([join(1, environment={"EPL_SECRET_FILE": str(other)})], 4)
+    assert code == 2 and out == ""
+    assert err.endswith("epl-launch: error: the secret of this machine, {}, is not that of machine "
+                        "0 ({}); copy the file from there\n".format(other, machine(0)))
+    (code, _, err), = outcomes([chief], 4)
+    assert code == 2 and "machine 1 ({}), 2".format(machine(1)) in err
+    assert re.search(r"epl-launch: the machine at \S+ has another secret than this one's ", err)

@@ -14,6 +14,7 @@ import socket
 import numpy as np
 import pytest
 
+from epl.launcher.rendezvous import serve_rendezvous
 from tests.support import jobs
 
 
@@ -139,6 +140,17 @@ def test_tf_config_alone_connects_the_workers(tmp_path):
     for result in results:
         with open(result.path(0, "report.json")) as file:
             assert json.load(file)["weights"] == 1.5 * (1 - 0.5 ** 6)
+
+
+def test_a_worker_with_another_secret_than_the_chiefs_says_so(tmp_path):
+    server = serve_rendezvous(None, ["127.0.0.1"] * 2, "127.0.0.1", "of another cluster")
+    addresses = {"chief": ["127.0.0.1:{}".format(server.port)], "worker": ["127.0.0.1:1"]}
+    worker = jobs.alone("recovery.py", tmp_path, environment={"TF_CONFIG": json.dumps(
+        {"cluster": addresses, "task": {"type": "worker", "index": 0}})})
+    server.stop()
+    assert worker.code == 1
+    assert "ConfigError: the secret of this worker's machine, {}, is not that of".format(
+        jobs.environment_for()["EPL_SECRET_FILE"]) in worker.output
 
 
 @pytest.fixture(scope="module")

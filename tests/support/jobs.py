@@ -2,14 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start a script through the real `epl-launch`, or alone, and look at what became of it."""
 
+import atexit
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from typing import Dict, NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 JOBS = os.path.join(ROOT, "tests", "dist", "jobs")
+
+_secrets: Optional[str] = None
 
 
 class Result(NamedTuple):
@@ -66,9 +71,22 @@ def environment_for(changes: Optional[Dict[str, str]] = None) -> Dict[str, str]:
     foreign = re.compile(r"^(EPL_|HOROVOD_|TF_CONFIG$)")
     variables = {k: v for k, v in os.environ.items() if not foreign.match(k)}
     variables.update(PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="1", CUDA_VISIBLE_DEVICES="",
-                     PYTHONWARNINGS="ignore")
+                     PYTHONWARNINGS="ignore", EPL_SECRET_FILE=_secret_file())
     variables.update(changes or {})
     return variables
+
+
+def _secret_file() -> str:
+    """The secret of the machines of jobs that tests start; not in the home directory."""
+    global _secrets
+    if _secrets is None:
+        _secrets = tempfile.mkdtemp(prefix="epl-secret-")
+        atexit.register(shutil.rmtree, _secrets, ignore_errors=True)
+    path = os.path.join(_secrets, "secret")
+    if not os.path.exists(path):
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write("this is the secret of the tests\n")
+    return path
 
 
 def _run(command, directory, timeout, environment) -> Result:

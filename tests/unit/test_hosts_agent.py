@@ -22,6 +22,7 @@ from epl.launcher.host import Output, Started
 from epl.launcher.options import Options
 from epl.launcher.plan import plan_to_json, plan_workers
 from epl.launcher.remote import RemoteHost
+from epl.launcher.rendezvous import NOWHERE, Meeting
 from tests.support.jobs import environment_for
 
 HOST = "far"
@@ -61,7 +62,7 @@ class Far:
     def start(self, script, directory, **fields):
         options = Options(1, 1, None, "", str(script), [], **fields)
         plans = plan_workers(options, str(directory), [HOST], DevicePlan("cpu", [""]),
-                             ("127.0.0.1", 0), sys.executable)
+                             NOWHERE, sys.executable)
         self.host.start(plans, self.selector, self.events.append)
 
     def wait_for(self, kind):
@@ -255,7 +256,7 @@ def test_a_rendezvous_that_cannot_be_reached_is_named(far, script, tmp_path):
         port = probe.getsockname()[1]
     options = Options(2, 1, None, "", str(script), [])
     plans = plan_workers(options, str(tmp_path), [HOST, "other"], DevicePlan("cpu", ["", ""]),
-                         ("127.0.0.1", port), sys.executable)
+                         Meeting("127.0.0.1", port, "secret"), sys.executable)
     agent = far()
     agent.welcome(script)
     agent.host.start(plans[:1], agent.selector, agent.events.append)

@@ -14,7 +14,7 @@ from epl.launcher.host import Output, Stacks, Started
 from epl.launcher.remote import read_event, send_event
 from epl.runtime.progress import Status
 
-PREAMBLE = b"\0epl-launch 1\n"
+PREAMBLE = b"\0epl-launch 2\n"
 MESSAGES = [Message("hello", {"rank": 1, "name": "h\u00fc"}), Message("Output", {"worker": 0},
                                                                  bytes(range(256))),
             Message("close", {})]
@@ -63,7 +63,7 @@ def test_a_greeting_of_the_remote_shell_is_no_message():
 
 
 @pytest.mark.parametrize("data, message", [
-    (b"\0epl-launch 2\n", "another version of epl-launch"),
+    (b"\0epl-launch 1\n", "another version of epl-launch"),
     (b"x" * 70000, "what answers there is not epl-launch"),
     (PREAMBLE + b"\xff" * 8, "no message of epl-launch"),
     (PREAMBLE + b"\0\0\0\2\0\0\0\0[]", "no message of epl-launch"),

@@ -20,6 +20,7 @@ from epl.launcher.plan import (
     process_environment,
 )
 from epl.launcher.program import check_program
+from epl.launcher.rendezvous import Meeting
 
 OPTIONS = Options(2, 1, None, "", "train.sh", [])
 CPU = DevicePlan("cpu", ["", ""])
@@ -28,7 +29,7 @@ NOW = datetime(2026, 3, 4, 5, 6, 7)
 
 def plans_for(options, devices=CPU, attempt=0, placement=None):
     return plan_workers(options, "/logs", placement or [LOCAL] * options.num_workers, devices,
-                        ("127.0.0.1", 4000), "/venv/bin/python", attempt)
+                        Meeting("127.0.0.1", 4000, ""), "/venv/bin/python", attempt)
 
 
 def environment_of(plan, inherited=None, available=(0, 1, 2, 3)):

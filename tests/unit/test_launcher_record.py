@@ -15,6 +15,7 @@ from epl.launcher.devices import DevicePlan
 from epl.launcher.options import Options
 from epl.launcher.plan import LOCAL, plan_workers
 from epl.launcher.record import Record, without_values
+from epl.launcher.rendezvous import NOWHERE
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def record(tmp_path, complaints):
 def plans(tmp_path):
     options = Options(2, 1, None, "", "/s/x.py", ["a b"])
     return plan_workers(options, str(tmp_path), [LOCAL, "far"], DevicePlan("cpu", ["", ""]),
-                        ("127.0.0.1", 1), "/venv/bin/python")
+                        NOWHERE, "/venv/bin/python")
 
 
 def written(tmp_path):
