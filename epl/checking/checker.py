@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.checking import active, notes, parts
 from epl.checking.codes import UNCHECKED_CODE
-from epl.checking.compare import Expected, compare, noise
+from epl.checking.compare import Expected, Row, compare, noise
 from epl.checking.exchange import Exchange
 from epl.checking.join import Batch, fed_sparse, feed_of, join
 from epl.checking.record import Given, Taken, digest, read_variables
@@ -171,7 +171,7 @@ class Check:
         """
         cluster = Env.get().cluster
         exchange = Exchange(cluster)
-        workers = exchange.gather(step.taken)
+        workers = [Taken(*each) for each in exchange.gather(step.taken)]
         problem = next((worker.problem for worker in workers if worker.problem), "")
         expected, words = None, Words([], [], 1, "")
         if cluster.is_chief and not problem:
@@ -182,7 +182,8 @@ class Check:
             except Exception as error:  # the others wait
                 traceback.print_exc()
                 problem = "the check itself failed: {}: {}".format(type(error).__name__, error)
-        problem, words = exchange.from_chief((problem, words))
+        problem, said = exchange.from_chief((problem, words))
+        words = Words(*said)
         if problem:
             raise CheckError(problem)
         expected = exchange.expected(expected)
@@ -190,7 +191,7 @@ class Check:
         fetches = exchange.gather(step.given.fetches)
         for worker, rows in enumerate(exchange.gather(
                 compare(step.given, expected, step.before, shared, fetches))):
-            self._found.extend(Found(row, self._done + 1, worker) for row in rows)
+            self._found.extend(Found(Row(*row), self._done + 1, worker) for row in rows)
         self._batch, self._how = words.batch, words.how
         self._notes.extend(words.notes + notes.of_differences(
             graph, step.wanted, words.parts, worst(self._found)))

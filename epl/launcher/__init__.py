@@ -36,7 +36,6 @@ other machines
     join, follow machines on which somebody started epl-launch too
     handshake    whether two of them have the same secret
     channel      what two of them say to each other
-    typed        what came from one, checked
     remote       the interface `host`, over a channel
 output
     lines        lines out of bytes

@@ -29,7 +29,7 @@ from epl.launcher.plan import WorkerPlan, plan_from_json
 from epl.launcher.program import check_program
 from epl.launcher.rendezvous import meeting_of
 from epl.launcher.signals import signal_news
-from epl.launcher.typed import made, taken
+from epl.typed import made, taken
 
 _WELCOME_S = 60.0
 _REACH_S = 10.0

@@ -29,7 +29,7 @@ from epl.launcher.program import check_program
 from epl.launcher.rendezvous import Meeting
 from epl.launcher.signals import signal_news
 from epl.launcher.sinks import Sinks
-from epl.launcher.typed import made, taken
+from epl.typed import made, taken
 
 _RETRY_S = 0.5
 _FIRST_NOTE_S = 1.0

@@ -16,7 +16,7 @@ from typing import Any, Dict, NamedTuple, Optional
 
 from epl.launcher import secret as secrets
 from epl.launcher.channel import ChannelClosed, Message
-from epl.launcher.typed import made, taken
+from epl.typed import made, taken
 
 KNOCK, CHALLENGE, HELLO, STRANGER = "knock", "challenge", "hello", "stranger"
 

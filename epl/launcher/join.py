@@ -34,7 +34,7 @@ from epl.launcher.options import Options
 from epl.launcher.plan import LOCAL, WorkerPlan
 from epl.launcher.remote import RemoteHost
 from epl.launcher.rendezvous import meeting_of
-from epl.launcher.typed import made
+from epl.typed import made
 
 JOIN_S = 600.0  # the machines wait so long for each other, where --start_timeout says nothing
 _REMIND_S = 15.0

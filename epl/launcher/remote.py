@@ -25,7 +25,7 @@ from epl.launcher import events
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.host import Callback, Host, HostEvent, Output, Stacks, Started
 from epl.launcher.plan import WorkerPlan
-from epl.launcher.typed import made, taken
+from epl.typed import made, taken
 
 CLOSE_WAIT_S = 5.0
 

@@ -33,6 +33,7 @@ from epl.runtime.intents import (
     different,
     ended_by_others,
 )
+from epl.typed import made
 
 # How long a worker whose step failed waits for the others to fail in the same step. All started it
 # at the same time; the end of the data reaches them together, give or take a slow input pipeline.
@@ -227,7 +228,7 @@ def _level(session: Any, outcome: Outcome) -> None:
 
 def _tell(intent: Intent) -> List[Intent]:
     """What every worker of the meeting came for; all of them call it if that differs."""
-    wanted: List[Intent] = ControlPlane.get().gather(intent)
+    wanted = [made(Intent, each) for each in ControlPlane.get().gather(intent)]
     if END_OF_SCRIPT in [i.what for i in wanted] and intent.what != END_OF_SCRIPT:
         give_precedence()
     return wanted

@@ -8,7 +8,6 @@ so that no operation is added: it works on finalized graphs and for variables ma
 
 from typing import Any, Dict, Iterator, List
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
@@ -16,7 +15,6 @@ from epl.env import Env
 from epl.runtime.control_plane import ControlPlane
 
 _CHUNK_BYTES = 64 << 20
-_REGISTERED = 2  # `np.dtype.isbuiltin` of types that another library has added
 _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
 
 
@@ -37,7 +35,7 @@ def broadcast_variables(session: Any) -> None:
         values = plane.from_chief(None)
         if values is None:
             return
-        _assign(session, {by_name[name]: _unpacked(value, by_name[name]) for name, value in values})
+        _assign(session, {by_name[name]: value for name, value in values})
 
 
 def _chunks(session: Any, variables: List[Any]) -> Iterator[List[Any]]:
@@ -55,30 +53,16 @@ def _chunks(session: Any, variables: List[Any]) -> Iterator[List[Any]]:
 
 def _values(session: Any, variables: List[Any]) -> List[Any]:
     try:
-        return [(v.name, _packed(value)) for v, value in zip(variables, session.run(variables))]
+        return [(v.name, value) for v, value in zip(variables, session.run(variables))]
     except tf.errors.FailedPreconditionError:  # some are not initialized
         return [pair for v in variables for pair in _value(session, v)]
 
 
 def _value(session: Any, variable: Any) -> List[Any]:
     try:
-        return [(variable.name, _packed(session.run(variable)))]
+        return [(variable.name, session.run(variable))]
     except tf.errors.FailedPreconditionError:
         return []
-
-
-def _packed(value: Any) -> Any:
-    """`value` in a form that can be pickled: types that NumPy lacks (bfloat16) as their bits."""
-    array = np.asarray(value)
-    return value if array.dtype.isbuiltin != _REGISTERED else (array.shape, array.tobytes())
-
-
-def _unpacked(value: Any, variable: Any) -> Any:
-    """What `_packed` was given, the value of a `variable` here."""
-    if not isinstance(value, tuple):
-        return value
-    shape, bits = value
-    return np.frombuffer(bits, variable.dtype.base_dtype.as_numpy_dtype).reshape(shape)
 
 
 def _assign(session: Any, values: Dict[Any, Any]) -> None:

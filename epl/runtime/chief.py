@@ -143,6 +143,18 @@ def train_and_evaluate_locally(original: Callable[..., Any], executor: Any) -> A
     result = original(executor)
     if Env.get().cluster.worker_num > 1:
         progress.waiting("the chief's metrics of train_and_evaluate")
-        result = ControlPlane.get().from_chief(result)
+        result = ControlPlane.get().from_chief(_plain(result))
         progress.finished()
     return result
+
+
+def _plain(value: Any) -> Any:
+    """`value` as it can be sent: what an exporter returns may be anything, and is sent as text."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) \
+            else tuple(map(_plain, value))
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    plain = value is None or isinstance(value, (str, bytes, bool, int, float, np.generic,
+                                                np.ndarray))
+    return value if plain else str(value)

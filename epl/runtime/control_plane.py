@@ -6,7 +6,6 @@ They run in a graph and a session of their own, so they work whatever state the 
 (finalized, closed, not yet built).
 """
 
-import pickle
 import struct
 import threading
 import time
@@ -16,13 +15,14 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl.communicators import horovod_backend
-from epl.errors import WorkerLostError
-from epl.runtime import progress, stop
+from epl.errors import ConfigError, WorkerLostError
+from epl.runtime import progress, stop, values
 
 # How long a worker that lost the connection lets the one that caused it end before it ends itself.
 PRECEDENCE_SECONDS = 3.0
 
 _LENGTH = struct.Struct("<q")
+_MAX_BYTES = 1 << 40
 
 
 class ControlPlane:
@@ -53,18 +53,24 @@ class ControlPlane:
         return [int(number) for number in found]
 
     def gather(self, value: Any) -> List[Any]:
-        """The picklable `value` of every worker, in the order of workers."""
-        payload = pickle.dumps(value, protocol=4)
+        """The `value` of every worker, plain data (see `values`), in the order of workers."""
+        payload = values.encode(value)
         sized = _as_array(_LENGTH.pack(len(payload)) + payload)
         return _split_values(self._run(self._gathered, self._bytes, sized).tobytes())
 
     def from_chief(self, value: Any) -> Any:
-        """The chief's picklable `value`; what other workers pass is ignored."""
-        payload = pickle.dumps(value, protocol=4)
+        """The chief's `value`, plain data; what other workers pass is ignored."""
+        payload = values.encode(value)
         length = self._run(self._broadcast, self._bytes, _as_array(_LENGTH.pack(len(payload))))
         size = _LENGTH.unpack(length.tobytes())[0]
+        if not 0 <= size <= _MAX_BYTES:
+            raise _no_value("the chief", "{} bytes".format(size))
         own = _as_array(payload) if size == len(payload) else np.zeros(size, np.uint8)
-        return pickle.loads(self._run(self._broadcast, self._bytes, own).tobytes())
+        data = self._run(self._broadcast, self._bytes, own).tobytes()
+        try:
+            return values.decode(data)
+        except ValueError as error:
+            raise _no_value("the chief", error) from None
 
     def maximum_within(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
         """As `maximum`, or None if the other workers do not come within `seconds`."""
@@ -149,10 +155,18 @@ def _as_array(data: bytes) -> Any:
 
 
 def _split_values(data: bytes) -> List[Any]:
-    values, position = [], 0
+    found: List[Any] = []
+    position = 0
     while position < len(data):
-        length = _LENGTH.unpack_from(data, position)[0]
-        position += _LENGTH.size
-        values.append(pickle.loads(data[position:position + length]))
-        position += length
-    return values
+        try:
+            length, = _LENGTH.unpack_from(data, position)
+            begin, position = position + _LENGTH.size, position + _LENGTH.size + max(0, length)
+            found.append(values.decode(data[begin:position]))
+        except (ValueError, struct.error) as error:
+            raise _no_value("worker {}".format(len(found)), error) from None
+    return found
+
+
+def _no_value(who: str, why: Any) -> ConfigError:
+    return ConfigError("what {} sent cannot be read ({}); start all workers with one version of "
+                       "EPL".format(who, why))

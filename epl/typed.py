@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Plain values from another machine, checked against the types that a NamedTuple declares.
+"""Plain values from another machine or worker, checked against the types of a NamedTuple.
 
 JSON brings anything; what is used further on is what was expected, or an error. Known are numbers,
 texts, truth values, `Optional`, lists, mappings, and NamedTuples, which travel as lists or objects.
@@ -48,9 +48,11 @@ def _fitting(value: Any, kind: Any) -> Any:
     inner: Any = getattr(kind, "__args__", ())
     if origin is Union:
         return None if value is None else _fitting(value, inner[0])
+    if kind is Any:
+        return value
     if hasattr(kind, "_fields"):
         return made(kind, value)
-    if origin in (list, collections.abc.Sequence) and isinstance(value, list):
+    if origin in (list, collections.abc.Sequence) and isinstance(value, (list, tuple)):
         return [_fitting(each, inner[0]) for each in value]
     if origin in (dict, collections.abc.Mapping) and isinstance(value, dict):
         return {key: _fitting(each, inner[1]) for key, each in value.items()}

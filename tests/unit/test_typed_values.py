@@ -8,7 +8,7 @@ import pytest
 
 from epl.launcher.channel import ChannelClosed, Message
 from epl.launcher.remote import read_event
-from epl.launcher.typed import made, taken
+from epl.typed import made, taken
 
 
 class Inner(NamedTuple):
