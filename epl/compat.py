@@ -9,7 +9,7 @@ names; a version that moves one needs a change here and nowhere else.
 import contextlib
 import functools
 import os
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.framework import attr_value_pb2
@@ -19,7 +19,7 @@ from tensorflow.python.framework import c_api_util, importer
 from tensorflow.python.framework import kernels as kernels_module
 from tensorflow.python.framework import ops as ops_module
 from tensorflow.python.framework.func_graph import FuncGraph
-from tensorflow.python.ops import gradients_util
+from tensorflow.python.ops import array_ops, gradients_util
 from tensorflow.python.saved_model.builder_impl import SavedModelBuilder
 from tensorflow.python.summary.writer import writer as summary_writer_module
 from tensorflow.python.training import monitored_session as monitored_session_module
@@ -31,9 +31,10 @@ from tensorflow_estimator.python.estimator import run_config as run_config_modul
 from tensorflow_estimator.python.estimator import training as estimator_training_module
 
 __all__ = [
-    "FuncGraph", "SavedModelBuilder", "estimator_training_module", "gradients_util",
-    "monitored_session_module", "ops_module", "run_config_module", "saver_module",
-    "session_module", "summary_writer_module", "supervisor_module", "training_util",
+    "FuncGraph", "SavedModelBuilder", "array_ops", "estimator_training_module",
+    "gradients_util", "monitored_session_module", "ops_module", "run_config_module",
+    "saver_module", "session_module", "summary_writer_module", "supervisor_module",
+    "training_util",
 ]
 
 
@@ -316,6 +317,14 @@ def has_weights(graph: Any) -> bool:
     """True if a model has begun in `graph`: a learning rate or a counter is none."""
     return any(v.dtype.is_floating and (v.trainable or v.shape.ndims != 0)
                for v in global_variables(graph))
+
+
+def initializers(graph: Any) -> Set[Any]:
+    """The operations that give the variables of `graph` their first values."""
+    return {variable.initializer for key in (
+        tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.LOCAL_VARIABLES,
+        tf.GraphKeys.TRAINABLE_VARIABLES) for variable in graph.get_collection(key)
+        if getattr(variable, "initializer", None) is not None}
 
 
 def global_variables(graph: Any) -> List[Any]:

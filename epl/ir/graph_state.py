@@ -185,6 +185,8 @@ class GraphState:
       registered: collection key -> tensors put there by `epl.add_to_collection`.
       declared_feeds: name of a tensor -> axis along which its feed is divided, None: it is shared.
       sparse_parts: what the script made sparse tensors of (see `ir.feeds`).
+      static_shapes: constant -> what it stands for, in the order of creation (see
+        `ir.static_shapes`).
       groups: gradient groups, in the order of the calls that made them.
       withdrawn: groups whose gradients nothing reads but losses and `grad_ys`.
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
@@ -216,6 +218,7 @@ class GraphState:
         self.registered: Dict[str, List[Any]] = {}
         self.declared_feeds: Dict[str, Optional[int]] = {}
         self.sparse_parts: List[Any] = []
+        self.static_shapes: Dict[Any, Any] = {}
         self.groups: List[GradientGroup] = []
         self.withdrawn: List[GradientGroup] = []
         self.gradient_calls = 0

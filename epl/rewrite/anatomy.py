@@ -13,10 +13,11 @@ A stage and a phase make a cell of the pipeline: what a device runs at a time.
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
+from epl.ir import static_shapes
 from epl.plan.schedule import BACKWARD, FORWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.functions import Library
-from epl.rewrite.walk import ancestors, data_ancestors
+from epl.rewrite.walk import counted_ancestors, data_ancestors
 
 _MERGES = frozenset(["Merge", "RefMerge"])
 
@@ -70,7 +71,7 @@ class Script(NamedTuple):
 
     def behind(self, tensors: Iterable[Any]) -> Set[Any]:
         """The script's operations that `tensors` are computed by."""
-        return ancestors((t.op for t in tensors), self.slices | self.added)
+        return counted_ancestors((t.op for t in tensors), self.slices | self.added)
 
 
 def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
@@ -118,6 +119,7 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
     reached: Set[Any] = set()
     updates: Set[Any] = set()
     library = Library(ops[0].graph) if ops else None
+    counting = static_shapes.counting(ops)
     pending = [op for op in ops if _starts_batch(op, script)]
     while pending:
         op = pending.pop()
@@ -134,7 +136,7 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
         assert library is not None
         _check_functions(op, library)
         reached.add(op)
-        pending.extend(following[op])
+        pending.extend(following[op] + counting.get(op, []))
         if op in loop:  # a loop is copied as a whole
             pending.extend(in_loop[loop[op]])
     return reached, sorted(updates, key=lambda op: op._id)

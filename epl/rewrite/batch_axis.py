@@ -4,9 +4,10 @@
 
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
+from epl.ir import static_shapes
 from epl.rewrite import kinds, loops
 from epl.rewrite.relations import SAME, SHARED, UNKNOWN, Elements, Reduced, Rows
-from epl.rewrite.row_rules import RULES, drawn
+from epl.rewrite.row_rules import RULES, drawn, of_static_shape
 
 
 class BatchAxes:
@@ -51,6 +52,9 @@ class BatchAxes:
         """What has to be known before the relations of `op` are."""
         if not self._per_batch(op) or self._axis_of(op) is not None:
             return []
+        stands_for = static_shapes.behind(op)
+        if stands_for is not None:
+            return [stands_for.tensor.op]
         behind = [t.op for t in op.inputs if not loops.closes(t.op)]
         return behind + ([_next_turn(op).op] if _next_turn(op) is not None else [])
 
@@ -62,8 +66,13 @@ class BatchAxes:
                     for t in op.outputs]
         if not self._per_batch(op):
             return [SHARED] * number
-        inputs = [self._relation(t) for t in op.inputs]
-        found = self._by_rule(op, inputs)
+        stands_for = static_shapes.behind(op)
+        if stands_for is not None:
+            inputs = [self._relation(stands_for.tensor)]
+            found = [UNKNOWN] if None in inputs else of_static_shape(stands_for.type, inputs[0])
+        else:
+            inputs = [self._relation(t) for t in op.inputs]
+            found = self._by_rule(op, inputs)
         if self._is_backward(op) and any(r not in (SHARED, SAME) and not isinstance(r, Rows)
                                          for r in inputs):
             found = [UNKNOWN]

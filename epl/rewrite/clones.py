@@ -44,7 +44,8 @@ class Copies:
     """
 
     def __init__(self, graph: Any, scope: str, clones: List[CloneId], first_seed: int,
-                 behind: Callable[[Any, CloneId], Any] = lambda tensor, clone: tensor):
+                 behind: Callable[[Any, CloneId], Any] = lambda tensor, clone: tensor,
+                 counted: Callable[[Any], Any] = lambda op: None):
         """Prepare a place for copies.
 
         Args:
@@ -53,6 +54,7 @@ class Copies:
           clones: the clones of this worker, in order; the first needs no copies.
           first_seed: number of the first clone among those of all workers.
           behind: `(tensor, clone)` -> what stands in a clone for a tensor that is not copied here.
+          counted: constant -> what its copies compute instead (see `ir.static_shapes`), or None.
         """
         num_slices = 1 + max(clone.slice for clone in clones)
         self._graph = graph
@@ -60,7 +62,7 @@ class Copies:
         self._names = {clone: clone.describe(num_slices) for clone in clones}
         self._numbers = {clone: first_seed + n for n, clone in enumerate(clones)}
         self._copies: Dict[CloneId, Dict[Any, Any]] = {clone: {} for clone in clones}
-        self._behind = behind
+        self._behind, self._counted = behind, counted
         self.clones = clones
 
     def has(self, op: Any) -> bool:
@@ -89,7 +91,7 @@ class Copies:
         new = sorted((op for op in ops if not self.has(op)), key=lambda op: op._id)
         if not new:
             return
-        template = _Template(new, set(dropped))
+        template = _Template(new, set(dropped), self._counted)
         for clone in clones:
             if clone != self.clones[0]:
                 self._copy(template, clone, device)
@@ -113,7 +115,7 @@ class Copies:
 class _Template:
     """A set of operations as a `GraphDef` that is adapted to one clone after the other."""
 
-    def __init__(self, ops: List[Any], dropped: Set[Any]):
+    def __init__(self, ops: List[Any], dropped: Set[Any], counted: Callable[[Any], Any]):
         self.ops = ops
         self.inputs: Dict[str, Any] = {}
         self.controls: List[Tuple[Any, List[Any]]] = []
@@ -123,14 +125,17 @@ class _Template:
         self._seeds: List[Tuple[int, Tuple[int, int]]] = []
         members = set(ops)
         for number, op in enumerate(ops):
-            self._add(number, op, members, dropped)
+            self._add(number, op, members, dropped, counted(op))
 
-    def _add(self, number: int, op: Any, members: Set[Any], dropped: Set[Any]) -> None:
+    def _add(self, number: int, op: Any, members: Set[Any], dropped: Set[Any],
+             counted: Any) -> None:
         node = self._definition.node.add()
         node.CopyFrom(op.node_def)
         node.attr.pop("_class", None)  # names the original; the device says where the copy belongs
         del node.input[:]
-        for tensor in op.inputs:
+        if counted is not None:
+            _compute(node, counted)
+        for tensor in op.inputs if counted is None else [counted.tensor]:
             key = tensor.name if tensor.value_index else tensor.op.name
             node.input.append(key)
             if tensor.op not in members:
@@ -165,3 +170,14 @@ class _Template:
         for op, node in zip(self.ops, nodes):
             node.device = device(op)
         return self._definition
+
+
+def _compute(node: Any, counted: Any) -> None:
+    """Make the constant `node` compute what it stands for (see `ir.static_shapes`)."""
+    dtype = node.attr["dtype"].type
+    node.op = counted.type
+    node.attr.pop("value")
+    node.attr.pop("dtype")
+    node.attr["T"].type = counted.tensor.dtype.base_dtype.as_datatype_enum
+    if counted.type != "ZerosLike":
+        node.attr["out_type"].type = dtype

@@ -15,6 +15,7 @@ and who waits for that, is `late`: a step runs a copy of it, which reads the who
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from epl import compat
+from epl.ir import static_shapes
 from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.rewrite import kinds
 from epl.rewrite.registered import sources_of
@@ -46,8 +47,9 @@ def look(graph: Any, state: GraphState) -> Leaving:
     computing = computing_ops(state.groups)
     once = {op for op in descendants(returned) - returned - computing if not state.is_made(op._id)}
     sources = _fed(graph, state).union(*[group.sources for group in state.groups])
-    of_batch = {op for op in data_descendants(sources, once | returned)
-                if not state.is_made(op._id)} - once - returned
+    followed = data_descendants(sources, once | returned)
+    followed |= static_shapes.following(graph, followed.__contains__, once | returned)
+    of_batch = {op for op in followed if not state.is_made(op._id)} - once - returned
     writes = {op: owner([t for t in op.inputs if not kinds.is_handle(t)], state)
               for op in _writing(graph, of_batch, once)}
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
@@ -72,7 +74,7 @@ def _writing(graph: Any, of_batch: Set[Any], once: Set[Any]) -> List[Any]:
     for op in descendants(switched) - once if switched else ():
         if kinds.written_variable(op) is not None and is_decided(op, of_batch):
             found.add(op)
-    return sorted(found, key=lambda op: op._id)
+    return sorted(found - compat.initializers(graph), key=lambda op: op._id)
 
 
 def is_decided(op: Any, of_batch: Set[Any]) -> bool:

@@ -14,7 +14,7 @@ from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite import kinds, loops
 from epl.rewrite.merge import Merged, of_clones, of_workers
 from epl.rewrite.relations import Reduced, Relation, Rows
-from epl.rewrite.walk import ancestors
+from epl.rewrite.walk import counted_ancestors
 
 # How each collection merges, and whether over all workers.
 _KEYS = {
@@ -34,7 +34,7 @@ def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
     """
     owners = {op: group for group in state.groups if group.rewritten
               for op in group.returned_ops}
-    behind = ancestors((t.op for t in tensors), owners)
+    behind = counted_ancestors((t.op for t in tensors), owners)
     found = {op for op in behind if kinds.brings_data(op)}
     following = loops.successors(behind)
     fed: Set[Any] = set()  # what works on the data

@@ -104,7 +104,7 @@ def _elementwise(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if not rows:
         if all(relation in (SHARED, SAME) for relation in inputs):
             return [SAME]
-        return [UNKNOWN]
+        return [COUNT if _is_multiple(op, inputs) else UNKNOWN]
     if op.type in ("AddN",) or len(op.inputs) == 1:
         return [rows[0][0] if len({r for r, _ in rows}) == 1 else UNKNOWN]
     ranks = [_rank(t) for t in op.inputs]
@@ -114,6 +114,13 @@ def _elementwise(op: Any, inputs: List[Any]) -> Sequence[Any]:
     most = max(ranks)
     axes = {relation.axis + most - _rank(tensor) for relation, tensor in rows}
     return [Rows(axes.pop()) if len(axes) == 1 else UNKNOWN]
+
+
+def _is_multiple(op: Any, inputs: List[Any]) -> bool:
+    """True for a number of rows times another number that all clones have."""
+    return (op.type == "Mul" and op.outputs[0].dtype.is_integer
+            and COUNT in inputs and all(r in (COUNT, SHARED, SAME) for r in inputs)
+            and inputs.count(COUNT) == 1)
 
 
 @_rules(*_ROW_BY_ROW)
@@ -165,6 +172,8 @@ def _reduced(op: Any, inputs: List[Any]) -> Sequence[Any]:
         return [Rows(first.axis - gone)]
     if isinstance(first, Reduced) and first.how == how and how != "prod":
         return [first]
+    if isinstance(first, ShapeOf) and how == "prod" and axes == [0]:
+        return [COUNT]  # times what all clones have
     return [SAME if first in (SHARED, SAME) else UNKNOWN]
 
 
@@ -209,6 +218,8 @@ def _matrix_products(op: Any, inputs: List[Any]) -> Sequence[Any]:
 @_rules("Gather", "GatherV2", "ResourceGather")
 def _gathered(op: Any, inputs: List[Any]) -> Sequence[Any]:
     params, indices = inputs[:2]
+    if isinstance(params, ShapeOf):
+        return [_chosen_sizes(op, params)]
     axis = 0
     if op.type == "GatherV2":
         value = tf.get_static_value(op.inputs[2])
@@ -220,6 +231,19 @@ def _gathered(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if isinstance(params, Rows) and indices in (SHARED, SAME) and axis > params.axis:
         return [params]
     return [UNKNOWN]
+
+
+def _chosen_sizes(op: Any, shape: Any) -> Any:
+    """Sizes that a constant chooses from the shape of rows, as `tf.tensordot` does."""
+    chosen, rank = tf.get_static_value(op.inputs[1]), op.inputs[0].shape.num_elements()
+    if chosen is None or rank is None:
+        return UNKNOWN
+    if chosen.ndim == 0:
+        return COUNT if int(chosen) % rank == shape.axis else SAME
+    places = [place for place, axis in enumerate(chosen.ravel()) if axis % rank == shape.axis]
+    if len(places) > 1 or chosen.ndim > 1:
+        return UNKNOWN
+    return ShapeOf(places[0]) if places else SAME
 
 
 @_rules("GatherNd", "ResourceGatherNd")
@@ -452,6 +476,15 @@ def _size(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if isinstance(inputs[0], Rows):
         return [COUNT]
     return [SAME if inputs[0] in (SHARED, SAME) or isinstance(inputs[0], Reduced) else UNKNOWN]
+
+
+def of_static_shape(kind: str, relation: Any) -> Sequence[Any]:
+    """What a constant is that stands for an operation on a tensor (see `ir.static_shapes`)."""
+    if kind == "Shape":
+        return [_shape_of(relation)]
+    if kind == "ZerosLike" and isinstance(relation, Rows):
+        return [relation]
+    return _size(None, [relation])
 
 
 @_rules("Range")

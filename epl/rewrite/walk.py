@@ -4,10 +4,17 @@
 
 from typing import Any, Callable, Container, Iterable, List, Set
 
+from epl.ir import static_shapes
+
 
 def ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
     """`ops` and every operation that they depend on; the walk does not look behind `ends`."""
     return _walk(ops, lambda op: _inputs(op) + list(op.control_inputs), ends)
+
+
+def counted_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
+    """As `ancestors`, and what constants stand for that count it."""
+    return _walk(ops, lambda op: _inputs(op) + list(op.control_inputs) + _counted(op), ends)
 
 
 def data_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
@@ -32,6 +39,12 @@ def data_descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
 
 def _inputs(op: Any) -> List[Any]:
     return [tensor.op for tensor in op.inputs]
+
+
+def _counted(op: Any) -> List[Any]:
+    """What the constant `op` is the shape of."""
+    found = static_shapes.behind(op)
+    return [] if found is None else [found.tensor.op]
 
 
 def _predicates(op: Any) -> List[Any]:

@@ -15,7 +15,10 @@ would have. The script's own operations are left as they are, for what runs outs
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Set
 
+import tensorflow.compat.v1 as tf
+
 from epl import compat
+from epl.ir import static_shapes
 from epl.ir.graph_state import GraphState
 from epl.rewrite import kinds, loops, registered
 from epl.rewrite.batch_axis import BatchAxes
@@ -26,6 +29,10 @@ from epl.rewrite.relations import SAME, SHARED, Reduced, Relation, Rows
 
 # What may run once more though TensorFlow calls it stateful: it runs for what the clones do not.
 _REPEATABLE = frozenset(["Assert", "Print", "PrintV2", "PyFunc", "EagerPyFunc"])
+
+
+_CURE = ("epl.add_to_collection(tensor, epl.GraphKeys.GLOBAL_MEAN_OBJECTS) or another of its "
+         "keys, of it or of a tensor computed from it")
 
 
 class _Whole(CloneId):
@@ -74,7 +81,9 @@ class WholeBatch:
         self._scope = scope
         self._values: Dict[str, Any] = {}
         self._copies = Copies(graph, scope, [_SCRIPT, _WHOLE], 0,
-                              lambda tensor, clone: self._values.get(tensor.name, tensor))
+                              lambda tensor, clone: self._values.get(tensor.name, tensor),
+                              lambda op: self._counts.get(op))
+        self._counts: Dict[Any, Any] = {}
         self._library = Library(graph)
         self._exchanges = 0
 
@@ -103,18 +112,30 @@ class WholeBatch:
         """
         region = _Region(self, view, self._library)
         for tensor in tensors:
-            region.asked = tensor.name
+            region.ask(tensor.name, tensor.dtype != tf.string)
             region.need(tensor)
             region.close()
         for op in ops:
-            region.asked = op.name
+            region.ask(op.name)
             region.copy(op)
             region.close()
         if not in_advance:
             region.check_late()
         self._merge(list(region.borders.values()))
-        self._copies.add(region.ops, [_SCRIPT, _WHOLE], lambda op, clone: op.device)
+        self._counts.update(region.counts)
+        self._copy(region)
         return [self.operation(op) for op in region.read_variables()]
+
+    def _copy(self, region: "_Region") -> None:
+        try:
+            self._copies.add(region.ops, [_SCRIPT, _WHOLE], lambda op, clone: op.device)
+        except ValueError as e:  # a shape does not fit
+            raise NotImplementedError(
+                "a training step divides its batch, and the value of {} for the whole batch is "
+                "asked for: computed from the rows of all clones it would fail, as some number in "
+                "the graph is the number of rows of one: {}. Take such numbers from tf.shape or "
+                "leave them open (-1, None); or say how the values of the parts merge, with {}"
+                .format(", ".join(region.all_asked), str(e).split("\n")[0], _CURE)) from e
 
     @property
     def exchanges(self) -> bool:
@@ -193,8 +214,16 @@ class _Region:
         self._members: Dict[str, List[Any]] = loops.members(view.loop)
         self._pending: List[Any] = []
         self.asked = ""  # whose value is being followed back
+        self._is_number = True
+        self.all_asked: List[str] = []
+        self.counts: Dict[Any, Any] = {}  # constants that count rows: what they stand for
         self.ops: Set[Any] = set()
         self.borders: Dict[str, Any] = {}
+
+    def ask(self, name: str, is_number: bool = True) -> None:
+        """What follows is done for the value of `name`; a summary is no number."""
+        self.asked, self._is_number = name, is_number
+        self.all_asked.append(name)
 
     def need(self, tensor: Any) -> None:
         """The value of `tensor` for the whole batch is read."""
@@ -214,6 +243,10 @@ class _Region:
             op = self._pending.pop()
             for member in self._members.get(self._view.loop.get(op, ""), ()):
                 self.copy(member)
+            stands_for = static_shapes.behind(op)
+            if stands_for is not None and self._is_of_batch(stands_for.tensor.op):
+                self.counts[op] = stands_for._replace(tensor=self._in_loop(op, stands_for.tensor))
+                self.need(self.counts[op].tensor)
             for tensor in op.inputs:
                 self.need(tensor)
             decided = op in self._view.conditional or op in self._view.loop
@@ -230,8 +263,9 @@ class _Region:
 
     def check_late(self) -> None:
         """Raises NotImplementedError for what has to be known before a session is made."""
-        cure = ("register it before the first session.run, with epl.add_to_collection(tensor, "
-                "epl.GraphKeys.GLOBAL_MEAN_OBJECTS) or another of its keys")
+        cure = ("register {} before the first session.run, with epl.add_to_collection(tensor, "
+                "epl.GraphKeys.GLOBAL_MEAN_OBJECTS) or another of its keys".format(
+                    "it" if self._is_number else "the numbers that it shows"))
         if self.borders and self._whole.exchanges:
             raise NotImplementedError(
                 "a training step is asked for {}, which follows a write from its batch and takes "
@@ -273,11 +307,32 @@ class _Region:
         raise NotImplementedError(
             "a training step divides its batch, and the value of {} for the whole batch is asked "
             "for: that takes operation '{}' ({}){} once more, which would {}; say how the values "
-            "of the parts merge, with epl.add_to_collection(tensor, epl.GraphKeys."
-            "GLOBAL_MEAN_OBJECTS) or another of its keys, of it or of a tensor computed "
-            "from it".format(
-                self.asked, op.name, op.type, compat.made_at(op),
-                "take other data" if op in self._view.sources else "draw, or change state"))
+            "of the parts merge, with {}".format(
+                self.asked, op.name, op.type, compat.made_at(op), "take other data"
+                if op in self._view.sources else "draw, or change state", _CURE))
+
+    def _is_of_batch(self, op: Any) -> bool:
+        """True if `op` brings in, or is computed from, rows."""
+        return op in self._view.per_batch or op in self._view.sources or op in self._view.late
+
+    def _in_loop(self, op: Any, counted: Any) -> Any:
+        """The tensor `counted` where the constant `op` is: maybe in a loop that it is taken into.
+
+        Raises:
+          NotImplementedError: no such tensor.
+        """
+        if self._view.loop.get(op) == self._view.loop.get(counted.op):
+            return counted
+        context = compat.control_flow_context(op)
+        for enter in counted.consumers():
+            if loops.is_enter(enter) and enter.get_attr("frame_name").decode() == getattr(
+                    context, "name", None):
+                return enter.outputs[0]
+        raise NotImplementedError(
+            "a training step divides its batch, and the value of {} for the whole batch is asked "
+            "for: a loop takes the fixed number of rows '{}'{} for it, which is that of one clone; "
+            "take the number outside of the loop, or say how the values of the parts merge, with "
+            "{}".format(self.asked, op.name, compat.made_at(op), _CURE))
 
     def _may_repeat(self, op: Any) -> bool:
         if op in self._view.sources or kinds.is_random(op):

@@ -9,8 +9,10 @@ instead. A copy is also what waits for such a write.
 
 from typing import Any, List, Set
 
+import tensorflow.compat.v1 as tf
+
 from epl import compat
-from epl.ir import feeds
+from epl.ir import feeds, static_shapes
 from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite import kinds
 from epl.rewrite.batch_axis import BatchAxes
@@ -22,8 +24,8 @@ from epl.rewrite.whole import View, WholeBatch
 def asked(family: List[GradientGroup], state: GraphState) -> List[Any]:
     """The tensors of the batch that are written, or read behind the gradients, for a family."""
     leaving = state.leaving
-    found = {tensor.name: tensor for op in _users(leaving) for tensor in op.inputs
-             if tensor.op not in leaving.late and (
+    found = {tensor.name: tensor for op in _users(leaving)
+             for tensor in list(op.inputs) + _counted(op) if tensor.op not in leaving.late and (
                  tensor.op in leaving.of_batch or is_decided(tensor.op, leaving.of_batch))}
     return [found[name] for name in sorted(found) if owner([found[name]], state) in family]
 
@@ -73,12 +75,18 @@ def _read_once(state: GraphState) -> List[Any]:
     written = data_ancestors(op for op in once if kinds.written_variable(op) is not None)
     found = []
     for op in once:
-        for tensor in op.inputs:
+        for tensor in list(op.inputs) + _counted(op):
             if tensor.op in leaving.of_batch and tensor.op not in leaving.late:
                 group = owner([tensor], state)
                 if group is not None:
                     found.append((op, tensor, None if op in written else group))
     return found
+
+
+def _counted(op: Any) -> List[Any]:
+    """The tensor that the constant `op` counts the rows of, if it does."""
+    stands_for = static_shapes.behind(op)
+    return [] if stands_for is None else [stands_for.tensor]
 
 
 def view_of(state: GraphState) -> View:
@@ -90,8 +98,8 @@ def view_of(state: GraphState) -> View:
             view.sources.update(group.anatomy.sources)
             view.conditional.update(group.anatomy.conditional)
             view.loop.update(group.anatomy.loop)
-    sparse = {tensor.op for group in state.groups[:1] for parts in feeds.fed_sparse(
-        group.ys[0].graph) for tensor in parts}
+    graph = state.groups[0].ys[0].graph
+    sparse = {tensor.op for parts in feeds.fed_sparse(graph) for tensor in parts}
     return view._replace(axes=BatchAxes(
         lambda op: op in view.per_batch or op in view.sources,
         lambda op: _axis_of_rows(op) if op in view.sources - sparse else None,
@@ -118,8 +126,16 @@ def _redirect(state: GraphState, read: List[Any]) -> Set[Any]:
     changed: Set[Any] = set()
     for op, tensor, group in read:
         value = (job if group is None else group.local).tensor(tensor)
-        if value is not tensor:
-            compat.replace_input(op, tensor, value)
+        if value is tensor:
+            continue
+        if tensor in _counted(op):
+            users = op.outputs[0].consumers()
+            count = _computed(op, value)
+            for user in users:
+                compat.replace_input(user, op.outputs[0], count)
+            changed.update(users)
+        else:
+            compat.replace_input(op, tensor, _of_open_shape(value, tensor))
             changed.add(op)
     for op in _behind_gradients(state):
         for tensor in list(op.inputs):
@@ -133,3 +149,24 @@ def _redirect(state: GraphState, read: List[Any]) -> Set[Any]:
                                           key=lambda source: source._id))
             changed.add(op)
     return changed
+
+
+def _computed(constant: Any, value: Any) -> Any:
+    """What the `constant`, which waits for a step, is of the whole batch."""
+    kind = static_shapes.behind(constant).type  # type: ignore[union-attr]
+    made = {"Shape": tf.shape, "Size": tf.size, "ZerosLike": tf.zeros_like}[kind]
+    options = {} if kind == "ZerosLike" else {"out_type": constant.outputs[0].dtype}
+    with compat.inserted(constant.graph, constant.name + "_of_all"):
+        count = made(value, **options)
+        count.op._add_control_inputs(list(constant.control_inputs))
+    return _of_open_shape(count, constant.outputs[0])
+
+
+def _of_open_shape(value: Any, tensor: Any) -> Any:
+    """`value` as what can be read in the place of `tensor`, which may be of a smaller size."""
+    if tensor.shape.is_compatible_with(value.shape):
+        return value
+    with compat.inserted(tensor.graph, tensor.op.name + "_of_all"):
+        return tf.placeholder_with_default(value, [
+            size if size == now else None
+            for size, now in zip(tensor.shape.as_list(), value.shape.as_list())])

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
+from epl.ir import static_shapes
 from epl.ir.feeds import note_sparse
 from epl.ir.graph_state import state_of
 from epl.rewrite.gradients import noted_gradients
@@ -40,6 +41,7 @@ def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     first = compat.last_id(graph) + 1
     result = noted_gradients(original, *args, **kwargs)
     state_of(graph).note_backward(first, compat.last_id(graph))
+    static_shapes.forget(graph, first)
     monitored.note_gradients(graph)
     if state_of(graph).trains:
         _install(PATCHES_OF_RUNS)
@@ -71,6 +73,9 @@ PATCHES: _Patches = (
     (compat.gradients_util, "_GradientsHelper", _gradients),
     (compat.ops_module.Graph, "finalize", _finalize),
     (tf.SparseTensor, "__init__", _sparse_init),
+    (compat.array_ops, "shape_internal", static_shapes.shape),
+    (compat.array_ops, "size_internal", static_shapes.size),
+    (compat.array_ops, "zeros_like_impl", static_shapes.zeros_like),
     (_BASE_SESSION, "__init__", session.init),
     (compat.saver_module.Saver, "save", chief.save),
     (compat.SavedModelBuilder, "add_meta_graph_and_variables", chief.add_to_saved_model),

@@ -131,10 +131,17 @@ WRITES = [summed, counted, counted_in_whole_numbers, largest, smallest, any_and_
 PLACES = ("update_ops", "under_update_ops", "before", "after", "beside", "local")
 
 
-def written(write, place, resource):
+def fed(dtype, layout=None, fixed=False):
+    """A placeholder for the labels or rows of a step; `fixed`: as many as one clone gets."""
+    if not fixed:
+        return tf.placeholder(dtype, [None])
+    return epl.divide_feed(tf.placeholder(dtype, [len(ROWS) // (layout or devices.ONE).clones]))
+
+
+def written(write, place, resource, *batch):
     """A script that trains with a write in a certain place: what it writes, and all variables."""
     def script(stage):
-        x, label = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.int64, [None])
+        x, label = fed(tf.float32, *batch), fed(tf.int64, *batch)
         with tf.variable_scope("", use_resource=resource):
             model = devices.fit(stage, x=tf.identity(x))
             before = [write(x, label, place == "local")] if place not in ("after",) else []
@@ -167,6 +174,15 @@ def test_writes_the_whole_batch(write, resource, layout):
     expected = devices.run(None, script)
     assert np.any(expected[1]["v:0"])
     devices.assert_same(devices.run(layout, script), expected)
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
+@pytest.mark.parametrize("write", WRITES)
+def test_constants_that_count_a_fixed_batch_count_the_whole_one(write, layout):
+    """`tf.size(x)` is a constant where the shape of x is known when the graph is built."""
+    place = PLACES[(WRITES.index(write) + LAYOUTS.index(layout)) % len(PLACES)]
+    expected = devices.run(None, written(write, place, True, None, True))
+    devices.assert_same(devices.run(layout, written(write, place, True, layout, True)), expected)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -298,6 +314,21 @@ def test_what_an_update_may_overtake_is_refused():
         devices.run(ACCUMULATION, script)
 
 
+def test_a_summary_is_registered_by_what_it_shows():
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3])
+        output = devices.network(x, stage)
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(output))
+        shown = tf.reduce_max(tf.matmul(tf.cumsum(x), tf.trainable_variables()[0]))
+        summary = tf.summary.scalar("shown", shown)
+        with devices.session() as session:
+            session.run([summary, train], {x: devices.data(4)[0]})
+
+    with pytest.raises(NotImplementedError, match="asked for shown:0.*MatMul.*from a ref variable.*"
+                       "register the numbers that it shows"):
+        devices.run(ACCUMULATION, script)
+
+
 def test_a_finalized_graph_returns_the_whole_batch():
     def script(stage):
         x = tf.placeholder(tf.float32, [None])
@@ -393,3 +424,73 @@ def test_a_local_value_on_request():
         epl.add_to_collection(model.loss, epl.GraphKeys.LOCAL_SUM_OBJECTS)
         with devices.session() as session:
             assert session.run([model.loss, model.train], {x: ROWS})[0] == 2 * 25.5
+
+
+@EACH
+def test_what_counts_a_fixed_batch(layout):
+    """Sizes, shapes and zeros of a batch of known size are constants in the script's graph."""
+    def script(stage, layout):
+        rows = len(ROWS) // layout.clones
+        data = tf.data.Dataset.from_tensor_slices(devices.data(24)[0])
+        x = tf.data.make_one_shot_iterator(data.batch(rows, drop_remainder=True)).get_next()
+        with tf.variable_scope("", use_resource=True):
+            output = devices.network(x, stage)
+        loss = tf.reduce_mean(tf.square(output - 1.0))
+        train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        beside_zeros = tf.concat([tf.zeros_like(output), output], 1)
+        fetched = {
+            "mean": tf.metrics.mean(x)[1], "accuracy": tf.metrics.accuracy(x > 0, x > 1)[1],
+            "shape": tf.shape(x), "rows": tf.shape(output)[0], "columns": tf.shape(x)[1],
+            "size": 2 * tf.size(x), "zeros": beside_zeros, "ones": tf.reduce_sum(tf.ones_like(x)),
+            "no_number": tf.reduce_sum(tf.zeros_like(output, tf.int32)),
+            "average": tf.reduce_sum(x) / tf.cast(tf.size(x), tf.float32),
+            "reshaped": tf.reshape(output, [tf.shape(output)[0] // 2, 2]),
+            "chosen": tf.gather_nd(x, tf.stack([tf.range(tf.shape(x)[0]),
+                                                tf.cast(x[:, 0] > 0, tf.int32)], 1)),
+            "middle": tf.nn.top_k(output[:, 0], tf.size(output) // 2).values,
+            "large": tf.reduce_sum(tf.zeros_like(tf.tile(x, [1, 1000])) + 1.0),
+        }
+        with devices.session() as session:
+            return [session.run([fetched, loss, train])[:2] for _ in range(STEPS)]
+
+    expected = devices.run(None, lambda stage: script(stage, devices.ONE))
+    devices.assert_same(devices.run(layout, lambda stage: script(stage, layout)), expected)
+
+
+def test_a_number_of_rows_that_the_script_wrote_down_is_named():
+    def script(stage):
+        x = epl.divide_feed(tf.placeholder(tf.float32, [4]))
+        model = devices.fit(stage, x=x)
+        pairs = tf.reduce_max(tf.reshape(tf.cumsum(x), [2, 2]))
+        with devices.session() as session:
+            session.run([pairs, model.train], {x: ROWS})
+
+    with pytest.raises(NotImplementedError, match="value of Max:0 .*number of rows of one.*"
+                       "tf.shape.*epl.add_to_collection"):
+        devices.run(ACCUMULATION, script)
+
+
+def test_the_graph_of_a_script_stays_as_it_is():
+    """Constants are remembered, not changed: seeds, names and runs beside steps depend on them."""
+    with devices.started(ACCUMULATION) as graph:
+        x = tf.placeholder(tf.float32, [4, 3])
+        with tf.Session() as session:  # nothing is fed
+            assert session.run(tf.shape(x)).tolist() == [4, 3]
+            assert session.run(tf.size(x)) == 12
+            assert not np.any(session.run(tf.zeros_like(x)))
+        assert not any(op.type in ("Shape", "Size", "ZerosLike") for op in graph.get_operations())
+
+
+def test_a_variable_that_begins_as_zeros_of_a_fixed_batch():
+    """Its initializer is no write from the batch, though it takes the batch's shape."""
+    def script(stage, rows):
+        x = epl.divide_feed(tf.placeholder(tf.float32, [rows]))
+        begun = tf.Variable(tf.zeros_like(x), trainable=False)
+        model = devices.fit(stage, x=x)
+        with devices.session() as session:
+            session.run(begun.initializer)
+            return session.run([model.loss, model.train], {x: ROWS})[0], session.run(
+                [tf.reduce_sum(begun), model.weight])
+
+    devices.assert_same(devices.run(ACCUMULATION, lambda stage: script(stage, 4)),
+                        devices.run(None, lambda stage: script(stage, 8)))
