@@ -2,17 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the logs and outputs of a job go."""
 
+import contextlib
 import os
 import re
 from datetime import datetime
-from typing import Iterable, Sequence
+from typing import Iterable, Optional, Sequence
 
+from epl import private
 from epl.errors import ConfigError
 from epl.launcher.options import Options
 from epl.launcher.plan import WorkerPlan
 from epl.launcher.program import short_name
 
 DEFAULT_ROOT = "experiments"
+
+_NOT_FOR_OTHERS = 0o022
 
 
 def make_log_dir(options: Options, now: datetime) -> str:
@@ -28,7 +32,7 @@ def make_log_dir(options: Options, now: datetime) -> str:
     try:
         if options.log_dir is None:
             return _make_new(path)
-        os.makedirs(path, exist_ok=True)
+        _make(path)
         return path
     except OSError as error:
         raise _refusal(path, error) from error
@@ -43,7 +47,7 @@ def make_directories(paths: Iterable[str]) -> None:
     """Make directories that may exist. Raises ConfigError if one cannot be written to."""
     for path in paths:
         try:
-            os.makedirs(path, exist_ok=True)
+            _make(path)
         except OSError as error:
             raise _refusal(path, error) from error
         if not os.access(path, os.W_OK | os.X_OK):
@@ -60,12 +64,32 @@ def default_name(options: Options, now: datetime) -> str:
     return os.path.join(DEFAULT_ROOT, name)
 
 
+def warning_of(path: str) -> Optional[str]:
+    """What to tell the user about a directory in which others can replace what is there."""
+    with contextlib.suppress(OSError):
+        why = private.others_can_write(path)
+        if why:
+            return "directory '{}' {}: they could replace logs and outputs; choose another with " \
+                   "--log_dir, or chmod it".format(path, why)
+    return None
+
+
+def _make(path: str, exist_ok: bool = True) -> None:
+    """Make a directory, and those above it, in which nobody else can write."""
+    before = os.umask(_NOT_FOR_OTHERS)
+    os.umask(before | _NOT_FOR_OTHERS)
+    try:
+        os.makedirs(path, exist_ok=exist_ok)
+    finally:
+        os.umask(before)
+
+
 def _make_new(path: str) -> str:
     """Make `path`, or `path-2`, ...: another job may have started in the same second."""
     candidate, number = path, 1
     while True:
         try:
-            os.makedirs(candidate)
+            _make(candidate, exist_ok=False)
             return candidate
         except FileExistsError:
             number += 1

@@ -10,6 +10,7 @@ import signal
 import time
 from typing import IO, Dict, Iterable, Optional, Sequence, Tuple
 
+from epl import private
 from epl.errors import ConfigError
 from epl.launcher import cores, directories, events
 from epl.launcher.guard import Guard
@@ -28,6 +29,7 @@ _MAX_DRAIN_CHUNKS = 64
 _PROGRESS_PERIOD_S = 0.2
 _STACKS_WAIT_S = 2.0
 _STACKS_QUIET_S = 0.2
+_MAX_STACKS = 4 << 20  # characters; beyond it nobody reads
 
 
 class LocalHost(Host):
@@ -183,8 +185,9 @@ class _StacksFile:
 
     def text(self) -> str:
         try:
-            with open(self._path, encoding="utf-8", errors="replace") as file:
-                return file.read()
+            with open(private.open_to_read(self._path), encoding="utf-8",
+                      errors="replace") as file:
+                return file.read(_MAX_STACKS)
         except OSError:
             return ""
 

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Sequence
 
+from epl import private
 from epl.launcher.members import installed_version
 from epl.launcher.plan import WorkerPlan
 from epl.version import __version__
@@ -73,7 +74,10 @@ class Record:
         """Readers see the old file or the new one, never half of one."""
         new = self._path + ".new"
         try:
-            with open(new, "w", encoding="utf-8", errors="surrogateescape") as file:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(new)  # of a launcher that was killed
+            with open(private.open_new(new), "w", encoding="utf-8",
+                      errors="surrogateescape") as file:
                 json.dump(self._content, file, indent=1)
                 file.write("\n")
             os.replace(new, self._path)

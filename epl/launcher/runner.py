@@ -13,7 +13,12 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 from epl.errors import ConfigError
 from epl.launcher import dry_run, events, report, restart, secret
 from epl.launcher.console import Console, wants_colour
-from epl.launcher.directories import default_name, make_directories, make_log_dir
+from epl.launcher.directories import (
+    default_name,
+    make_directories,
+    make_log_dir,
+    warning_of,
+)
 from epl.launcher.host import Crew
 from epl.launcher.job import FORWARDED_SIGNALS, Job, Limits, Phase
 from epl.launcher.machines import Machines, make_machines
@@ -91,6 +96,9 @@ class Runner:
     def _attempts(self, machines: Machines, news: socket.socket) -> int:
         crew = machines.crew(0, news)
         log_dir = make_log_dir(self._options, datetime.now())
+        warning = warning_of(log_dir)
+        if warning:
+            self._stderr.say("epl-launch: " + warning)
         record = Record(log_dir, self._arguments, self._stderr.say)
         attempt = 0
         while True:

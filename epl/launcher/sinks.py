@@ -7,6 +7,7 @@ import os
 import time
 from typing import Callable, Collection, Deque, Dict, List, Optional, Sequence, Tuple
 
+from epl import private
 from epl.errors import ConfigError
 from epl.launcher.console import Console
 from epl.launcher.host import STREAMS
@@ -27,7 +28,7 @@ class LogFile:
     def __init__(self, path: str, complain: Callable[[str], None]):
         self._path = path
         self._complain = complain
-        self._file = open(path, "ab", buffering=0)
+        self._file = open(private.open_to_append(path), "ab", buffering=0)
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)

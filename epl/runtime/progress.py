@@ -16,6 +16,8 @@ import time
 import zlib
 from typing import Any, List, NamedTuple, Optional
 
+from epl import private
+
 VARIABLE = "EPL_PROGRESS_FILE"
 
 INITIALIZED = "initialized"
@@ -109,7 +111,7 @@ class Reporter:
         self._file = -1
         self._status = Status(INITIALIZED, False, 0, None, 0.0, os.getpid(), False)
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._file = private.open_in_place(path)
         except OSError as error:
             self._give_up(error)
         self.update()

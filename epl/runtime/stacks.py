@@ -12,6 +12,8 @@ import signal
 import sys
 from typing import Any
 
+from epl import private
+
 VARIABLE = "EPL_STACKS_FILE"
 SIGNAL = signal.SIGRTMIN + 5  # TensorFlow, Horovod and Python's libraries use none of these
 
@@ -25,7 +27,7 @@ def start() -> None:
     if not path or _file is not None:
         return
     try:
-        _file = open(path, "ab")
+        _file = open(private.open_to_append(path), "ab")
     except OSError as error:
         sys.stderr.write("epl: {} cannot be opened ({}): stacks go to stderr\n".format(
             path, error.strerror))

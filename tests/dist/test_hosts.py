@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.support import network as networks
+from tests.support import sockets
 from tests.support.jobs import environment_for, launch
 
 FORWARDED = ("PYTHONPATH", "PYTHONWARNINGS", "TF_CPP_MIN_LOG_LEVEL")
@@ -227,6 +228,26 @@ def test_two_hosts_train_exactly_as_two_workers_of_one_host(start, local, way):
         assert interface == networks.INTERFACE
         pair = (networks.ADDRESSES[worker], networks.ADDRESSES[1 - worker])
         assert pair in connections  # Gloo's, over the cable
+
+
+@WAYS
+def test_what_listens_where(network, start, way):
+    """The launcher, at the one address that the other host uses; the workers have met."""
+    job = start(way, ENDLESS, options=["--grace", "1"])
+    job.wait_for(r"\[{}:1\] step".format(networks.ADDRESSES[1]))
+    listening = [sockets.of_processes(network.processes(host)) for host in (0, 1)]
+    assert [address for address, _ in listening[0]] == [networks.ADDRESSES[0]], listening
+    assert listening[1] == []
+    secrets = {variables["HOROVOD_GLOO_RENDEZVOUS_ADDR"].partition("/")[2]
+               for variables in network.environments()
+               if "HOROVOD_GLOO_RENDEZVOUS_ADDR" in variables}
+    secret, = secrets
+    assert len(secret) == 32
+    for host in (0, 1):
+        assert not any(secret in line for line in network.processes(host).values())
+    for process in job.processes:
+        process.terminate()
+    job.wait()
 
 
 @WAYS

@@ -120,6 +120,18 @@ class Network:
                 found[pid] = line
         return found
 
+    def environments(self):
+        """The variables of every process on both hosts."""
+        found = []
+        for pid in list(self.processes(0)) + list(self.processes(1)):
+            try:
+                with open("/proc/{}/environ".format(pid), "rb") as file:
+                    entries = file.read().decode("utf-8", "replace").split("\0")
+            except OSError:
+                continue
+            found.append(dict(entry.partition("=")[::2] for entry in entries if entry))
+        return found
+
     def wait_until_quiet(self, seconds):
         """Wait until nothing but the ssh servers runs; returns what does after `seconds`."""
         deadline = time.monotonic() + seconds
