@@ -2,10 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every test."""
 
+import os
 import signal
+
+from tests.support.jobs import ROOT, without_foreign
+
+# What the suite itself asks the environment for, beside what `without_foreign` keeps.
+_OWN = ("EPL_CONTROL_FLOW", "EPL_FULL_MATRIX", "EPL_RANDOM_PROGRAMS", "EPL_RANDOM_SEED")
 
 
 def pytest_configure(config):
+    _hear_signals()
+    _forget_the_shell()
+
+
+def _hear_signals():
     """Jobs that tests start hear Ctrl-C and the end of their terminal.
 
     Whoever runs the suite under nohup or in the background of a script has these signals ignored,
@@ -14,3 +25,15 @@ def pytest_configure(config):
     for signum in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, lambda *_: None)
+
+
+def _forget_the_shell():
+    """Tests, and what they start, see nothing that steers EPL, Horovod or a Python from outside.
+
+    What they start imports this repository, wherever EPL is installed.
+    """
+    kept = without_foreign(os.environ)
+    kept.update({name: os.environ[name] for name in _OWN if name in os.environ})
+    for name in set(os.environ) - set(kept):
+        del os.environ[name]
+    os.environ["PYTHONPATH"] = ROOT

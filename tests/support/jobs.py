@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, Mapping, NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 JOBS = os.path.join(ROOT, "tests", "dist", "jobs")
@@ -68,8 +68,7 @@ def alone(script, directory, *args, timeout=120.0, environment=None) -> Result:
 
 def environment_for(changes: Optional[Dict[str, str]] = None) -> Dict[str, str]:
     """This process's environment without anything of a launcher, and with the repository's code."""
-    foreign = re.compile(r"^(EPL_|HOROVOD_|TF_CONFIG$)")
-    variables = {k: v for k, v in os.environ.items() if not foreign.match(k)}
+    variables = without_foreign(os.environ)
     variables.update(PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="1", CUDA_VISIBLE_DEVICES="",
                      PYTHONWARNINGS="ignore", EPL_SECRET_FILE=_secret_file())
     variables.update(changes or {})
@@ -87,6 +86,13 @@ def _secret_file() -> str:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("this is the secret of the tests\n")
     return path
+
+
+def without_foreign(variables: Mapping[str, str]) -> Dict[str, str]:
+    """Those environment variables that steer no launcher, EPL, Horovod, Python or pip."""
+    foreign = re.compile(r"^(EPL_|HOROVOD_|TF_CONFIG$|PYTHON(PATH|HOME|STARTUP|OPTIMIZE)$"
+                         r"|PIP_(TARGET|PREFIX|USER)$|PYTEST_ADDOPTS$)")
+    return {name: value for name, value in variables.items() if not foreign.match(name)}
 
 
 def _run(command, directory, timeout, environment) -> Result:

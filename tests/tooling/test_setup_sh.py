@@ -18,7 +18,7 @@ import zipfile
 
 import pytest
 
-from tests.unit.setup_packages import repack, write_horovod, write_tensorflow
+from tests.tooling.setup_packages import repack, write_horovod, write_tensorflow
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAME = "tf1" if sys.version_info[:2] == (3, 7) else "tf2"
@@ -229,18 +229,16 @@ def test_of_two_at_once_one_makes_the_environment(made):
     assert (repository.path / ".venv").resolve() == repository.venv.resolve()
     code = "import epl, horovod; print(epl.__file__, horovod.__file__)"
     paths = subprocess.check_output([str(repository.venv / "bin" / "python"), "-c", code], cwd="/",
-                                    universal_newlines=True).split()
+                                    env=repository.variables, universal_newlines=True).split()
     assert paths[0] == str(repository.path / "epl" / "__init__.py")
     assert paths[1].startswith(str(repository.venv))
 
 
-def test_a_repeated_run_does_nothing_and_takes_seconds(made):
+def test_a_repeated_run_does_nothing(made):
     repository, _ = made
     states = [repository.venv / ".packages-state", repository.venv / ".epl-state"]
     before = [state.stat().st_mtime_ns for state in states]
-    start = time.monotonic()
     out = repository.make()
-    assert time.monotonic() - start < 10
     assert out.count("\n") == 1 and ".venv-{} is ready".format(NAME) in out
     assert [state.stat().st_mtime_ns for state in states] == before
 
