@@ -61,6 +61,7 @@ class LocalHost(Host):
                    else None)
             _remove(plan.progress_file)
             _remove(plan.stacks_file)
+            self._progress[plan.worker] = progress.read(plan.progress_file)
             environment = process_environment(plan, os.environ, available)
             try:
                 worker = WorkerProcess(plan, environment, own, self._guard)
@@ -193,5 +194,6 @@ class _StacksFile:
 
 
 def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    """What cannot be removed stays; a record in it is that of an earlier attempt."""
+    with contextlib.suppress(OSError):
         os.remove(path)

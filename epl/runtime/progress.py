@@ -9,6 +9,7 @@ checksum; `read` looks again until it is right. The module needs no TensorFlow: 
 with it.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -79,21 +80,35 @@ def decode(record: bytes) -> Optional[Status]:
     body, _, check = record.strip().rpartition(_CHECK.encode())
     if check != "{}}}".format(zlib.crc32(body)).encode():
         return None
-    fields = json.loads(record.decode())
-    return Status(*[fields[name] for name in Status._fields])
+    try:
+        fields = json.loads(record.decode())
+        return Status(*[fields[name] for name in Status._fields])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None  # whatever a script has put there, it is no word of a worker
 
 
 def read(path: str) -> Optional[Status]:
-    """What the worker that writes `path` last said; None if it has not said anything yet."""
+    """What the worker that writes `path` last said.
+
+    None if it has not said anything yet, or if that cannot be read now (an error of a network
+    disk, no descriptor left): a job does not end for it, and whoever reads looks again later.
+    """
     for _ in range(_READ_ATTEMPTS):
-        try:
-            with open(path, "rb") as file:
-                status = decode(file.read())
-        except FileNotFoundError:
-            return None
-        if status is not None:
-            return status
+        with contextlib.suppress(OSError):
+            status = decode(_content(path))
+            if status is not None:
+                return status
     return None
+
+
+def _content(path: str) -> bytes:
+    """The first bytes of the file. What is no file at all, a pipe for example, makes nobody wait.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 2 * _RECORD_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _boolean(value: bool) -> str:
@@ -109,6 +124,7 @@ class Reporter:
     def __init__(self, path: str):
         self._path = path
         self._file = -1
+        self._written = 0.0  # on a clock that nobody sets
         self._status = Status(INITIALIZED, False, 0, None, 0.0, os.getpid(), False)
         try:
             self._file = private.open_in_place(path)
@@ -120,8 +136,14 @@ class Reporter:
     def status(self) -> Status:
         return self._status
 
+    @property
+    def age(self) -> float:
+        """Seconds since the record was last written."""
+        return time.monotonic() - self._written
+
     def update(self, **changes: Any) -> None:
         """Write the record with `changes` and the present time."""
+        self._written = time.monotonic()
         self._status = self._status._replace(time=time.time(), **changes)
         if self._file < 0:
             return
@@ -208,7 +230,7 @@ def finished() -> None:
 
 def alive() -> None:
     """Something else than a training step is about to run, an evaluation for example."""
-    if _reporter is not None and time.time() - _reporter.status.time > _TOUCH_SECONDS:
+    if _reporter is not None and _reporter.age > _TOUCH_SECONDS:
         _reporter.update()
 
 

@@ -111,6 +111,15 @@ time.sleep(1.5)""")), flags=["--stall_timeout", "1"])
     assert code == 0, err
 
 
+def test_a_progress_file_that_cannot_be_read_ends_nothing(start, script):
+    """Here and at the next start: the directory that stands in its place is still there then."""
+    body = script("unreadable.sh", "mkdir \"$EPL_PROGRESS_FILE\"\nsleep 1\necho went on\n")
+    for _ in range(2):
+        code, out, err = start(body).wait()
+        assert code == 0, err
+        assert "went on" in out
+
+
 def test_a_start_that_takes_too_long_shows_the_stacks(start, script):
     job = start(script("start.py", """if True:
         import time

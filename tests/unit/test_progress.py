@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The record of a worker's progress, as a reader in another process sees it."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
+import zlib
 
 import pytest
 
@@ -108,6 +111,52 @@ def test_readers_never_see_half_a_record(path):
 
 def test_nothing_to_read_yet(path):
     assert progress.read(path) is None
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+def test_a_file_that_cannot_be_read_now_is_no_error(path, monkeypatch, code):
+    progress.start()
+
+    def fails(*args):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fails)
+        assert progress.read(path) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", fails)
+        assert progress.read(path) is None
+    assert progress.read(path).state == "initialized"
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink(path, path)])
+def test_what_is_no_file_is_no_error_and_makes_nobody_wait(path, make):
+    make(path)
+    assert progress.read(path) is None
+
+
+@pytest.mark.parametrize("body", [
+    b"[" * 100000, b'{"state": "step"', b'{"deep": ' + b"[" * 1500, b"\xff\xfe", b"7", b""])
+def test_what_no_worker_has_written_is_no_word_of_one(path, body):
+    with open(path, "wb") as file:
+        file.write(body + progress._CHECK.encode() + b"%d}" % zlib.crc32(body))
+    assert progress.read(path) is None
+    with open(path, "rb") as file:
+        assert progress.decode(file.read()) is None
+
+
+@pytest.mark.parametrize("jump", [-3600.0, 3600.0])
+def test_signs_of_life_do_not_depend_on_a_clock_that_jumps(path, monkeypatch, jump):
+    progress.start()
+    now, real = time.monotonic(), time.time
+    monkeypatch.setattr(time, "time", lambda: real() + jump)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 0.5)
+    before = progress.read(path)
+    progress.alive()
+    assert progress.read(path) == before
+    monkeypatch.setattr(time, "monotonic", lambda: now + 5.0)
+    progress.alive()
+    assert progress.read(path) != before
 
 
 def test_a_full_disk_is_told_once_and_stops_nothing(path, monkeypatch, capfd):
