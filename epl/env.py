@@ -156,6 +156,7 @@ def init(config: Optional[Config] = None) -> None:
       RuntimeError: eager execution is on.
       TypeError: something that is no `epl.Config`.
       ConfigError: a configuration or cluster that cannot work.
+      WorkerLostError: without `epl-launch`, a worker did not come in time.
     """
     if tf.executing_eagerly():
         raise RuntimeError("EPL rewrites graphs, but eager execution is on; call "
@@ -171,10 +172,11 @@ def init(config: Optional[Config] = None) -> None:
                           "support; install one with it, or hide the GPUs from the launcher: "
                           "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(
                               cluster.gpu_num_per_worker, tf.__version__))
-    _check_connection(cluster)
     from epl.checking.checker import begin_if_asked
     from epl.runtime import hooks, process  # these build on this module
 
+    process.begin(meets_others=cluster.worker_num > 1)
+    _check_connection(cluster)
     hooks.install(cluster.total_gpu_num > 1)
     Env.get().reset(config, cluster)
     begin_if_asked()

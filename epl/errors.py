@@ -11,7 +11,13 @@ class ConfigError(ValueError):
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker left the job, or went another way, while this one waited for it."""
+    """Another worker left the job, or went another way, while this one waited for it.
+
+    Attributes:
+      began_here: it was this worker that could not go on; its `__cause__` says why.
+    """
+
+    began_here = False
 
 
 class RewriteError(RuntimeError):

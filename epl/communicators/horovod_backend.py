@@ -11,7 +11,7 @@ from typing import Any
 
 from epl import compat
 from epl.cluster import Cluster
-from epl.communicators import wire
+from epl.communicators import arrival, own_name, wire
 from epl.errors import ConfigError
 
 # EPL fuses gradients itself, by a fixed plan. Horovod's own fusion depends on timing, and with it
@@ -29,6 +29,13 @@ def _hvd() -> Any:
     return hvd
 
 
+def _library() -> str:
+    """The file of Horovod's own code."""
+    from horovod.tensorflow import mpi_ops
+
+    return str(mpi_ops._basics.MPI_LIB_CTYPES._name)
+
+
 def is_connected() -> bool:
     """True once this process has joined the other workers."""
     return "horovod.tensorflow" in sys.modules and _hvd().is_initialized()
@@ -44,6 +51,7 @@ def connect(cluster: Cluster) -> None:
 
     Raises:
       ConfigError: Horovod is missing, or connects another number of workers than `cluster` has.
+      WorkerLostError: another worker did not come in time.
     """
     try:
         hvd = _hvd()
@@ -55,6 +63,8 @@ def connect(cluster: Cluster) -> None:
         if "HOROVOD_RANK" not in os.environ:
             _prepare_rendezvous(cluster)
         os.environ.setdefault(*_NO_FUSION)
+        own_name.answer_for_library(_library(), os.environ)
+        arrival.wait_for_all(os.environ)
         hvd.init()
     if hvd.size() != cluster.worker_num or hvd.rank() != cluster.worker_index:
         raise ConfigError("Horovod connects worker {} of {}, the cluster information says worker "

@@ -10,6 +10,10 @@ from epl.runtime.progress import Status
 
 TIMEOUT_CODE = 124
 
+# What a worker that left early had not come to; see `LeftEarly`.
+END_OF_TRAINING = "its training was finished"
+ARRIVAL = "epl.init"
+
 
 class Timer(enum.Enum):
     """Clocks that the state machine sets; each runs at most once at a time."""
@@ -21,6 +25,7 @@ class Timer(enum.Enum):
     DUMP = "dump"  # until all stacks must be there
     INSIST = "insist"  # until those who only note the first SIGTERM get another
     EARLY_EXIT = "early exit"  # until a worker that left early has been missed
+    SETTLE = "settle"  # until it must be clear which worker is to blame
 
 
 class WorkerExited(NamedTuple):
@@ -122,10 +127,17 @@ class Succeeded(NamedTuple):
 
 
 class WorkerFailed(NamedTuple):
-    """The worker that failed first, and how: `returncode` as in `WorkerExited`."""
+    """The worker that failed first, and how.
+
+    Attributes:
+      worker: its index.
+      returncode: as in `WorkerExited`.
+      error: with which it said it fails, if it did and has not exited by itself.
+    """
 
     worker: int
     returncode: int
+    error: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -133,10 +145,17 @@ class WorkerFailed(NamedTuple):
 
 
 class LeftEarly(NamedTuple):
-    """`worker` exited with 0 before its training was finished, and `missed_by` waits for it."""
+    """The script of `worker` ended without an error, and `missed_by` waits for it.
+
+    Attributes:
+      worker: its index.
+      missed_by: that of another.
+      before: what it had not come to when it ended.
+    """
 
     worker: int
     missed_by: int
+    before: str = END_OF_TRAINING
 
     @property
     def exit_code(self) -> int:

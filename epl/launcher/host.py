@@ -65,10 +65,17 @@ class Output(NamedTuple):
 
 
 class Stacks(NamedTuple):
-    """What a worker's Python threads are doing, in the words of `faulthandler`; "" if unknown."""
+    """What a worker is doing when it is asked.
+
+    Attributes:
+      worker: its index.
+      text: where its Python threads are, in the words of `faulthandler`; "" if unknown.
+      stopped: a process of it is stopped.
+    """
 
     worker: int
     text: str
+    stopped: bool = False
 
 
 HostEvent = Union[Started, Output, Progress, WorkerExited, GroupGone, Stacks, HostLost,

@@ -7,6 +7,7 @@ the actions. One `Job` is one attempt; whether another follows is decided in `re
 
     RUNNING --last worker exited with 0--------------> ENDING (Succeeded)
     RUNNING --a worker failed------------------------> ENDING (WorkerFailed)
+    RUNNING --a worker says it fails, and does not end-> ENDING (WorkerFailed)
     RUNNING --a worker left early and is missed------> ENDING (LeftEarly)
     RUNNING --SIGINT, SIGTERM or SIGHUP--------------> ENDING (Interrupted)
     RUNNING --a machine is lost----------------------> ENDING (LostHost)
@@ -27,10 +28,17 @@ running in the background is ended, not forgotten.
 An exit with 0 while others run is no failure by itself: a script may have less to do on some
 workers, and a program that never calls `epl.init` owes nobody anything. It is one if the worker
 had not declared its training finished and another one waits for the workers in vain: it says that
-it waits, and still does `MISSED_S` later, or it says that it has lost the others and fails.
+it waits, and still does `MISSED_S` later, or it says that it has lost the others and fails. Who
+exits before `epl.init` while another waits there is missed at once: the other never gets on.
+
+The first to exit need not be the first that failed. A process may take long to end after its error,
+and those who lost the connection to it are out before. So a worker that fails by its own word
+*lost* the others is a victim, and is not to blame while another runs that may be: for `VICTIM_S`
+the job waits for the exit of one that is none. Who says that an error ends it, and has not exited
+`FAILED_S` later, is to blame without.
 
 A worker that trains may take the first SIGTERM as the wish to stop after the next step, and says
-so in its status. When steps cannot end any more it gets a second one.
+so in its status. When steps cannot end any more it gets others at once.
 """
 
 import enum
@@ -47,10 +55,15 @@ from epl.runtime.progress import Status
 # outlives even SIGKILL for a while; the launcher does not wait for it for ever.
 KILL_WAIT_S = 10.0
 DUMP_WAIT_S = 5.0
-# Longer than a worker that knows who left early waits before it says so and fails (3 s, see
+# Longer than a worker that knows who left early waits before it says so and fails (1 s, see
 # `epl.runtime.control_plane`): its words are to be in its log.
 MISSED_S = 5.0
-INSIST_S = 0.5
+FAILED_S = 1.5
+VICTIM_S = 5.0
+# A worker's system forgets the handler of the first SIGTERM when it calls it, which is at once but
+# for a process that is stopped or inside a system call that cannot be interrupted.
+INSIST_S = 0.05
+HANG_UP_S = 0.5
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FORWARDED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -68,6 +81,7 @@ class Limits(NamedTuple):
 
     Attributes:
       spent: how much of `timeout` earlier attempts have taken.
+      patient: a worker that says it fails is waited for without limit (somebody debugs it).
     """
 
     grace: float = GRACE_S
@@ -75,6 +89,7 @@ class Limits(NamedTuple):
     start: Optional[float] = None
     stall: Optional[float] = None
     spent: float = 0.0
+    patient: bool = False
 
 
 class Job:
@@ -92,6 +107,7 @@ class Job:
       status: what each worker last said about its progress.
       became_ready: a worker has begun to train.
       stalled: the workers that were asked for their stacks.
+      stalled_status: what each had said then; the end changes it.
       interrupted_by: the last signal that asked for the job's end, whatever it ends for; or 0.
     """
 
@@ -103,6 +119,7 @@ class Job:
         self.status: Dict[int, Status] = {}
         self.became_ready = False
         self.stalled: List[int] = []
+        self.stalled_status: Dict[int, Status] = {}
         self.interrupted_by = 0
         self._hosts = hosts
         self._groups = set(range(len(hosts)))
@@ -111,6 +128,9 @@ class Job:
         self._wishful: List[int] = []
         # Who left early, who may miss it, in which step.
         self._suspects: Optional[Tuple[int, int, int]] = None
+        self._settling = False
+        # The first that exited because it had lost another.
+        self._victim: Optional[events.WorkerExited] = None
 
     def begin(self) -> List[events.Action]:
         """What is to be done when the workers have been started."""
@@ -144,18 +164,43 @@ class Job:
         if self.phase is not Phase.RUNNING:
             self._note_obedience()
             return []
+        if event.returncode > 0 and self._state(event.worker) == progress.LOST:
+            return self._victim_exited(event)
         if event.returncode != 0:
-            return self._end(self._failure(event))
+            return self._end(events.WorkerFailed(event.worker, event.returncode))
+        if self._victim is not None and self._state(event.worker) != progress.FINISHED:
+            return self._end(events.LeftEarly(event.worker, self._victim.worker))
         if not self.running:
-            return self._end(events.Succeeded())
+            return self._end(self._verdict() if self._victim else events.Succeeded())
         return self._after_news()
 
-    def _failure(self, event: events.WorkerExited) -> events.Outcome:
-        """Who is to blame: a worker that lost the others may only follow one that left early."""
+    def _victim_exited(self, event: events.WorkerExited) -> List[events.Action]:
+        """It says that it has lost another worker: that one is to blame, if there is one."""
         left = self._left_early()
-        if event.returncode > 0 and left and self._state(event.worker) == progress.LOST:
-            return events.LeftEarly(left[0], event.worker)
-        return events.WorkerFailed(event.worker, event.returncode)
+        if left:
+            return self._end(events.LeftEarly(left[0], event.worker))
+        self._victim = self._victim or event
+        if all(self._state(worker) == progress.LOST for worker in self.running):
+            return self._end(self._verdict())
+        return self._settle(VICTIM_S)
+
+    def _settle(self, seconds: float) -> List[events.Action]:
+        """Wait for the exit of a worker that is to blame; see the top of the module."""
+        if self._settling:
+            return []
+        self._settling = True
+        return [events.StartTimer(Timer.SETTLE, seconds)]
+
+    def _verdict(self) -> events.Outcome:
+        """Who is to blame if nobody exits who would be."""
+        for worker in sorted(self.running):
+            if self._state(worker) == progress.FAILED:
+                return events.WorkerFailed(worker, 1, self.status[worker].error or "")
+        for worker in sorted(self.running):
+            if self._state(worker) == progress.LEFT and self._victim is not None:
+                return events.LeftEarly(worker, self._victim.worker)
+        assert self._victim is not None
+        return events.WorkerFailed(self._victim.worker, self._victim.returncode)
 
     def _note_obedience(self) -> None:
         """SIGTERM asks for a stop: if everybody stopped by itself, that is a success."""
@@ -175,7 +220,11 @@ class Job:
         self.became_ready = self.became_ready or event.status.ready
         if self.phase is not Phase.RUNNING:
             return []
-        return self._stall_clock(before, event.status) + self._after_news()
+        actions = self._stall_clock(before, event.status) + self._after_news()
+        if self.phase is Phase.RUNNING and event.status.state == progress.FAILED \
+                and event.worker in self.running and not self._limits.patient:
+            actions += self._settle(FAILED_S)
+        return actions
 
     def _stall_clock(self, before: Optional[Status], now: Status) -> List[events.Action]:
         """Time runs from the first `ready` on, and anew whenever a worker has got on.
@@ -196,6 +245,9 @@ class Job:
         if self._starting and all(self._has_begun(worker) for worker in self.running):
             self._starting = False
             actions.append(events.StopTimer(Timer.START))
+        never_came = self._never_came()
+        if never_came is not None:
+            return actions + self._end(never_came)
         suspects = self._missing()
         if suspects != self._suspects:
             self._suspects = suspects
@@ -213,6 +265,14 @@ class Job:
     def _left_early(self) -> List[int]:
         return [worker for worker in sorted(self.returncodes)
                 if self.returncodes[worker] == 0 and self._state(worker) != progress.FINISHED]
+
+    def _never_came(self) -> Optional[events.LeftEarly]:
+        """Who left before `epl.init`, and who waits there: for that one there is no other end."""
+        left = [worker for worker in self._left_early()
+                if worker not in self.status or self.status[worker].arrives]
+        waiting = [worker for worker in sorted(self.running)
+                   if worker in self.status and self.status[worker].arrives]
+        return events.LeftEarly(left[0], waiting[0], events.ARRIVAL) if left and waiting else None
 
     def _missing(self) -> Optional[Tuple[int, int, int]]:
         left = self._left_early()
@@ -254,13 +314,20 @@ class Job:
             return []
         if timer is Timer.EARLY_EXIT:
             return self._end(events.LeftEarly(*self._suspects[:2])) if self._suspects else []
+        if timer is Timer.SETTLE:
+            return self._settled()
         if timer is Timer.TIMEOUT:
             return self._end(events.TimedOut(timer, self._limits.timeout or 0.0))
         limit = self._limits.start if timer is Timer.START else self._limits.stall
         self.phase, self.outcome = Phase.DUMPING, events.TimedOut(timer, limit or 0.0)
-        self.stalled = sorted(self.running)
+        self.stalled, self.stalled_status = sorted(self.running), dict(self.status)
         return [events.DumpStacks(tuple(self.stalled)),
                 events.StartTimer(Timer.DUMP, DUMP_WAIT_S)]
+
+    def _settled(self) -> List[events.Action]:
+        self._settling = False
+        failing = any(self._state(worker) == progress.FAILED for worker in self.running)
+        return self._end(self._verdict()) if failing or self._victim else []
 
     def _end(self, outcome: events.Outcome) -> List[events.Action]:
         self.outcome = outcome
@@ -274,16 +341,21 @@ class Job:
         actions = self._signal_groups(signal.SIGHUP if hung_up else signal.SIGTERM)
         actions.append(events.StartTimer(Timer.GRACE, self._limits.grace))
         self._wishful = self._stoppable()
-        if hung_up or (self._steps_cannot_end() and self._wishful):
+        if hung_up:
+            actions.append(events.StartTimer(Timer.INSIST, HANG_UP_S))
+        elif self._steps_cannot_end() and self._wishful:
             actions.append(events.StartTimer(Timer.INSIST, INSIST_S))
         return actions
 
     def _insist(self) -> List[events.Action]:
         if isinstance(self.outcome, events.Interrupted):
             return self._signal_groups(signal.SIGTERM)
-        # Who has noted the first may meanwhile have taken its readiness to stop back.
-        return [events.SignalGroup(worker, int(signal.SIGTERM)) for worker in self._wishful
-                if worker in self.running]
+        # Who has noted the first may meanwhile have taken its readiness to stop back. The second
+        # may have come before the first was taken: both were one then.
+        left = [worker for worker in self._wishful if worker in self.running]
+        actions: List[events.Action] = [
+            events.SignalGroup(worker, int(signal.SIGTERM)) for worker in left]
+        return actions + ([events.StartTimer(Timer.INSIST, HANG_UP_S)] if left else [])
 
     def _stoppable(self) -> List[int]:
         """The workers for which the first SIGTERM is a wish."""

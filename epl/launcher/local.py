@@ -48,6 +48,7 @@ class LocalHost(Host):
         self._progress: Dict[int, Optional[progress.Status]] = {}
         self._next_look = 0.0
         self._dumps: Dict[int, Tuple[float, _StacksFile]] = {}
+        self._stopped: Dict[int, bool] = {}
 
     def start(self, plans: Sequence[WorkerPlan], selector: selectors.BaseSelector,
               callback: Callback) -> None:
@@ -88,13 +89,14 @@ class LocalHost(Host):
 
     def dump(self, worker: int) -> None:
         process = self._groups.get(worker)
+        self._stopped[worker] = process is not None and process.is_stopped()
         # A process that aborts has time to write, too.
         if process is not None and (process.signal_handlers(DUMP_SIGNAL)
                                     or process.signal_handlers(signal.SIGABRT)):
             self._dumps[worker] = (time.monotonic() + _STACKS_WAIT_S,
                                    _StacksFile(process.plan.stacks_file))
         else:
-            self._callback(Stacks(worker, ""))
+            self._answer(worker, "")
 
     def poll(self) -> None:
         now = time.monotonic()
@@ -107,7 +109,8 @@ class LocalHost(Host):
         # When one worker dies the others fail within milliseconds because it is gone. Of exits seen
         # together, one by a signal is the likelier cause.
         exits.sort(key=lambda item: events.deadly_signal(item[1]) is None)
-        self._look_at_progress([index for index, _ in exits])  # the last word before the exit
+        if exits:  # the last words before the exit, and what the others make of it
+            self._look_at_progress(self._running)
         for index, code in exits:
             if self._running.pop(index).plan.terminal:
                 give_terminal_to(os.getpgrp())
@@ -165,7 +168,10 @@ class LocalHost(Host):
         for worker, (deadline, file) in list(self._dumps.items()):
             if file.is_quiet(now) or now >= deadline or worker not in self._groups:
                 del self._dumps[worker]
-                self._callback(Stacks(worker, file.text()))
+                self._answer(worker, file.text())
+
+    def _answer(self, worker: int, stacks: str) -> None:
+        self._callback(Stacks(worker, stacks, self._stopped[worker]))
 
 
 class _StacksFile:

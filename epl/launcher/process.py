@@ -144,6 +144,10 @@ class WorkerProcess:
                 os.kill(pid, signum)
         return bool(handlers)
 
+    def is_stopped(self) -> bool:
+        """Whether a process of the group is stopped, by a signal or a debugger."""
+        return any(_state(pid) in ("T", "t") for pid in _members(self.group))
+
     def reap_group(self) -> bool:
         """Collect the group's dead processes; True if none, dead or alive, is left.
 
@@ -168,6 +172,14 @@ def _members(group: int) -> Iterator[int]:
         with contextlib.suppress(OSError, ProcessLookupError):
             if os.getpgid(int(name)) == group:
                 yield int(name)
+
+
+def _state(pid: int) -> str:
+    """The letter of /proc/<pid>/stat for what the process does; "" if there is none."""
+    with contextlib.suppress(OSError, IndexError):
+        with open("/proc/{}/stat".format(pid), encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    return ""
 
 
 def _handles(pid: int, signum: int) -> bool:

@@ -4,7 +4,7 @@
 
 import os
 import signal
-from typing import Collection, Dict, Iterable, List, Mapping, NamedTuple, Sequence
+from typing import Collection, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
 
 from epl.checking.codes import DIFFERENT_CODE, UNCHECKED_CODE
 from epl.launcher import events, stall, tracebacks
@@ -26,6 +26,8 @@ class Evidence(NamedTuple):
       status: what workers last said about their progress.
       stacks: their stacks, where they were asked for.
       stalled: the workers that were running when it stalled.
+      stalled_status: what they had said then.
+      stopped: those of them that were stopped, by a signal or a debugger.
     """
 
     log_dir: str
@@ -35,6 +37,8 @@ class Evidence(NamedTuple):
     status: Mapping[int, Status] = {}
     stacks: Mapping[int, str] = {}
     stalled: Collection[int] = ()
+    stalled_status: Mapping[int, Status] = {}
+    stopped: Collection[int] = ()
 
 
 def describe_exit(returncode: int) -> str:
@@ -67,10 +71,11 @@ def ending(outcome: events.Outcome, still_running: Iterable[int], grace_s: float
 def cause(outcome: events.Outcome) -> str:
     """How a job ended, in words."""
     if isinstance(outcome, events.WorkerFailed):
-        return "worker {} {}".format(outcome.worker, describe_exit(outcome.returncode))
+        return "worker {} {}".format(outcome.worker, "failed: " + _shortened(outcome.error)
+                                     if outcome.error else describe_exit(outcome.returncode))
     if isinstance(outcome, events.LeftEarly):
-        return "worker {} exited with code 0 before its training was finished, worker {} misses " \
-               "it".format(outcome.worker, outcome.missed_by)
+        return "worker {} left early: its script ended before {}, worker {} misses it".format(
+            outcome.worker, outcome.before, outcome.missed_by)
     if isinstance(outcome, events.Interrupted):
         return "interrupted by {}".format(signal_name(outcome.signum))
     if isinstance(outcome, events.LostHost):
@@ -114,7 +119,7 @@ def closing(outcome: events.Outcome, seconds: float, evidence: Evidence) -> str:
         if outcome.timer is not Timer.TIMEOUT:
             lines.extend(_stalled(evidence))
     elif isinstance(outcome, (events.WorkerFailed, events.LeftEarly)):
-        lines.extend(_failed(outcome.worker, evidence))
+        lines.extend(_failed(outcome, evidence))
         log_dir = os.path.join(log_dir, str(outcome.worker))
     if isinstance(outcome, events.LeftEarly) and outcome.missed_by in evidence.status:
         lines.append(stall.describe(outcome.missed_by, evidence.status[outcome.missed_by]))
@@ -124,10 +129,12 @@ def closing(outcome: events.Outcome, seconds: float, evidence: Evidence) -> str:
     return _box(lines + ["logs in " + log_dir])
 
 
-def _failed(worker: int, evidence: Evidence) -> List[str]:
+def _failed(outcome: Union[events.WorkerFailed, events.LeftEarly], evidence: Evidence
+            ) -> List[str]:
     """The words of the worker that failed first, and shorter those of others that failed."""
+    worker = outcome.worker
     lines = ["on host " + evidence.hosts[worker]] if evidence.hosts else []
-    if events.deadly_signal(evidence.returncodes.get(worker, 0)) == signal.SIGKILL:
+    if events.deadly_signal(getattr(outcome, "returncode", 0)) == signal.SIGKILL:
         lines.append("SIGKILL came from outside: often from the kernel, when memory runs out")
     tail = evidence.tails.get(worker, ())
     first = tracebacks.first_error(tail)
@@ -162,10 +169,12 @@ def _other_tracebacks(worker: int, evidence: Evidence) -> List[str]:
 def _stalled(evidence: Evidence) -> List[str]:
     lines: List[str] = []
     for worker in sorted(evidence.stalled):
-        lines.append(stall.describe(worker, evidence.status.get(worker)))
+        lines.append(stall.describe(worker, evidence.stalled_status.get(worker),
+                                    worker in evidence.stopped))
         lines.extend("    " + frame for frame in
                      stall.own_frames(evidence.stacks.get(worker, "")))
-    lines.append("verdict: " + stall.verdict(evidence.status, evidence.stalled, evidence.stacks))
+    lines.append("verdict: " + stall.verdict(evidence.stalled_status, evidence.stalled,
+                                             evidence.stacks, evidence.stopped))
     lines.append("all stacks: stacks.txt, or the end of stderr.log, of each worker")
     return lines
 

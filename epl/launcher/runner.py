@@ -139,7 +139,8 @@ class Runner:
         job = supervisor.job
         tails = {plan.worker: sinks.tail(plan.worker) for plan in plans}
         evidence = report.Evidence(os.path.dirname(plans[0].log_directory), hosts, tails,
-                                   job.returncodes, job.status, supervisor.stacks, job.stalled)
+                                   job.returncodes, job.status, supervisor.stacks, job.stalled,
+                                   job.stalled_status, supervisor.stopped)
         seconds = time.monotonic() - begin
         checked = self._checked(outcome)
         words = "epl-launch: {} in {:.1f} s; logs in {}".format(
@@ -156,7 +157,8 @@ class Runner:
     def _limits(self) -> Limits:
         options = self._options
         return Limits(options.grace, options.timeout, options.start_timeout,
-                      options.stall_timeout, time.monotonic() - self._begin)
+                      options.stall_timeout, time.monotonic() - self._begin,
+                      patient=options.debug)
 
     def _note(self, note: Optional[str]) -> None:
         """What there is to say about devices, once."""

@@ -15,29 +15,37 @@ _LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "\"<frozen "
               "\"" + os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep)
 
 
-def describe(worker: int, status: Optional[Status]) -> str:
-    """One line on how far a worker is."""
+def describe(worker: int, status: Optional[Status], stopped: bool = False) -> str:
+    """One line on how far a worker is; `stopped`: its process is."""
     if status is None:
         words = "has not called epl.init"
     elif status.state == progress.FINISHED:
         words = "has finished training, after {} step(s)".format(status.step)
+    elif status.state == progress.FAILED:
+        words = "has failed after {} step(s): {}".format(status.step, status.error)
+    elif status.state == progress.LEFT:
+        words = "has come to the end of its script, after {} step(s)".format(status.step)
     elif status.state == progress.LOST:
         words = "has lost the connection to the others after {} step(s)".format(status.step)
     else:
         words = "{} step(s) done".format(status.step) if status.ready else "not ready to train"
         words += ", waits in " + status.waits_for if status.waits_for else ", waits for nobody"
-    return "worker {}: {}".format(worker, words)
+    return "worker {}: {}{}".format(worker, words, "; its process is stopped" if stopped else "")
 
 
 def verdict(statuses: Mapping[int, Status], running: Collection[int],
-            stacks: Mapping[int, str]) -> str:
+            stacks: Mapping[int, str], stopped: Collection[int] = ()) -> str:
     """Who is to be looked at first.
 
     Args:
       statuses: what the workers last said; those that are missing have said nothing.
       running: the workers that were running.
       stacks: what they answered when asked for their stacks.
+      stopped: those whose processes are stopped.
     """
+    if stopped:
+        return "{} stopped (by SIGSTOP, a terminal or a debugger): SIGCONT lets it go on".format(
+            _names(sorted(stopped)) + (" is" if len(stopped) == 1 else " are"))
     waiting = [w for w in sorted(running) if w in statuses and statuses[w].waits_for]
     others = [w for w in sorted(running) if w not in waiting]
     if waiting and others:

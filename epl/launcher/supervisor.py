@@ -33,6 +33,7 @@ class Supervisor:
     Attributes:
       job: the state machine.
       stacks: what workers answered when they were asked for their stacks.
+      stopped: those that were stopped then.
     """
 
     def __init__(self, hosts: Sequence[Host], plans: Sequence[WorkerPlan], limits: Limits,
@@ -40,6 +41,7 @@ class Supervisor:
                  on_change: Callable[[Job, List[events.Action]], None]):
         self.job = Job([plan.host for plan in plans], limits)
         self.stacks: Dict[int, str] = {}
+        self.stopped: Set[int] = set()
         self._hosts = hosts
         self._plans = plans
         self._host_of = {plan.worker: h for plan in plans for h in hosts if h.name == plan.host}
@@ -91,6 +93,7 @@ class Supervisor:
             self._sinks.feed(event.worker, event.stream, event.data)
         elif isinstance(event, host.Stacks):
             self.stacks[event.worker] = event.text
+            self.stopped.update([event.worker] if event.stopped else [])
             self._asked.discard(event.worker)
             if not self._asked:
                 self._feed(events.StacksKnown())

@@ -187,10 +187,17 @@ def after_failure(error: BaseException) -> None:
                    "The step's error: {}".format(
                        Env.get().cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
         horovod_backend.disconnect()
-        raise WorkerLostError(message) from error
+        raise _begun_here(WorkerLostError(message)) from error
     if not _outcome(found).same:
         wanted = _tell(Intent("{} ({})".format(what, type(error).__name__)))
-        raise different(wanted) from error
+        raise _begun_here(different(wanted)) from error
+
+
+def _begun_here(error: Exception) -> Exception:
+    """`error`, for which no other worker is to blame."""
+    if isinstance(error, WorkerLostError):
+        error.began_here = True
+    return error
 
 
 def _meet(what: str, session: Any) -> Outcome:

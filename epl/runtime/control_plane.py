@@ -19,7 +19,7 @@ from epl.errors import ConfigError, WorkerLostError
 from epl.runtime import progress, stop, values
 
 # How long a worker that lost the connection lets the one that caused it end before it ends itself.
-PRECEDENCE_SECONDS = 3.0
+PRECEDENCE_SECONDS = 1.0
 
 _LENGTH = struct.Struct("<q")
 _MAX_BYTES = 1 << 40

@@ -26,16 +26,20 @@ READY = "ready"
 STEP = "step"
 WAITING = "waiting"
 LOST = "lost"
+FAILED = "failed"
+LEFT = "left"
 FINISHED = "finished"
 
-_RECORD_BYTES = 1024
+ARRIVAL = "epl.init"  # what a worker waits in that is there before others
+
+_RECORD_BYTES = 1536
 _TEXT_LENGTH = 600
 _SHORT_TEXT_LENGTH = 100  # fits even if every character takes the six of \u0000
 _TOUCH_SECONDS = 1.0
 _READ_ATTEMPTS = 5
 
 _FORMAT = ('{{"state": "{}", "ready": {}, "step": {}, "waits_for": {}, "time": {:.3f}, '
-           '"pid": {}, "stops_at_sigterm": {}')
+           '"pid": {}, "stops_at_sigterm": {}, "error": {}')
 _CHECK = ', "check": '
 
 
@@ -44,14 +48,16 @@ class Status(NamedTuple):
 
     Attributes:
       state: "initialized" after `epl.init`; "ready" when a first step could begin; "step" after
-        every step; "waiting" for other workers; "lost" when the connection to them is lost;
-        "finished" when training ended without an error.
+        every step; "waiting" for other workers; "lost" when another worker is gone, so that this
+        one cannot go on; "failed" when an error of its own ends it; "left" when its script has come
+        to its end while others train; "finished" when training ended without an error.
       ready: "ready" was reached in this process, whatever the state is now.
       step: steps that this process has completed, over all its sessions.
       waits_for: names the exchange that it waits in, or None.
       time: when the record was written, Unix time in seconds.
       pid: the process that wrote it; under a shell script not the one that the launcher started.
       stops_at_sigterm: SIGTERM now asks for a stop after the next step; a second one ends it.
+      error: what it failed with, or None.
     """
 
     state: str
@@ -61,14 +67,21 @@ class Status(NamedTuple):
     time: float
     pid: int
     stops_at_sigterm: bool
+    error: Optional[str] = None
+
+    @property
+    def arrives(self) -> bool:
+        """It waits in `epl.init` for the others."""
+        return self.state == WAITING and self.waits_for == ARRIVAL
 
 
 def encode(status: Status) -> bytes:
     """The record of `status`; a text that is too long for it is cut."""
     for length in (_TEXT_LENGTH, _SHORT_TEXT_LENGTH):
-        text = json.dumps(status.waits_for and status.waits_for[:length])
+        text, error = (json.dumps(value and value[:length])
+                       for value in (status.waits_for, status.error))
         body = _FORMAT.format(status.state, _boolean(status.ready), status.step, text, status.time,
-                              status.pid, _boolean(status.stops_at_sigterm)).encode()
+                              status.pid, _boolean(status.stops_at_sigterm), error).encode()
         line = body + "{}{}}}".format(_CHECK, zlib.crc32(body)).encode()
         if len(line) < _RECORD_BYTES:
             break
@@ -119,13 +132,18 @@ class Reporter:
     """Keeps the record in the file at `path`.
 
     If the file cannot be written (a full disk) one line on stderr says so, and training goes on.
+
+    Args:
+      path: of the file.
+      arriving: the worker begins with waiting for the others in `epl.init`.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, arriving: bool = False):
         self._path = path
         self._file = -1
         self._written = 0.0  # on a clock that nobody sets
-        self._status = Status(INITIALIZED, False, 0, None, 0.0, os.getpid(), False)
+        state, waits_for = (WAITING, ARRIVAL) if arriving else (INITIALIZED, None)
+        self._status = Status(state, False, 0, waits_for, 0.0, os.getpid(), False)
         try:
             self._file = private.open_in_place(path)
         except OSError as error:
@@ -163,12 +181,22 @@ class Reporter:
 _reporter: Optional[Reporter] = None
 
 
-def start() -> None:
-    """Begin to report, if a launcher wants to hear; `epl.init` calls it."""
+def start(arriving: bool = False) -> None:
+    """Begin to report, if a launcher wants to hear; `epl.init` calls it.
+
+    Args:
+      arriving: to begin with, the worker waits for the others in `epl.init`.
+    """
     global _reporter
     path = os.environ.get(VARIABLE)
     if path and _reporter is None:
-        _reporter = Reporter(path)
+        _reporter = Reporter(path, arriving)
+
+
+def initialized() -> None:
+    """`epl.init` is over."""
+    if _reporter is not None and _reporter.status.arrives:
+        _reporter.update(state=INITIALIZED, waits_for=None)
 
 
 def _forget() -> None:
@@ -218,8 +246,22 @@ def step_done() -> None:
 
 def connection_lost() -> None:
     """Another worker is gone; what this one waits for never comes."""
-    if _reporter is not None and _reporter.status.state != LOST:
+    if _reporter is not None and _reporter.status.state not in (LOST, FAILED):
         _reporter.update(state=LOST)
+
+
+def failed(error: BaseException) -> None:
+    """An error of this worker's own ends it."""
+    if _reporter is not None and _reporter.status.state not in (LOST, FAILED):
+        lines = str(error).splitlines() or [""]
+        _reporter.update(state=FAILED, waits_for=None, error="{}: {}".format(
+            type(error).__name__, lines[0]).strip(": "))
+
+
+def left() -> None:
+    """The script has come to its end while others train."""
+    if _reporter is not None:
+        _reporter.update(state=LEFT, waits_for=None)
 
 
 def finished() -> None:

@@ -94,7 +94,8 @@ progress.waiting("step 2")
 time.sleep(600)""")), flags=["--stall_timeout", "1"])
     pids = [job.pid(0), job.pid(1)]
     code, _, err = job.wait()
-    assert code == 124 and "worker 1 does not arrive" in err
+    assert code == 124 and "verdict: worker 1 is stopped" in err
+    assert "worker 0: 1 step(s) done, waits in step 2" in err
     assert not any(map(alive, pids))
 
 
@@ -134,6 +135,23 @@ def test_a_start_that_takes_too_long_shows_the_stacks(start, script):
         assert b"in loads_for_ever" in read(job.path(worker, "stderr.log"))
 
 
+def test_who_waits_in_init_is_told_from_who_does_not_come(start, script):
+    job = start(script("init.py", training("""
+def waits_for_others():
+    time.sleep(600)
+if index != 1:
+    progress.start(arriving=True)
+    stacks.start()
+waits_for_others()""")), workers=3, flags=["--start_timeout", "4"])
+    code, _, err = job.wait()
+    assert code == 124
+    assert "worker 0: not ready to train, waits in epl.init\n" in err
+    assert "worker 1: has not called epl.init\n" in err
+    assert "verdict: worker 1 does not arrive where worker 0, 2 wait(s)" in err
+    for worker in (0, 2):  # they answered, and did not abort
+        assert b"in waits_for_others" in read(job.path(worker, "stacks.txt"))
+
+
 def test_a_worker_that_leaves_early_ends_those_who_wait_for_it(start, script):
     job = start(script("early.py", training("""
 begin()
@@ -145,7 +163,7 @@ time.sleep(600)""")))
     pid = job.pid(0)
     code, _, err = job.wait()
     assert code == 1
-    assert "worker 1 exited with code 0 before its training was finished, worker 0 misses it" in err
+    assert "worker 1 left early: its script ended before its training was finished" in err
     assert "worker 0: 2 step(s) done, waits in step 3" in err
     assert not alive(pid)
 

@@ -8,8 +8,19 @@ import pytest
 
 from epl.launcher import events
 from epl.launcher.events import Timer
-from epl.launcher.job import DUMP_WAIT_S, INSIST_S, KILL_WAIT_S, MISSED_S, Job, Limits, Phase
-from epl.runtime.progress import Status
+from epl.launcher.job import (
+    DUMP_WAIT_S,
+    FAILED_S,
+    HANG_UP_S,
+    INSIST_S,
+    KILL_WAIT_S,
+    MISSED_S,
+    VICTIM_S,
+    Job,
+    Limits,
+    Phase,
+)
+from epl.runtime.progress import ARRIVAL, Status
 
 GRACE_S = 5.0
 TERM, KILL, INT, HUP = (int(s) for s in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT,
@@ -18,6 +29,10 @@ USR1 = int(signal.SIGUSR1)
 START_GRACE = events.StartTimer(Timer.GRACE, GRACE_S)
 START_LAST_WAIT = events.StartTimer(Timer.GRACE, KILL_WAIT_S)
 INSIST = events.StartTimer(Timer.INSIST, INSIST_S)
+INSIST_AGAIN = events.StartTimer(Timer.INSIST, HANG_UP_S)
+WAIT_FOR_CULPRIT = [events.StartTimer(Timer.SETTLE, VICTIM_S)]
+WAIT_FOR_END = [events.StartTimer(Timer.SETTLE, FAILED_S)]
+SETTLED = events.TimeOver(Timer.SETTLE)
 GRACE_OVER = events.TimeOver(Timer.GRACE)
 MISSED = [events.StartTimer(Timer.EARLY_EXIT, MISSED_S)]
 STALL = [events.StartTimer(Timer.STALL, 7.0)]
@@ -40,8 +55,12 @@ def dump(*workers):
     return [events.DumpStacks(workers), events.StartTimer(Timer.DUMP, DUMP_WAIT_S)]
 
 
-def says(worker, state, step=0, ready=True, waits_for=None, time=0.0, stops=False):
-    return events.Progress(worker, Status(state, ready, step, waits_for, time, 1, stops))
+def says(worker, state, step=0, ready=True, waits_for=None, time=0.0, stops=False, error=None):
+    return events.Progress(worker, Status(state, ready, step, waits_for, time, 1, stops, error))
+
+
+def arrives(worker):
+    return says(worker, "waiting", ready=False, waits_for=ARRIVAL)
 
 
 def gone(*workers):
@@ -131,7 +150,7 @@ TABLES = {
         (events.WorkerExited(0, 0), []),
     ] + gone(0), events.Interrupted(TERM), 143),
     "SIGHUP goes to those who handle it, and SIGTERM to all": (2, [
-        (events.SignalReceived(HUP), group(HUP, 0, 1) + [START_GRACE, INSIST]),
+        (events.SignalReceived(HUP), group(HUP, 0, 1) + [START_GRACE, INSIST_AGAIN]),
         (events.TimeOver(Timer.INSIST), group(TERM, 0, 1)),
         (events.WorkerExited(0, 0), []),
         (events.WorkerExited(1, 0), []),
@@ -205,6 +224,82 @@ TABLES = {
         (says(0, "lost", 3), MISSED),
         (events.WorkerExited(0, -KILL), terminate(0, 1)),
     ] + gone(1, 0), events.WorkerFailed(0, -KILL), 137),
+    "who ends before epl.init, where another waits, is missed at once": (2, [
+        (arrives(0), []),
+        (events.WorkerExited(1, 0), terminate(0, 1)),
+    ] + gone(1, 0), events.LeftEarly(1, 0, "epl.init"), 1),
+    "so it is if the other comes there later": (3, [
+        (events.WorkerExited(2, 0), []),
+        (says(1, "initialized", ready=False), []),
+        (arrives(0), terminate(0, 1, 2)),
+    ] + gone(2, 1, 0), events.LeftEarly(2, 0, "epl.init"), 1),
+    "so is who waited in epl.init itself, and left": (2, [
+        (arrives(1), []),
+        (arrives(0), []),
+        (events.WorkerExited(1, 0), terminate(0, 1)),
+    ] + gone(1, 0), events.LeftEarly(1, 0, "epl.init"), 1),
+    "who was there before has five seconds: the others' word may be old": (2, [
+        (arrives(0), []),
+        (says(1, "finished", ready=False), []),
+        (events.WorkerExited(1, 0), []),
+        (says(0, "finished", ready=False), []),
+        (events.WorkerExited(0, 0), terminate(0, 1)),
+    ] + gone(1, 0), events.Succeeded(), 0),
+    "a failure before epl.init is one": (2, [
+        (arrives(0), []),
+        (events.WorkerExited(1, 3), terminate(0, 1)),
+    ] + gone(1, 0), events.WorkerFailed(1, 3), 3),
+    "who takes long to end after its error is to blame, not those who lost it": (3, [
+        (says(1, "failed", 3, error="ValueError: no data"), WAIT_FOR_END),
+        (says(0, "lost", 3), []),
+        (events.WorkerExited(0, 1), []),
+        (says(2, "lost", 3), []),
+        (events.WorkerExited(2, 1), []),
+        (events.WorkerExited(1, 9), terminate(0, 1, 2)),
+    ] + gone(0, 1, 2), events.WorkerFailed(1, 9), 9),
+    "it is not waited for without end": (2, [
+        (says(1, "failed", 3, error="ValueError: no data"), WAIT_FOR_END),
+        (SETTLED, terminate(0, 1)),
+        (events.WorkerExited(1, -TERM), []),
+    ] + gone(0, 1), events.WorkerFailed(1, 1, "ValueError: no data"), 1),
+    "an error that the script has dealt with ends nothing": (2, [
+        (says(1, "failed", 3, error="ValueError: no data"), WAIT_FOR_END),
+        (says(1, "step", 4), []),
+        (SETTLED, []),
+        (says(1, "failed", 5, error="ValueError: no data"), WAIT_FOR_END),
+        (events.WorkerExited(1, 1), terminate(0, 1)),
+    ] + gone(0, 1), events.WorkerFailed(1, 1), 1),
+    "a victim that exits first is not to blame": (3, [
+        (says(0, "lost", 3), []),
+        (events.WorkerExited(0, 1), WAIT_FOR_CULPRIT),
+        (events.WorkerExited(1, 7), terminate(0, 1, 2)),
+    ] + gone(0, 1, 2), events.WorkerFailed(1, 7), 7),
+    "nor if the other dies by a signal": (2, [
+        (says(0, "lost", 3), []),
+        (events.WorkerExited(0, 1), WAIT_FOR_CULPRIT),
+        (events.WorkerExited(1, -KILL), terminate(0, 1)),
+    ] + gone(0, 1), events.WorkerFailed(1, -KILL), 137),
+    "nor if the other exits with 0 before its training was finished": (2, [
+        (says(0, "lost", 3), []),
+        (events.WorkerExited(0, 1), WAIT_FOR_CULPRIT),
+        (events.WorkerExited(1, 0), terminate(0, 1)),
+    ] + gone(0, 1), events.LeftEarly(1, 0), 1),
+    "nor if the other's script has ended, and its process takes long": (2, [
+        (says(1, "left", 3), []),
+        (says(0, "lost", 3), []),
+        (events.WorkerExited(0, 1), WAIT_FOR_CULPRIT),
+        (SETTLED, terminate(0, 1)),
+    ] + gone(0, 1), events.LeftEarly(1, 0), 1),
+    "if all have lost each other there is nobody to wait for": (2, [
+        (says(0, "lost", 3), []),
+        (says(1, "lost", 3), []),
+        (events.WorkerExited(0, 1), terminate(0, 1)),
+    ] + gone(0, 1), events.WorkerFailed(0, 1), 1),
+    "a victim whose culprit does not show": (2, [
+        (says(0, "lost", 3), []),
+        (events.WorkerExited(0, 4), WAIT_FOR_CULPRIT),
+        (SETTLED, terminate(0, 1)),
+    ] + gone(0, 1), events.WorkerFailed(0, 4), 4),
     "when steps cannot end any more, who notes the first SIGTERM gets another": (2, [
         (says(0, "step", 3, stops=True), []),
         (says(1, "step", 3, stops=True), []),
@@ -212,8 +307,10 @@ TABLES = {
          terminate(0, 1) + [INSIST]),
         (events.GroupGone(1), []),
         (says(0, "lost", 3), []),
-        (events.TimeOver(Timer.INSIST), group(TERM, 0)),
+        (events.TimeOver(Timer.INSIST), group(TERM, 0) + [INSIST_AGAIN]),
+        (events.TimeOver(Timer.INSIST), group(TERM, 0) + [INSIST_AGAIN]),  # two became one
         (events.WorkerExited(0, -TERM), []),
+        (events.TimeOver(Timer.INSIST), []),
     ] + gone(0), events.WorkerFailed(1, 7), 7),
     "while SIGTERM is a wish they have the grace time": (1, [
         (says(0, "step", 3, stops=True), []),
@@ -339,6 +436,23 @@ def test_a_wish_for_the_end_is_known_whatever_the_job_ends_for():
     assert job.interrupted_by == 0
     job.handle(events.SignalReceived(TERM))
     assert (job.interrupted_by, job.outcome) == (TERM, events.WorkerFailed(0, 9))
+
+
+def test_what_workers_had_said_when_they_stalled_is_kept():
+    job = Job(["a", "b"], Limits(GRACE_S, stall=7.0))
+    for event in (says(0, "waiting", 3, waits_for="step 4"), says(1, "step", 3),
+                  events.TimeOver(Timer.STALL), says(0, "lost", 3), events.StacksKnown(),
+                  says(1, "failed", 3)):
+        job.handle(event)
+    assert [job.stalled_status[worker].state for worker in job.stalled] == ["waiting", "step"]
+    assert [job.status[worker].state for worker in job.stalled] == ["lost", "failed"]
+
+
+def test_who_is_debugged_may_look_at_its_error():
+    job = Job(["a"], Limits(patient=True))
+    assert job.handle(says(0, "failed", error="ValueError: no data")) == []
+    job.handle(events.WorkerExited(0, 1))
+    assert job.outcome == events.WorkerFailed(0, 1)
 
 
 def test_what_counts_as_ready():

@@ -8,6 +8,7 @@ import pytest
 
 from epl.launcher import report, tracebacks
 from epl.launcher.events import (
+    ARRIVAL,
     Interrupted,
     LeftEarly,
     LostHost,
@@ -148,10 +149,24 @@ def test_interrupted():
 def test_left_early():
     waits = Status("waiting", True, 4, "collectives of step 5", 0.0, 1, False)
     text = closing(LeftEarly(1, 0), status={0: waits}, tails={1: ["bye"]})
-    assert text[0] == ("+-- epl-launch: worker 1 exited with code 0 before its training was "
-                       "finished, worker 0 misses it after 1.5 s")
+    assert text[0] == ("+-- epl-launch: worker 1 left early: its script ended before its training "
+                       "was finished, worker 0 misses it after 1.5 s")
     assert "|   worker 0: 4 step(s) done, waits in collectives of step 5" in text
     assert "|       bye" in text and text[-1] == "+-- logs in /logs/1"
+
+
+def test_who_never_came_to_epl_init():
+    assert report.cause(LeftEarly(1, 0, ARRIVAL)) == (
+        "worker 1 left early: its script ended before epl.init, worker 0 misses it")
+
+
+def test_a_failure_of_a_process_that_did_not_end():
+    """The launcher has killed it, and does not take that for the cause."""
+    text = closing(WorkerFailed(1, 1, "ValueError: no data"), returncodes={1: -9},
+                   tails={1: TRACEBACK})
+    assert text[0] == "+-- epl-launch: worker 1 failed: ValueError: no data after 1.5 s"
+    assert not any("SIGKILL" in line for line in text)
+    assert "|       ValueError: no data" in text
 
 
 def test_a_lost_host_and_its_workers():
@@ -163,9 +178,10 @@ def test_a_lost_host_and_its_workers():
 def test_a_stall_has_a_verdict():
     waits = Status("waiting", True, 4, "collectives of step 5", 0.0, 1, False)
     busy = Status("step", True, 4, None, 0.0, 1, False)
+    lost = Status("lost", True, 4, None, 0.0, 1, False)  # when the job was ended
     stacks = "Current thread 0x1 (most recent call first):\n  File \"a.py\", line 3 in slow\n"
-    text = closing(TimedOut(Timer.STALL, 60.0), 75.0, status={0: waits, 1: busy},
-                   stalled=[0, 1], stacks={1: stacks})
+    text = closing(TimedOut(Timer.STALL, 60.0), 75.0, stalled_status={0: waits, 1: busy},
+                   status={0: lost}, stalled=[0, 1], stacks={1: stacks})
     assert text == [
         "+-- epl-launch: stalled: no worker got on for 60 s (--stall_timeout); ended after 75.0 s",
         "|   worker 0: 4 step(s) done, waits in collectives of step 5",
@@ -174,6 +190,13 @@ def test_a_stall_has_a_verdict():
         "|   verdict: worker 1 does not arrive where worker 0 wait(s)",
         "|   all stacks: stacks.txt, or the end of stderr.log, of each worker",
         "+-- logs in /logs"]
+    text = closing(TimedOut(Timer.STALL, 60.0), stalled_status={0: waits, 1: waits},
+                   stalled=[0, 1], stopped=[1])
+    assert text[1:4] == [
+        "|   worker 0: 4 step(s) done, waits in collectives of step 5",
+        "|   worker 1: 4 step(s) done, waits in collectives of step 5; its process is stopped",
+        "|   verdict: worker 1 is stopped (by SIGSTOP, a terminal or a debugger): SIGCONT lets it "
+        "go on"]
 
 
 def test_ending_names_who_is_waited_for():

@@ -22,6 +22,9 @@ WAITS = status("waiting", 4, "collectives of step 5")
     (status("waiting", 0, "broadcast", False), "not ready to train, waits in broadcast"),
     (status("step", 3), "3 step(s) done, waits for nobody"),
     (WAITS, "4 step(s) done, waits in collectives of step 5"),
+    (status("waiting", 0, "epl.init", False), "not ready to train, waits in epl.init"),
+    (status("failed", 3)._replace(error="E: x"), "has failed after 3 step(s): E: x"),
+    (status("left", 3), "has come to the end of its script, after 3 step(s)"),
     (status("lost", 3), "has lost the connection to the others after 3 step(s)"),
     (status("finished", 3), "has finished training, after 3 step(s)"),
 ])
@@ -40,6 +43,13 @@ def test_descriptions(value, words):
 ])
 def test_verdicts(statuses, running, words):
     assert words in stall.verdict(statuses, running, {})
+
+
+@pytest.mark.parametrize("statuses", [
+    {0: WAITS, 1: WAITS, 2: WAITS}, {0: WAITS, 1: status("step", 4), 2: WAITS}, {}])
+def test_a_worker_that_is_stopped_is_the_cause_wherever_it_is(statuses):
+    assert "worker 1 is stopped" in stall.verdict(statuses, [0, 1, 2], {}, stopped={1})
+    assert "worker 0, 2 are stopped" in stall.verdict(statuses, [0, 1, 2], {}, stopped={2, 0})
 
 
 def report(*threads):
