@@ -2,10 +2,13 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: scripts/test.sh [tf1|tf2] [arguments of pytest]
+# Usage: scripts/test.sh [--fast] [tf1|tf2] [arguments of pytest]
 #
 # Makes the environment ready (scripts/setup.sh) and runs the tests in it, on CPUs. Paths among the
 # arguments are relative to the repository:  scripts/test.sh tf2 tests/unit -k config -x
+#
+# --fast runs those marked as fast: units, single passes, one case of each model against plain
+# TensorFlow, one job of two workers. Minutes instead of half an hour; for the whole, leave it out.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -13,12 +16,19 @@ root=$(dirname "$here")
 # shellcheck source=/dev/null
 source "$here/lib/python.sh"
 
-case ${1:-} in
-  -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-  tf1 | tf2) name=$1; shift ;;
-  *) name=$(choose_environment) ;;
-esac
+fast=
+name=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --fast) fast=yes; shift ;;
+    tf1 | tf2) [ -z "$name" ] || break; name=$1; shift ;;
+    -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+      exit 0 ;;
+    *) break ;;
+  esac
+done
+name=$(choose_environment "$name")
 "$here/setup.sh" "$name"
 use_environment "$root/.venv-$name"
 cd "$root"
-CUDA_VISIBLE_DEVICES="" exec python -m pytest "$@"
+CUDA_VISIBLE_DEVICES="" exec python -m pytest ${fast:+-m fast} "$@"

@@ -5,7 +5,12 @@
 import os
 import signal
 
+import pytest
+
 from tests.support.jobs import ROOT, without_foreign
+
+# Files whose tests are all in `scripts/test.sh --fast`; others mark single tests as fast.
+_FAST_FILES = ("tests/unit/", "tests/graph/test_pass_")
 
 # What the suite itself asks the environment for, beside what `without_foreign` keeps.
 _OWN = ("EPL_CONTROL_FLOW", "EPL_FULL_MATRIX", "EPL_RANDOM_PROGRAMS", "EPL_RANDOM_SEED")
@@ -14,6 +19,12 @@ _OWN = ("EPL_CONTROL_FLOW", "EPL_FULL_MATRIX", "EPL_RANDOM_PROGRAMS", "EPL_RANDO
 def pytest_configure(config):
     _hear_signals()
     _forget_the_shell()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.startswith(_FAST_FILES):
+            item.add_marker(pytest.mark.fast)
 
 
 def _hear_signals():

@@ -46,6 +46,7 @@ def start(tmp_path):
         process.communicate()
 
 
+@pytest.mark.fast
 def test_two_workers_meet_and_end(start):
     process = start(3)
     out, err = process.communicate(timeout=60)

@@ -52,6 +52,13 @@ def selected_cases():
     return layouts.default_matrix() + layouts.sliced_matrix()[::2]
 
 
+def marked_cases():
+    """All selected cases; of each model one, which together have all choices, is marked as fast."""
+    fast = set(layouts.default_matrix(per_model=1))
+    return [pytest.param(case, marks=[pytest.mark.fast] if case in fast else [], id=str(case))
+            for case in selected_cases()]
+
+
 def unoptimized_cases():
     """Those that are trained without graph optimizers too."""
     several = [case for case in selected_cases() if case.layout.clones > 1]
@@ -155,7 +162,7 @@ def assert_same(found, expected):
                                    atol=RELATIVE * scale + ABSOLUTE, err_msg=name)
 
 
-@pytest.mark.parametrize("case", selected_cases(), ids=str)
+@pytest.mark.parametrize("case", marked_cases())
 def test_equals_one_device_with_the_whole_batch(trained, case):
     plain = trained.outcome(case.reference)
     assert plain.losses[0] != plain.losses[-1] and np.all(np.isfinite(plain.losses))
@@ -185,6 +192,15 @@ def test_default_matrix_has_every_choice():
     pairs, met = [{pair for case in cases for pair in layouts.pairs(case)}
                   for cases in (full, default)]
     assert len(met) > 0.98 * len(pairs)
+
+
+def test_fast_cases_have_every_model_and_nearly_every_choice():
+    def seen(cases):
+        return {item for case in cases for item in layouts.choices(case).items()}
+
+    default, fast = layouts.default_matrix(), layouts.default_matrix(per_model=1)
+    assert set(fast) <= set(default)
+    assert seen(fast) == seen(default)
 
 
 def test_dropout_differs_between_clones_and_repeats_to_the_bit(tmp_path):

@@ -7,14 +7,49 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.jobs import ROOT, environment_for
+
+# What `scripts/test.sh --fast` runs something of: how the names of its tests begin.
+FAST_PARTS = ("tests/unit/test_plan.py::", "tests/unit/test_schedule.py::",
+              "tests/unit/test_launcher_job.py::", "tests/graph/test_pass_anatomy.py::",
+              "tests/graph/test_pass_order.py::",
+              "tests/graph/test_equivalence.py::test_equals_one_device_with_the_whole_batch[",
+              "tests/dist/test_launcher_horovod.py::test_two_workers_meet_and_end")
+
+
+def collected(*arguments):
+    """The names of the tests that pytest would run."""
+    output = subprocess.check_output(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+        + list(arguments),
+        cwd=ROOT, env=environment_for(), universal_newlines=True, stderr=subprocess.DEVNULL)
+    return [line for line in output.splitlines() if "::" in line]
+
+
+@pytest.mark.parametrize("part", FAST_PARTS)
+def test_the_fast_tests_have_something_of_each_part(fast, part):
+    assert [name for name in fast if name.startswith(part)]
+
+
+def test_the_fast_tests_leave_out_what_takes_long(fast):
+    directories = [name.split("/")[1] for name in fast]
+    assert "tooling" not in directories and "examples" not in directories
+    assert directories.count("dist") == 1
+    cases = [name for name in fast if name.startswith(FAST_PARTS[5])]
+    assert len(cases) < 25
+
+
+@pytest.fixture(scope="module")
+def fast():
+    with open(os.path.join(ROOT, "scripts", "test.sh")) as script:
+        assert "-m fast" in script.read()
+    return collected("-m", "fast")
 
 
 def test_every_test_file_is_found_without_being_named():
-    output = subprocess.check_output(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"],
-        cwd=ROOT, env=environment_for(), universal_newlines=True, stderr=subprocess.DEVNULL)
-    found = {line.split("::")[0] for line in output.splitlines() if "::" in line}
+    found = {name.split("::")[0] for name in collected()}
     files = glob.glob(os.path.join(ROOT, "tests", "**", "test_*.py"), recursive=True)
     assert len(files) > 100
     assert found == {os.path.relpath(path, ROOT) for path in files}
