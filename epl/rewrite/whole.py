@@ -35,6 +35,12 @@ _CURE = ("epl.add_to_collection(tensor, epl.GraphKeys.GLOBAL_MEAN_OBJECTS) or an
          "keys, of it or of a tensor computed from it")
 
 
+_OF_WINDOWS = (". It takes a number, another one for every clone: if that counts windows in time, "
+               "of which each goes on from the state after the one before, let all clones work on "
+               "rows of one window instead: feed the windows and the state, and declare both with "
+               "epl.divide_feed(tensor) (docs/migrating.md)")
+
+
 class _Whole(CloneId):
     """Stands for all clones where `Copies` asks for one."""
 
@@ -307,9 +313,10 @@ class _Region:
         raise NotImplementedError(
             "a training step divides its batch, and the value of {} for the whole batch is asked "
             "for: that takes operation '{}' ({}){} once more, which would {}; say how the values "
-            "of the parts merge, with {}".format(
+            "of the parts merge, with {}{}".format(
                 self.asked, op.name, op.type, compat.made_at(op), "take other data"
-                if op in self._view.sources else "draw, or change state", _CURE))
+                if op in self._view.sources else "draw, or change state", _CURE,
+                _OF_WINDOWS if _takes_number(op, self._view.sources) else ""))
 
     def _is_of_batch(self, op: Any) -> bool:
         """True if `op` brings in, or is computed from, rows."""
@@ -347,3 +354,8 @@ def _can_merge(tensor: Any, relation: Any) -> bool:
     if relation == Reduced("mean"):
         return bool(tensor.dtype.is_floating)
     return isinstance(relation, (Rows, Reduced))
+
+
+def _takes_number(op: Any, sources: Set[Any]) -> bool:
+    """True for a source that brings in a number, not rows."""
+    return op in sources and all(tensor.shape.ndims == 0 for tensor in op.outputs)

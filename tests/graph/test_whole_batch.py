@@ -314,6 +314,22 @@ def test_what_an_update_may_overtake_is_refused():
         devices.run(ACCUMULATION, script)
 
 
+def test_windows_in_time_are_to_be_fed():
+    """A queue of numbers gives each clone another window; its state does not follow from theirs."""
+    def script(stage):
+        number = tf.train.range_input_producer(3, shuffle=False).dequeue()
+        series = tf.constant(np.arange(24.0, dtype=np.float32).reshape([2, 12]))
+        window = tf.slice(series, [0, 4 * number], [2, 4])
+        model = devices.fit(stage, x=tf.reshape(window, [-1]))
+        state = tf.cumsum(window, 1) * model.weight
+        with devices.session() as session:
+            session.run([state, model.train])
+
+    with pytest.raises(NotImplementedError, match="'input_producer_Dequeue' .*counts windows in "
+                       r"time.*epl\.divide_feed"):
+        devices.run(ACCUMULATION, script)
+
+
 def test_a_summary_is_registered_by_what_it_shows():
     def script(stage):
         x = tf.placeholder(tf.float32, [None, 3])
