@@ -54,7 +54,13 @@ class Progress(NamedTuple):
 
 
 class StacksKnown(NamedTuple):
-    """The stacks of all workers that were asked for theirs are there."""
+    """The stacks of all workers that were asked for theirs are there.
+
+    Attributes:
+      stopped: those of them whose processes are stopped.
+    """
+
+    stopped: Tuple[int, ...] = ()
 
 
 class HostLost(NamedTuple):
@@ -162,6 +168,17 @@ class LeftEarly(NamedTuple):
         return 1
 
 
+class Stopped(NamedTuple):
+    """The process of `worker` is stopped, and `lost_by` has lost the connection to it."""
+
+    worker: int
+    lost_by: int
+
+    @property
+    def exit_code(self) -> int:
+        return 1
+
+
 class Interrupted(NamedTuple):
     """The launcher was asked to end by signal `signum`."""
 
@@ -194,7 +211,7 @@ class LostHost(NamedTuple):
         return 1
 
 
-Outcome = Union[Succeeded, WorkerFailed, LeftEarly, Interrupted, TimedOut, LostHost]
+Outcome = Union[Succeeded, WorkerFailed, LeftEarly, Stopped, Interrupted, TimedOut, LostHost]
 
 
 def deadly_signal(returncode: int) -> Optional[int]:

@@ -13,6 +13,7 @@ the actions. One `Job` is one attempt; whether another follows is decided in `re
     RUNNING --a machine is lost----------------------> ENDING (LostHost)
     RUNNING --the time of the whole job is over------> ENDING (TimedOut)
     RUNNING --not ready in time, or no more steps----> DUMPING (TimedOut)
+    RUNNING --a worker lost another, and none failed-> DUMPING (WorkerFailed, or Stopped)
     DUMPING --all stacks are there, or time is over--> ENDING
     ENDING:  SIGTERM went to every process group that is left, the grace time runs (a SIGHUP is
              passed on first, SIGTERM follows)
@@ -35,7 +36,8 @@ The first to exit need not be the first that failed. A process may take long to 
 and those who lost the connection to it are out before. So a worker that fails by its own word
 *lost* the others is a victim, and is not to blame while another runs that may be: for `VICTIM_S`
 the job waits for the exit of one that is none. Who says that an error ends it, and has not exited
-`FAILED_S` later, is to blame without.
+`FAILED_S` later, is to blame without. If there is nobody like that, those who still run are looked
+at: who is stopped has been lost by the others (Gloo waits 30 s for it).
 
 A worker that trains may take the first SIGTERM as the wish to stop after the next step, and says
 so in its status. When steps cannot end any more it gets others at once.
@@ -156,7 +158,7 @@ class Job:
             return self._signal_received(event.signum)
         if isinstance(event, events.TimeOver):
             return self._time_over(event.timer)
-        return self._terminate() if self.phase is Phase.DUMPING else []
+        return self._stacks_known(event) if self.phase is Phase.DUMPING else []
 
     def _worker_exited(self, event: events.WorkerExited) -> List[events.Action]:
         self.running.discard(event.worker)
@@ -327,7 +329,20 @@ class Job:
     def _settled(self) -> List[events.Action]:
         self._settling = False
         failing = any(self._state(worker) == progress.FAILED for worker in self.running)
-        return self._end(self._verdict()) if failing or self._victim else []
+        if not failing and self._victim is None:
+            return []
+        outcome = self._verdict()
+        if self._victim is None or outcome != events.WorkerFailed(*self._victim):
+            return self._end(outcome)
+        # Nobody failed but those who lost another. One that is stopped cannot say anything.
+        self.phase, self.outcome = Phase.DUMPING, outcome
+        return [events.DumpStacks(tuple(sorted(self.running))),
+                events.StartTimer(Timer.DUMP, DUMP_WAIT_S)]
+
+    def _stacks_known(self, event: events.StacksKnown) -> List[events.Action]:
+        if event.stopped and self._victim is not None:
+            self.outcome = events.Stopped(event.stopped[0], self._victim.worker)
+        return self._terminate()
 
     def _end(self, outcome: events.Outcome) -> List[events.Action]:
         self.outcome = outcome

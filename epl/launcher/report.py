@@ -76,6 +76,9 @@ def cause(outcome: events.Outcome) -> str:
     if isinstance(outcome, events.LeftEarly):
         return "worker {} left early: its script ended before {}, worker {} misses it".format(
             outcome.worker, outcome.before, outcome.missed_by)
+    if isinstance(outcome, events.Stopped):
+        return "worker {} is stopped (by SIGSTOP, a terminal or a debugger), worker {} has lost " \
+               "the connection to it".format(outcome.worker, outcome.lost_by)
     if isinstance(outcome, events.Interrupted):
         return "interrupted by {}".format(signal_name(outcome.signum))
     if isinstance(outcome, events.LostHost):
@@ -121,6 +124,9 @@ def closing(outcome: events.Outcome, seconds: float, evidence: Evidence) -> str:
     elif isinstance(outcome, (events.WorkerFailed, events.LeftEarly)):
         lines.extend(_failed(outcome, evidence))
         log_dir = os.path.join(log_dir, str(outcome.worker))
+    if isinstance(outcome, events.Stopped):
+        for worker in (outcome.worker, outcome.lost_by):
+            lines.append(stall.describe(worker, evidence.status.get(worker)))
     if isinstance(outcome, events.LeftEarly) and outcome.missed_by in evidence.status:
         lines.append(stall.describe(outcome.missed_by, evidence.status[outcome.missed_by]))
     if isinstance(outcome, events.LostHost):

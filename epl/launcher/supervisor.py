@@ -96,7 +96,7 @@ class Supervisor:
             self.stopped.update([event.worker] if event.stopped else [])
             self._asked.discard(event.worker)
             if not self._asked:
-                self._feed(events.StacksKnown())
+                self._feed(events.StacksKnown(tuple(sorted(self.stopped))))
         elif not isinstance(event, host.Started):
             self._feed(event)
 

@@ -41,6 +41,13 @@ def test_who_is_the_cause_is_the_headline(tmp_path, kind, words):
     assert os.path.join(str(tmp_path), "1") in box(result)
 
 
+def test_a_worker_that_is_stopped_is_the_cause_of_what_the_others_lose(tmp_path):
+    result = jobs.launch("arrivals.py", tmp_path, "stops", timeout=SECONDS,
+                         environment={"HOROVOD_GLOO_TIMEOUT_SECONDS": GLOO_S})
+    assert result.code == 1, result.output
+    assert "+-- epl-launch: worker 1 is stopped (by SIGSTOP, a terminal" in result.output
+
+
 def free_addresses():
     """Two addresses of this machine that nobody listens at."""
     with socket.socket() as one, socket.socket() as two:

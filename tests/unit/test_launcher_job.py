@@ -298,8 +298,17 @@ TABLES = {
     "a victim whose culprit does not show": (2, [
         (says(0, "lost", 3), []),
         (events.WorkerExited(0, 4), WAIT_FOR_CULPRIT),
-        (SETTLED, terminate(0, 1)),
+        (SETTLED, dump(1)),
+        (events.StacksKnown(), terminate(0, 1)),
     ] + gone(0, 1), events.WorkerFailed(0, 4), 4),
+    "a victim whose culprit is stopped": (3, [
+        (says(0, "lost", 3), []),
+        (events.WorkerExited(0, 4), WAIT_FOR_CULPRIT),
+        (says(2, "lost", 3), []),
+        (SETTLED, dump(1, 2)),
+        (events.WorkerExited(2, 4), []),
+        (events.StacksKnown((1,)), terminate(0, 1, 2)),
+    ] + gone(0, 1, 2), events.Stopped(1, 0), 1),
     "when steps cannot end any more, who notes the first SIGTERM gets another": (2, [
         (says(0, "step", 3, stops=True), []),
         (says(1, "step", 3, stops=True), []),

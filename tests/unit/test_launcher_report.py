@@ -12,6 +12,7 @@ from epl.launcher.events import (
     Interrupted,
     LeftEarly,
     LostHost,
+    Stopped,
     Succeeded,
     TimedOut,
     Timer,
@@ -158,6 +159,15 @@ def test_left_early():
 def test_who_never_came_to_epl_init():
     assert report.cause(LeftEarly(1, 0, ARRIVAL)) == (
         "worker 1 left early: its script ended before epl.init, worker 0 misses it")
+
+
+def test_a_worker_that_was_lost_because_it_is_stopped():
+    text = closing(Stopped(1, 0), status={0: Status("lost", True, 4, None, 0.0, 1, False),
+                                          1: Status("step", True, 4, None, 0.0, 1, False)})
+    assert text == [
+        "+-- epl-launch: worker 1 is stopped (by SIGSTOP, a terminal or a debugger), worker 0 has "
+        "lost the connection to it after 1.5 s", "|   worker 1: 4 step(s) done, waits for nobody",
+        "|   worker 0: has lost the connection to the others after 4 step(s)", "+-- logs in /logs"]
 
 
 def test_a_failure_of_a_process_that_did_not_end():

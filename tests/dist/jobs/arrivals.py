@@ -7,6 +7,7 @@ Usage: arrivals.py KIND
 
 import atexit
 import os
+import signal
 import sys
 import time
 
@@ -62,6 +63,11 @@ def exits():
     train(sys.exit)
 
 
+def stops():
+    """Worker 1's process is stopped in training."""
+    train(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
 def train(leave=lambda: None):
     """Four steps; worker 1 calls `leave` behind the second."""
     start()
@@ -75,7 +81,7 @@ def train(leave=lambda: None):
             session.run(step, {x: [1.0]})
 
 
-KINDS = {f.__name__: f for f in (late, leaves, slow_error, slow_exit, exits)}
+KINDS = {f.__name__: f for f in (late, leaves, slow_error, slow_exit, exits, stops)}
 
 if __name__ == "__main__":
     KINDS[sys.argv[1]]()
