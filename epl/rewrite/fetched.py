@@ -63,9 +63,12 @@ def _of_worker(graph: Any, state: GraphState, groups: Sequence[GradientGroup], t
 
 
 def _local(graph: Any, state: GraphState, group: GradientGroup, tensor: Any) -> Any:
-    if group.clones is None or len(group.clones.clones) == 1:
-        return tensor
     local = written.local_of(graph, state, group)
+    if group.clones is None or len(group.clones.clones) == 1:
+        if not local.has(tensor):
+            with rewriter.extended(graph, state):
+                local.build([tensor], [], written.view_of(state), in_advance=False)
+        return local.tensor(tensor)
     if not local.has(tensor):
         rewriter.cover(graph, group, [tensor],
                        lambda: local.build([tensor], [], written.view_of(state),

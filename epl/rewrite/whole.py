@@ -26,6 +26,7 @@ from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.functions import Library
 from epl.rewrite.merge import of_clones, of_workers
 from epl.rewrite.relations import SAME, SHARED, Reduced, Relation, Rows
+from epl.rewrite.walk import data_descendants
 
 # What may run once more though TensorFlow calls it stateful: it runs for what the clones do not.
 _REPEATABLE = frozenset(["Assert", "Print", "PrintV2", "PyFunc", "EagerPyFunc"])
@@ -39,6 +40,9 @@ _OF_WINDOWS = (". It takes a number, another one for every clone: if that counts
                "of which each goes on from the state after the one before, let all clones work on "
                "rows of one window instead: feed the windows and the state, and declare both with "
                "epl.divide_feed(tensor) (docs/migrating.md)")
+
+
+OF_THE_JOB = " of the job"
 
 
 class _Whole(CloneId):
@@ -157,6 +161,20 @@ class WholeBatch:
         """True if it is known what stands for `tensor`."""
         return tensor.name in self._values or self._copies.has(tensor.op)
 
+    def is_undivided(self, tensor: Any) -> bool:
+        """True if this worker computes `tensor` from all its rows, and those alone are asked for.
+
+        Only what follows from a merged value is another one then.
+        """
+        clones = self._owner(tensor).clones
+        return self._num_workers == 1 and (clones is None or len(clones.clones) == 1)
+
+    def behind_merged(self) -> Set[Any]:
+        """What follows from values that this step merges: the loss, what is registered."""
+        merged = [name for group in self._state.groups for name in group.merged
+                  if not name.endswith(OF_THE_JOB)]
+        return data_descendants(self._graph.get_tensor_by_name(name).op for name in merged)
+
     def has_copy(self, op: Any) -> bool:
         return self._copies.has(op)
 
@@ -202,7 +220,7 @@ class WholeBatch:
         for (tensor, _), merged in zip(borders, found):
             self._values[tensor.name] = merged.value
             group = self._owner(tensor)
-            (group.merged if always else group.on_demand)[tensor.name + " of the job"] = merged
+            (group.merged if always else group.on_demand)[tensor.name + OF_THE_JOB] = merged
 
     def _of_worker(self, tensor: Any, relation: Relation) -> Any:
         clones = self._owner(tensor).clones
@@ -222,6 +240,7 @@ class _Region:
         self.asked = ""  # whose value is being followed back
         self._is_number = True
         self.all_asked: List[str] = []
+        self._behind_merged = whole.behind_merged()
         self.counts: Dict[Any, Any] = {}  # constants that count rows: what they stand for
         self.ops: Set[Any] = set()
         self.borders: Dict[str, Any] = {}
@@ -290,6 +309,8 @@ class _Region:
             return True
         if self._whole.has(tensor) or self._whole.merged_already(tensor):
             return False
+        if self._whole.is_undivided(tensor):
+            return op in self._behind_merged
         if op in view.loop and compat.control_flow_context(op) is not None:
             return True
         relation = self._whole.relation(tensor, view.axes)

@@ -36,6 +36,7 @@ def kinds(tmp_path_factory):
     ("interactive", 0.75),
     ("callables", [2.5, 1.125]),  # loss before the first step: mean of 1 and 4
     ("two_sessions", [1.125, 0.75]),
+    ("what_follows_from_the_loss", [2.5, 3.5, 1.0]),
     ("two_graphs", [1.125, 0.75]),
     ("two_optimizers", [0.75 + 0.75 * 1.5, 0.75]),
     ("different_initial_values", [[0.75, [0, 7]], [0.75, [0, 7]]]),

@@ -185,6 +185,18 @@ def fetches():
         return [alone, found[0], found[1]["rows"], found[1]["total"], found[2], found[3]]
 
 
+def what_follows_from_the_loss():
+    """It is of all workers, as the loss is; what does not is this worker's."""
+    with tf.Graph().as_default():
+        x, weight, loss = line_fit()
+        same, shown = tf.identity(loss), tf.summary.merge([tf.summary.scalar("loss", loss + 1)])
+        train = tf.train.GradientDescentOptimizer(0.25).minimize(loss)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            same, shown, rows, _ = session.run([same, shown, x * 2, train], {x: FEED})
+        return [same, tf.Summary.FromString(shown).value[0].simple_value, rows[0] / 2 - RANK]
+
+
 def dropout_masks():
     """Seeded dropout: another mask on every worker, the same again in a second run."""
     masks = []
@@ -233,7 +245,7 @@ def second_init():
 
 PARTS = (interactive, callables, two_sessions, two_graphs, two_optimizers,
          different_initial_values, written_between_steps, gradient_in_a_loss, hessian, fetches,
-         dropout_masks, keras, second_init)
+         what_follows_from_the_loss, dropout_masks, keras, second_init)
 
 if __name__ == "__main__":
     report(**{part.__name__: part() for part in PARTS})
