@@ -135,8 +135,14 @@ def all_gather(tensor: Any, name: str) -> Any:
 
 
 def broadcast(tensor: Any, name: str) -> Any:
-    """Worker 0's value of `tensor` on every worker."""
-    return _hvd().broadcast(tensor, root_rank=0, name=name)
+    """Worker 0's value of `tensor`, of the same shape and type on all, on every worker.
+
+    Raises:
+      TypeError: values of this type cannot travel.
+    """
+    sent = _told_apart(
+        _hvd().broadcast(wire.to_gather(tensor), root_rank=0, name=name), name)
+    return wire.from_gather(sent, tensor.dtype.base_dtype)
 
 
 def _told_apart(result: Any, name: str) -> Any:
@@ -164,3 +170,8 @@ def collective_op(tensor: Any) -> Any:
 def is_collective(op: Any) -> bool:
     """True for an operation in which the workers meet."""
     return bool(op.type.startswith("Horovod"))
+
+
+def combines(op: Any) -> bool:
+    """True for an operation whose result is made of what all workers give."""
+    return is_collective(op) and op.type != "HorovodBroadcast"

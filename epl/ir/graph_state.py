@@ -201,6 +201,7 @@ class GraphState:
       devices: who sits where (see `rewrite.place`), or None.
       leaving: what leaves the steps (see `rewrite.leaving`), or None.
       job: values of the whole batch of all workers (see `rewrite.whole`), or None.
+      sent: name of a tensor that is drawn behind the gradients -> the chief's value.
       detached: operation that computes a loss -> writes from the batch that waited before it.
       varied_seeds: random operations whose seed was made this worker's own.
       rewritten_version: `graph.version` when everything pending was last carried out.
@@ -232,6 +233,7 @@ class GraphState:
         self.devices: Any = None
         self.leaving: Any = None
         self.job: Any = None
+        self.sent: Dict[str, Any] = {}
         self.detached: Dict[Any, List[Any]] = {}
         self._made: List[Tuple[int, int]] = []
         self._backward: List[Tuple[int, int]] = []

@@ -69,6 +69,10 @@ class Copies:
         """True if `op` is copied, for one clone at least."""
         return any(op in copies for copies in self._copies.values())
 
+    def copies_of(self, clone: CloneId) -> List[Any]:
+        """The copies that were made for `clone`."""
+        return list(self._copies[clone].values())
+
     def op(self, op: Any, clone: CloneId) -> Any:
         """What stands for `op` in `clone`: its copy, or `op` itself if it is shared."""
         return self._copies[clone].get(op, op)

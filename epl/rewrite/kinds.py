@@ -37,6 +37,11 @@ _READERS = frozenset(["IsVariableInitialized", "VarIsInitializedOp", "ReadVariab
 _SUMMARIES = frozenset(["ScalarSummary", "HistogramSummary", "ImageSummary", "AudioSummary",
                         "AudioSummaryV2", "TensorSummary", "TensorSummaryV2", "MergeSummary"])
 
+_PYTHON = frozenset(["PyFunc", "EagerPyFunc"])
+
+_ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
+_SAME_VALUE = frozenset(["Cast", "Identity", "Reshape"])
+
 # What hands a reference or a handle on.
 _PASS_ON = frozenset(["RefEnter", "RefExit", "RefIdentity", "RefMerge", "RefNextIteration",
                       "RefSelect", "RefSwitch", "Enter", "Exit", "Identity", "IdentityN", "Merge",
@@ -209,6 +214,32 @@ def without_any_rows(tensor: Any) -> Any:
 def _holds_workers_rows(op: Any) -> bool:
     """True for a placeholder of fixed size, which each worker feeds rows of its own."""
     return op.type in PLACEHOLDERS and feeds.is_undecided(op.outputs[0])
+
+
+def loaded(op: Any) -> Optional[Any]:
+    """What an assignment takes its value from, if that is fed or restored as it is; else None."""
+    if op.type not in _ASSIGNMENTS:
+        return None
+    source = op.inputs[1].op
+    while source.type in _SAME_VALUE:
+        source = source.inputs[0].op
+    return source if brings_data(source) and not any(map(is_handle, source.inputs)) else None
+
+
+def varies(op: Any, library: Any) -> bool:
+    """True if `op` may give another value wherever, and whenever, it runs; fed ones left out.
+
+    Args:
+      op: the operation.
+      library: the `functions.Library` of its graph.
+    """
+    if calls_functions(op) and "Dataset" not in op.type and "Iterator" not in op.type:
+        return any(node.op in _PYTHON or seeds(node, None) is not None
+                   for node in library.nodes(op))
+    if op.type in STEP_SCOPED or op.type in PLACEHOLDERS or op.type == _DEFAULTS:
+        return False
+    of_step = any(is_handle(t) and handle_origin(t).type in STEP_SCOPED for t in op.inputs)
+    return starts_batch(op) and not of_step and not is_fed_per_batch(op)
 
 
 def data_origin(op: Any) -> Optional[Any]:

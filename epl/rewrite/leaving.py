@@ -31,7 +31,8 @@ class Leaving(NamedTuple):
       writes: operations that write a variable from it -> the group whose step can compute them;
         None for those that read further data, and so are not a step's.
       late: the writes of groups, and what depends on them, `once` left out.
-      writes_global: those of `writes` that write a global variable.
+      writes_global: those of `writes` that make a run a step by writing a global variable: all but
+        what is fed to be kept as it is.
     """
 
     once: Set[Any]
@@ -46,8 +47,8 @@ def look(graph: Any, state: GraphState) -> Leaving:
     returned = {op for group in state.groups for op in group.returned_ops}
     computing = computing_ops(state.groups)
     once = {op for op in descendants(returned) - returned - computing if not state.is_made(op._id)}
-    sources = _fed(graph, state).union(*[group.sources for group in state.groups])
-    followed = data_descendants(sources, once | returned)
+    of_losses: Set[Any] = set().union(*[group.sources for group in state.groups])
+    followed = data_descendants(_fed(graph, state) | of_losses, once | returned)
     followed |= static_shapes.following(graph, followed.__contains__, once | returned)
     of_batch = {op for op in followed if not state.is_made(op._id)} - once - returned
     writes = {op: owner([t for t in op.inputs if not kinds.is_handle(t)], state)
@@ -57,7 +58,8 @@ def look(graph: Any, state: GraphState) -> Leaving:
     late = {op for op in descendants(owned) - once - returned - computing
             if not state.is_made(op._id)} | owned
     return Leaving(once, of_batch, writes, late,
-                   {op for op in writes if kinds.written_variable(op) in variables})
+                   {op for op in writes if kinds.written_variable(op) in variables
+                    and kinds.loaded(op) in of_losses | {None}})
 
 
 def computing_ops(groups: Iterable[GradientGroup]) -> Set[Any]:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks over a graph's edges, data and control."""
 
-from typing import Any, Callable, Container, Iterable, List, Set
+from typing import Any, Callable, Container, Dict, Iterable, List, Set
 
 from epl.ir import static_shapes
 
@@ -35,6 +35,15 @@ def descendants(ops: Iterable[Any]) -> Set[Any]:
 def data_descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
     """As `descendants`, along data edges alone; the walk does not look behind `ends`."""
     return _walk(ops, _consumers, ends)
+
+
+def value_descendants(ops: Iterable[Any], within: Set[Any]) -> Set[Any]:
+    """`ops` and those of `within` whose `value_ancestors` they are."""
+    following: Dict[Any, List[Any]] = {}
+    for op in within:
+        for before in _inputs(op) + _predicates(op):
+            following.setdefault(before, []).append(op)
+    return _walk(ops, lambda op: following.get(op, []))
 
 
 def _inputs(op: Any) -> List[Any]:

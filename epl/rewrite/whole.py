@@ -63,6 +63,7 @@ class View(NamedTuple):
       per_batch, sources, conditional, loop: as in `anatomy.Anatomy`.
       axes: how their values relate to the whole batch.
       late: those that write from the batch, and what follows them.
+      of_batch: those that depend on the batch's data.
     """
 
     per_batch: Set[Any]
@@ -71,6 +72,7 @@ class View(NamedTuple):
     loop: Dict[Any, str]
     axes: BatchAxes
     late: Set[Any]
+    of_batch: Set[Any]
 
 
 class WholeBatch:
@@ -174,6 +176,10 @@ class WholeBatch:
         merged = [name for group in self._state.groups for name in group.merged
                   if not name.endswith(OF_THE_JOB)]
         return data_descendants(self._graph.get_tensor_by_name(name).op for name in merged)
+
+    def copies(self) -> List[Any]:
+        """What a step runs in place of the script's operations."""
+        return self._copies.copies_of(_WHOLE)
 
     def has_copy(self, op: Any) -> bool:
         return self._copies.has(op)
@@ -315,6 +321,8 @@ class _Region:
             return True
         relation = self._whole.relation(tensor, view.axes)
         may_be_missing = op in view.conditional or op.type in ("Switch", "RefSwitch")
+        if op in view.per_batch and op not in view.of_batch and not may_be_missing:
+            return False  # drawn without regard to the batch: once a step (see `drawn`)
         if relation == SHARED or (relation == SAME and not may_be_missing):
             return False
         if not may_be_missing and _can_merge(tensor, relation):

@@ -91,7 +91,8 @@ def _counted(op: Any) -> List[Any]:
 
 def view_of(state: GraphState) -> View:
     """What is known of the operations that the groups of a graph compute."""
-    view = View(set(), set(), set(), {}, None, state.leaving.late)  # type: ignore[arg-type]
+    view = View(set(), set(), set(), {}, None,  # type: ignore[arg-type]
+                state.leaving.late, state.leaving.of_batch)
     for group in state.groups:
         if group.anatomy is not None:
             view.per_batch.update(group.anatomy.per_batch)

@@ -12,7 +12,7 @@ from epl import compat
 from epl.env import Env
 from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, state_of
-from epl.rewrite import kinds
+from epl.rewrite import drawn, kinds
 from epl.rewrite.fetched import stand_ins
 from epl.rewrite.walk import ancestors
 from epl.runtime import shared_feeds, unseen
@@ -32,6 +32,7 @@ class Run(NamedTuple):
       collectives: under which names the workers meet.
       copies: name of a tensor -> what stands for it in each clone, as far as it was asked for.
       to_agree: operations; what the step is fed of their outputs is the same on all workers.
+      levels: a step that writes what each worker draws for itself: then all take the chief's.
     """
 
     step: str
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     collectives: Sequence[str]
     copies: Dict[str, List[List[Any]]]
     to_agree: FrozenSet[Any] = frozenset()
+    levels: bool = False
 
 
 class _Memory:
@@ -84,18 +86,23 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
     groups = _groups(state, reached)
     if not groups:
         unseen.check(graph, reached)
+        if state.trains and Env.get().cluster.worker_num > 1:
+            unseen.warn_of_own_rows(graph, reached)
         beside = [update for op in reached for update in state.detached.get(op, ())]
         return Run("", bool(_written_variables(graph, reached | ancestors(beside))), [], fetches,
                    list(targets) + sorted(set(beside), key=lambda op: op._id), [], {})
     names = [group.name for group in groups]
     fetches, targets = stand_ins(graph, state, groups, fetches, targets)
-    merged = [group.merged[name] for group in groups for name in sorted(group.merged)
-              if group.merged[name].collectives]
+    # A run that merely writes from its batch exchanges what it needs; it may be fed no more.
+    merged = [m for group in groups if _computes(group, reached)
+              for m in _exchanged(group.merged)]
     reached = ancestors([t.op for t in fetches] + targets)
     for op in reached.intersection(state.leaving.writes if state.job is not None else ()):
         if state.leaving.writes[op] is not None:
             raise RewriteError("a step would write '{}' from a part of its batch".format(op.name))
-    asked = _asked(groups, reached)
+    asked = [m for group in state.groups for every in (group.merged, group.on_demand)
+             for m in _exchanged(every)
+             if m not in merged and any(c.op in reached for c in m.collectives)]
     collectives = [c.name for group in groups for c in group.collectives] + [
         c.name for m in merged + asked for c in m.collectives]
     several = Env.get().cluster.worker_num > 1
@@ -104,7 +111,9 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
         ", ".join(names), _listed(_written_variables(graph, reached)))
     return Run(step, True, groups, fetches,
                targets + [m.value.op for m in merged], collectives, {},
-               shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset())
+               shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset(),
+               several and bool(drawn.left_apart(
+                   graph, state, shared_feeds.writes(graph, reached))))
 
 
 def _groups(state: GraphState, reached: Set[Any]) -> List[GradientGroup]:
@@ -112,14 +121,18 @@ def _groups(state: GraphState, reached: Set[Any]) -> List[GradientGroup]:
     writes = state.leaving.writes if state.leaving is not None else {}
     writing = [group for op, group in writes.items()
                if op in reached and op in state.leaving.writes_global]
-    return [group for group in state.groups if group in writing or not reached.isdisjoint(
-        group.returned_ops + [merged.value.op for merged in group.merged.values()])]
+    return [group for group in state.groups if group in writing or _computes(group, reached)]
 
 
-def _asked(groups: Sequence[GradientGroup], reached: Set[Any]) -> List[Any]:
-    """What is exchanged on demand and demanded."""
-    return [group.on_demand[name] for group in groups for name in sorted(group.on_demand)
-            if any(c.op in reached for c in group.on_demand[name].collectives)]
+def _computes(group: GradientGroup, reached: Set[Any]) -> bool:
+    """True if gradients of the group are reached, or what its steps merge."""
+    return not reached.isdisjoint(
+        group.returned_ops + [merged.value.op for merged in group.merged.values()])
+
+
+def _exchanged(merged: Dict[str, Any]) -> List[Any]:
+    """The values among `merged` that workers exchange."""
+    return [merged[name] for name in sorted(merged) if merged[name].collectives]
 
 
 def _written_variables(graph: Any, reached: Any) -> List[str]:

@@ -173,6 +173,8 @@ def _step(session: Any, run: Run, agreed: List[Tuple[Any, Any]],
     else:
         with _STEPS:
             result = _together(session, run, agreed, execute)
+        if run.levels:
+            agreement.mark_stale(session)
     agreement.note_step(session)
     progress.step_done()
     return result

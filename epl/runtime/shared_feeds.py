@@ -51,8 +51,8 @@ def to_agree(graph: Any, state: GraphState, reached: Set[Any],
     declared = {graph.get_tensor_by_name(name).op
                 for name, axis in state.declared_feeds.items() if axis is None}
     aggregated = {op for group in groups for op in group.returned_ops}
-    aggregated.update(op for op in reached if horovod_backend.is_collective(op))
-    written = value_ancestors(_writes(graph, reached), aggregated)
+    aggregated.update(op for op in reached if horovod_backend.combines(op))
+    written = value_ancestors(writes(graph, reached), aggregated)
     return frozenset(ancestors(rows) | declared | written)
 
 
@@ -97,7 +97,7 @@ def difference(workers: Sequence[Sequence[Shown]]) -> Optional[str]:
     return None
 
 
-def _writes(graph: Any, reached: Set[Any]) -> List[Any]:
+def writes(graph: Any, reached: Set[Any]) -> List[Any]:
     """The operations that write global variables."""
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
     library = Library(graph)

@@ -1,10 +1,11 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Updates by gradients that EPL has never seen, and so cannot aggregate.
+"""Updates that EPL cannot aggregate: by gradients that it has never seen, or outside of a step.
 
 `tf.gradients` is where EPL learns of gradients. A graph that was imported
 (`tf.train.import_meta_graph`) brings its gradients along, a `tf.GradientTape` builds its own, and a
-script may work them out by hand. Several workers would each go their own way then.
+script may work them out by hand. Several workers would each go their own way then. What a script
+writes from rows outside of a training step (statistics of its data) becomes the chief's.
 """
 
 from typing import Any, Iterable, Optional
@@ -14,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.env import Env
 from epl.rewrite import kinds
-from epl.rewrite.walk import ancestors
+from epl.rewrite.walk import ancestors, data_ancestors
 
 # They write whatever they are given; all other writes start from the variable's value.
 _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
@@ -43,6 +44,30 @@ def check(graph: Any, reached: Iterable[Any]) -> None:
                                workers))
     tf.logging.warning(told + "The step runs on one device with all its rows; build the model and "
                        "its optimizer in this graph, after epl.init(), to have it divided")
+
+
+def warn_of_own_rows(graph: Any, reached: Iterable[Any]) -> None:
+    """Say which global variables a run that is no step writes from this worker's rows."""
+    variables = {compat.variable_key(variable) for variable in compat.global_variables(graph)}
+    for op in sorted(reached, key=lambda op: op._id):
+        variable = kinds.written_variable(op)
+        if variable is not None and variable in variables and _computes_from_rows(op):
+            tf.logging.warning(
+                "operation '{}'{} writes the global variable '{}' from rows of this worker, in a "
+                "run that is no training step: before the next step the chief's value replaces "
+                "those of the other workers, whatever their rows were. Compute it from all rows "
+                "on the chief (or on every worker), or keep it in a variable of "
+                "tf.GraphKeys.LOCAL_VARIABLES".format(
+                    op.name, compat.made_at(op), variable.name))
+
+
+def _computes_from_rows(op: Any) -> bool:
+    """True for a write of something else than what was fed or restored as it is."""
+    if kinds.loaded(op) is not None:
+        return False
+    return any(kinds.data_origin(behind) is not None or (
+        behind.type in kinds.PLACEHOLDERS and kinds.is_fed_per_batch(behind))
+        for behind in data_ancestors(t.op for t in op.inputs if not kinds.is_handle(t)))
 
 
 def _update_from_data(graph: Any, reached: Iterable[Any]) -> Optional[Any]:

@@ -1,0 +1,133 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `drawn`: what a step draws or takes behind the gradients, it draws once for all workers.
+
+    gradients --> | aggregated | ------> + --> clip --> update     the same on all workers
+                    random numbers ----->+                         the chief's
+                    tf.py_func ---------------> rate --^           the chief's
+
+One device would draw once. Every worker draws for itself, so what reaches a variable is sent by the
+chief. Operations that run in steps alone (see `leaving`) read what is sent; whatever else reads the
+draw goes on to have this worker's own, as outside of a step nobody sends.
+"""
+
+from typing import Any, Iterable, List, NamedTuple, Set
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.communicators import horovod_backend
+from epl.ir.graph_state import GraphState
+from epl.rewrite import kinds
+from epl.rewrite.aggregate import record
+from epl.rewrite.functions import Library
+from epl.rewrite.merge import Merged
+from epl.rewrite.walk import ancestors, value_ancestors, value_descendants
+
+_JOINS = frozenset(["Merge", "Exit"])  # what comes out of branches and loops
+
+
+class Drawn(NamedTuple):
+    """What reaches a variable without being the same on all workers.
+
+    Attributes:
+      draws: the operations that draw, call Python or take data that no loss reads.
+      reached: these, and what lies between them and the writes.
+    """
+
+    draws: List[Any]
+    reached: Set[Any]
+
+
+def share_draws(graph: Any, state: GraphState) -> None:
+    """Send the chief's draws to all workers, where a step writes variables from them."""
+    in_steps = state.leaving.once.union(state.job.copies())
+    writes = [op for op in in_steps if kinds.written_variable(op) is not None]
+    sent = True
+    while sent:
+        found = look(graph, state, writes)
+        borders = [op for op in found.reached if op in found.draws or op not in in_steps]
+        joins = [op for op in found.reached if op.type in _JOINS]
+        sent = _send_all(graph, state, borders, found, in_steps) or _send_all(
+            graph, state, joins, found, in_steps)
+
+
+def look(graph: Any, state: GraphState, writes: Iterable[Any]) -> Drawn:
+    """Find the draws that reach `writes`, as the graph is now."""
+    known = set().union(*[group.sources for group in state.groups])
+    behind = value_ancestors(writes, _ends(state, writes))
+    library = Library(graph)
+    draws = sorted((op for op in behind - known - state.leaving.of_batch
+                    if kinds.varies(op, library)), key=lambda op: op._id)
+    reached = value_descendants(draws, behind) if draws else set()
+    return Drawn(draws, reached - {
+        op for op in behind if horovod_backend.is_collective(op)})
+
+
+def left_apart(graph: Any, state: GraphState, writes: Iterable[Any]) -> List[Any]:
+    """The draws that reach `writes` of a step and that are each worker's own."""
+    found = look(graph, state, writes)
+    for draw in found.draws[:1]:
+        tf.logging.warning(
+            "a training step writes variables from what operation '{}' ({}){} draws or takes, "
+            "which is each worker's own: the chief's variables are brought to all workers before "
+            "the next step, which costs time. The chief's draw is sent within the step if it is "
+            "made outside of tf.while_loop and of a tf.cond that draws decide, and read by what "
+            "depends on the gradients".format(draw.name, draw.type, compat.made_at(draw)))
+    return found.draws
+
+
+def _send_all(graph: Any, state: GraphState, ops: Iterable[Any], found: Drawn,
+              in_steps: Set[Any]) -> bool:
+    """Send what those of `ops` give that can be sent; False if there are none."""
+    some = False
+    for op in sorted(ops, key=lambda op: op._id):
+        for tensor in op.outputs:
+            users = [user for user in tensor.consumers() if user in in_steps]
+            if users and _can_be_sent(tensor, users, found, in_steps):
+                _send(graph, state, tensor, users)
+                some = True
+    return some
+
+
+def _ends(state: GraphState, writes: Iterable[Any]) -> Set[Any]:
+    """What is the same on all workers: gradients, and what was exchanged."""
+    aggregated = {op for group in state.groups for op in group.returned_ops}
+    aggregated.update(op for op in ancestors(writes, aggregated)
+                      if horovod_backend.is_collective(op))
+    return aggregated
+
+
+def _can_be_sent(tensor: Any, users: List[Any], found: Drawn, in_steps: Set[Any]) -> bool:
+    """True unless some workers might not come to the exchange, or come more often.
+
+    What decides a branch is read outside of steps as well, unless it follows from gradients: then
+    what comes out of the branch is sent.
+    """
+    decides = tensor.op not in in_steps and any(
+        kinds.is_switch(user) and user.inputs[1] is tensor for user in users)
+    if kinds.is_handle(tensor) or decides:
+        return False
+    context = compat.control_flow_context(tensor.op)
+    while context is not None:
+        if not context.IsCondContext() or context.pred.op in found.reached:
+            return False
+        context = context.outer_context
+    return True
+
+
+def _send(graph: Any, state: GraphState, tensor: Any, users: List[Any]) -> None:
+    """Let `users` read the chief's value of `tensor`."""
+    name = "epl/drawn/{}".format(tensor.name.replace(":", "_"))
+    value = state.sent.get(tensor.name)
+    if value is None:
+        with compat.inserted(graph, name):
+            value = horovod_backend.broadcast(tensor, name)
+        collectives: List[Any] = []
+        record(value, "broadcast", name, tensor, collectives)
+        state.sent[tensor.name] = value
+        owner = state.groups[0]
+        owner.on_demand[tensor.name + " of the chief"] = Merged(value, tuple(collectives))
+    for user in users:
+        compat.replace_input(user, tensor, value)
+    state.note_change(users)
