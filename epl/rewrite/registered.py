@@ -57,9 +57,25 @@ def how(tensor: Any, state: GraphState) -> Any:
 
 
 def wanted(group: GradientGroup, state: GraphState) -> List[Any]:
-    """The registered tensors that a step of `group` can compute without further feeds or data."""
+    """The registered tensors that a step of `group` can compute without further feeds or data.
+
+    What follows a write from the batch is that of the whole batch already.
+    """
+    late = state.leaving.late if state.leaving is not None else ()
     return [tensor for key in sorted(_KEYS) for tensor in state.registered.get(key, [])
-            if sources_of([tensor], state) <= group.sources]
+            if tensor.op not in late and sources_of([tensor], state) <= group.sources]
+
+
+def check_registered(state: GraphState) -> None:
+    """Raises NotImplementedError if parts of a value that has none are to be joined or added up."""
+    for key, tensors in sorted(state.registered.items()):
+        for tensor in tensors:
+            if tensor.op in state.leaving.late and _KEYS[key][0] != Reduced("mean"):
+                raise NotImplementedError(
+                    "{} follows what a step writes from its batch{}: the write sees the whole "
+                    "batch, and so there are no parts of {} to be added up or joined ('{}'); leave "
+                    "it unregistered: its value is that of all rows anyway".format(
+                        tensor.name, compat.made_at(tensor.op), tensor.name, key))
 
 
 def other_losses(group: GradientGroup, state: GraphState) -> List[Any]:

@@ -184,6 +184,8 @@ class _Rewrite:
         for group in new:
             group.sources = registered.sources_of(group.ys + _raw([group]), state)
         state.leaving = leaving.look(graph, state)
+        if self._divides:
+            registered.check_registered(state)
         for family in _families(new):
             self._family(family)
         self._complete_clones()

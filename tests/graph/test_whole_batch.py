@@ -287,15 +287,42 @@ def test_fetches_of_a_step_are_of_the_whole_batch(layout, resource):
         devices.assert_same(one, other)
 
 
+def registered_metric(key):
+    def script(stage):
+        x, label = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.int64, [None])
+        model = devices.fit(stage, x=x)
+        update = tf.metrics.accuracy(label > 0, x > 4.0)[1]
+        if key is not None:
+            epl.add_to_collection(update, key)
+        with devices.session() as session:
+            return [session.run([update, model.train], {x: ROWS + n, label: LABELS})[0]
+                    for n in range(STEPS)]
+    return script
+
+
+@EACH
+@pytest.mark.parametrize("key", ["GLOBAL_MEAN_OBJECTS", "LOCAL_MEAN_OBJECTS"])
+def test_the_update_of_a_metric_may_be_registered(layout, key):
+    expected = devices.run(None, registered_metric(None))
+    found = devices.run(layout, registered_metric(getattr(epl.GraphKeys, key)))
+    devices.assert_same(found, expected)
+
+
+@pytest.mark.parametrize("key", ["GLOBAL_SUM_OBJECTS", "LOCAL_CONCAT_OBJECTS"])
+def test_the_update_of_a_metric_has_no_parts(key):
+    with pytest.raises(NotImplementedError, match=r"test_whole_batch.py:\d+.*unregistered"):
+        devices.run(ACCUMULATION, registered_metric(getattr(epl.GraphKeys, key)))
+
+
 def test_what_cannot_be_told_says_what_to_register():
     def script(stage):
         x = tf.placeholder(tf.float32, [None])
         model = devices.fit(stage, x=x)
-        drawn = tf.reduce_sum(x) * tf.random_uniform([], seed=3)
+        drawn = tf.random_shuffle(x, seed=3)[0]
         with devices.session() as session:
             session.run([drawn, model.train], {x: ROWS})
 
-    with pytest.raises(NotImplementedError, match=r"value of mul:0.*'random_uniform.*"
+    with pytest.raises(NotImplementedError, match=r"value of strided_slice:0.*'RandomShuffle.*"
                        r"test_whole_batch\.py:\d+.*epl\.add_to_collection"):
         devices.run(ACCUMULATION, script)
 
