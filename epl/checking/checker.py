@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -147,7 +147,9 @@ class Check:
         asked, extra = list(fetches) + wanted.losses, wanted.extra
         values = execute(asked, extra)
         of = {t.name: np.array(v) for t, v in zip(extra, values[len(asked):])}
-        taken = Taken(fed_values, _pick(wanted.taken, of), _pick(wanted.drawn, of),
+        ignored: Set[str] = set() if Env.get().cluster.is_chief else wanted.once
+        taken = Taken(fed_values, _pick(wanted.taken, of, ignored),
+                      _pick(wanted.drawn, of, ignored),
                       {name: digest(value) for name, value in before.items()}, problem)
         given = Given(_readable(graph, dict(zip([t.name for t in asked], values))),
                       {name: [of[t.name] for t in tensors] for name, tensors in wanted.gradients},
@@ -190,7 +192,8 @@ class Check:
         shared = {compat.variable_key(v).name for v in compat.global_variables(graph)}
         fetches = exchange.gather(step.given.fetches)
         for worker, rows in enumerate(exchange.gather(
-                compare(step.given, expected, step.before, shared, fetches))):
+                compare(step.given, expected, step.before, shared, fetches,
+                        step.wanted.everywhere))):
             self._found.extend(Found(Row(*row), self._done + 1, worker) for row in rows)
         self._batch, self._how = words.batch, words.how
         self._notes.extend(words.notes + notes.of_differences(
@@ -281,8 +284,10 @@ def _print(report: Report) -> None:
     print("\n".join("epl check: " + line for line in report.describe().split("\n")), flush=True)
 
 
-def _pick(wanted: Dict[str, List[Any]], values: Dict[str, Any]) -> Dict[str, List[Any]]:
-    return {name: [values[t.name] for t in tensors] for name, tensors in wanted.items()}
+def _pick(wanted: Dict[str, List[Any]], values: Dict[str, Any],
+          ignored: Set[str]) -> Dict[str, List[Any]]:
+    return {name: [values[t.name] for t in tensors] for name, tensors in wanted.items()
+            if name not in ignored}
 
 
 def _readable(graph: Any, fetches: Dict[str, Any]) -> Dict[str, Any]:

@@ -104,7 +104,8 @@ def entries(given: Given) -> Dict[Tuple[str, str], Any]:
 
 
 def compare(found: Given, expected: Expected, before: Dict[str, Any],
-            shared: Collection[str], fetches: Sequence[Dict[str, Any]]) -> List[Row]:
+            shared: Collection[str], fetches: Sequence[Dict[str, Any]],
+            everywhere: Collection[str] = ()) -> List[Row]:
     """Compare what a step of the job gave with what plain TensorFlow gives.
 
     Args:
@@ -114,6 +115,7 @@ def compare(found: Given, expected: Expected, before: Dict[str, Any],
       shared: names of the variables that all workers must hold equal; others are compared where
         they were equal before the step.
       fetches: what every worker fetched.
+      everywhere: names of those fetches that are to be the same on all workers.
     """
     rows: List[Row] = []
     own = entries(found)
@@ -134,7 +136,12 @@ def compare(found: Given, expected: Expected, before: Dict[str, Any],
         noise_of_it = expected.noise.get((kind, name), 0.0)
         row = _compare(kind, name, np.asarray(pair[0]), np.asarray(pair[1]), noise_of_it, started)
         if kind == "fetch" and row.verdict in (DIFFERS, UNLIKE) and len(fetches) > 1:
-            row = _together(row, [f[name] for f in fetches if name in f], value, noise_of_it)
+            values = [f[name] for f in fetches if name in f]
+            together = _together(row, values, value, noise_of_it)
+            if name not in everywhere:
+                row = together
+            elif len({digest(v) for v in values}) > 1:
+                row = row._replace(detail=together.detail or row.detail)
         rows.append(row)
     return _sensitive(rows, _ROUNDINGS * _largest_rounding(expected.given))
 

@@ -88,7 +88,7 @@ def join(workers: Sequence[Taken], known: Dict[str, Feed], sparse_feeds: Sequenc
         take(name, lambda: _fed(  # noqa: B023
             name, [w.fed[name] for w in workers], known[name]))  # noqa: B023
     for name in workers[0].sources:
-        pieces = [piece for worker in workers for piece in worker.sources[name]]
+        pieces = [piece for worker in workers for piece in worker.sources.get(name, [])]
         take(name, lambda: _rows(name, pieces))  # noqa: B023
     for triple in sparse_feeds if len(workers) > 1 else ():
         values.update(zip(triple, _sparse([[w.fed[n] for w in workers] for n in triple])))

@@ -75,7 +75,10 @@ class PartsReference:
         del batch
         self._known = {name: feed_of(self._graph.get_tensor_by_name(name))
                        for name in workers[0].fed}
-        parts = [part for worker in workers for part in self._parts(worker)]
+        once = {name: pieces[:1] for name, pieces in workers[0].sources.items()
+                if not all(name in worker.sources for worker in workers)}
+        parts = [part for worker in workers for part in self._parts(
+            worker._replace(sources=dict(worker.sources, **once)))]
         draws, undrawn = self._draws(workers, len(parts))
         try:
             exact, left_out = self._step(before, parts, draws)
@@ -112,7 +115,7 @@ class PartsReference:
         draws: List[_Part] = [{} for _ in range(count)]
         undrawn = []
         for name in workers[0].draws:
-            pieces = [piece for worker in workers for piece in worker.draws[name]]
+            pieces = [piece for worker in workers for piece in worker.draws.get(name, [])]
             if len(pieces) not in (1, count):
                 undrawn.append(name)
                 continue

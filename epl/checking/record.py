@@ -20,8 +20,9 @@ class Taken(NamedTuple):
 
     Attributes:
       fed: name of a tensor -> what the script fed.
-      sources: name of a source's tensor -> what it gave to every clone.
-      draws: name of a random operation's tensor -> what it drew for every clone.
+      sources: name of a source's tensor -> what it gave to every clone; of what all workers take
+        from the chief, on the chief alone.
+      draws: name of a random operation's tensor -> what it drew for every clone; likewise.
       digests: name of a variable -> digest of its value before the step.
       problem: why the step cannot be compared, or "".
     """

@@ -82,7 +82,7 @@ class Reference:
             return {}, []
         draws, undrawn = self._program.values(before, batch.values, names), []
         for name in names:
-            pieces = [piece for worker in workers for piece in worker.draws[name]]
+            pieces = [piece for worker in workers for piece in worker.draws.get(name, [])]
             found = draw(pieces, np.shape(draws[name]))
             if found is None:
                 undrawn.append(name)

@@ -15,10 +15,11 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.checking.script import Script, split
 from epl.errors import CheckError
+from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import parts, state_of
 from epl.rewrite import kinds
 from epl.rewrite.functions import Library
-from epl.rewrite.walk import data_ancestors
+from epl.rewrite.walk import ancestors, data_ancestors
 
 _STATELESS_DRAWS = ("StatelessRandom", "StatelessTruncated", "StatelessMultinomial")
 _TABLES = ("HashTable", "HashTableV2")
@@ -42,6 +43,9 @@ class Wanted(NamedTuple):
       writers: names of the operations that write variables.
       tables: names of the tables that are looked up.
       unseen: random operations whose draws cannot be read.
+      once: names among `taken` and `drawn` of what is drawn, or asked of Python, and read by no
+        loss: the chief's counts.
+      everywhere: names of the fetches that are to be the same on all workers.
       reached: names of all nodes of the script that the step depends on.
     """
 
@@ -57,6 +61,8 @@ class Wanted(NamedTuple):
     writers: List[str]
     tables: List[str]
     unseen: List[str]
+    once: Set[str]
+    everywhere: Set[str]
     reached: List[str]
 
     @property
@@ -67,7 +73,7 @@ class Wanted(NamedTuple):
         return list({t.name: t for t in found}.values())
 
 
-NOTHING = Wanted([], [], [], [], [], {}, {}, [], [], [], [], [], [])
+NOTHING = Wanted([], [], [], [], [], {}, {}, [], [], [], [], [], set(), set(), [])
 
 
 def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: Sequence[Any],
@@ -114,7 +120,23 @@ def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: 
         _of_clones(graph, run, [op for op in draws if op.name not in unseen], fed),
         [tuple(t.name for t in op.outputs) for op in sources  # type: ignore[misc]
          if op.type == "DeserializeSparse"],
-        _called(graph, gradients), writers, _known_tables(ops), unseen, [op.name for op in ops])
+        _called(graph, gradients), writers, _known_tables(ops), unseen,
+        _once(sources + draws, losses), _everywhere(losses, state_of(graph)),
+        [op.name for op in ops])
+
+
+def _once(ops: Sequence[Any], losses: Sequence[Any]) -> Set[str]:
+    """The tensors of those of `ops` that read no data, and that no loss depends on."""
+    behind = ancestors(loss.op for loss in losses)
+    return {t.name for op in ops if op not in behind and kinds.data_origin(op) is None
+            for t in op.outputs}
+
+
+def _everywhere(losses: Sequence[Any], state: Any) -> Set[str]:
+    """What steps return alike on all workers: losses that are numbers, what is registered so."""
+    local = {t.name for key in GraphKeys.LOCAL for t in state.registered.get(key, [])}
+    said = {t.name for tensors in state.registered.values() for t in tensors}
+    return said.union(loss.name for loss in losses if loss.shape.ndims == 0) - local
 
 
 def _is_of_step(script: Script, name: str, sources: Set[str], writers: Sequence[str],

@@ -55,6 +55,20 @@ def test_feeds_of_a_fixed_size_for_several_clones_of_several_workers(check):
     assert "SAME: 1 fetch(es), 4 gradient(s), 15 variable(s)" in report
 
 
+def test_a_loss_that_every_worker_holds_differently_is_found(check):
+    job = check("own_loss")
+    assert job.code == 3
+    line = next(line for line in job.of_worker(0).splitlines() if "fetch     mul" in line)
+    assert "DIFFERS, each worker's own rows; their mean is plain TensorFlow's" in line
+    assert "DIFFERENT: 1 of 20 value(s)" in job.of_worker(0)
+
+
+def test_noise_behind_the_gradients_is_the_chiefs(check):
+    report = check("noise").check().of_worker(0)
+    assert "SAME: 1 fetch(es), 4 gradient(s), 15 variable(s)" in report
+    assert "note" not in report
+
+
 def test_what_cannot_be_checked_says_so(check):
     job = check("short")
     assert job.code == 4
