@@ -63,6 +63,8 @@ class Copies:
         self._numbers = {clone: first_seed + n for n, clone in enumerate(clones)}
         self._copies: Dict[CloneId, Dict[Any, Any]] = {clone: {} for clone in clones}
         self._behind, self._counted = behind, counted
+        self._instead: Dict[str, Any] = {}
+        self._taken: Set[str] = set()  # names of operations and scopes
         self.clones = clones
 
     def has(self, op: Any) -> bool:
@@ -80,7 +82,25 @@ class Copies:
     def tensor(self, tensor: Any, clone: CloneId) -> Any:
         """What stands for `tensor` in `clone`."""
         copy = self._copies[clone].get(tensor.op)
-        return self._behind(tensor, clone) if copy is None else copy.outputs[tensor.value_index]
+        if copy is not None:
+            return copy.outputs[tensor.value_index]
+        if clone != self.clones[0] and tensor.name in self._instead:
+            return self._instead[tensor.name]
+        return self._behind(tensor, clone)
+
+    def is_behind(self, tensor: Any) -> bool:
+        """True for a tensor that all clones share, and read as it is."""
+        return not self.has(tensor.op) and tensor.name not in self._instead and all(
+            self._behind(tensor, clone) is tensor for clone in self.clones)
+
+    def read_instead(self, tensor: Any, value: Any) -> List[Any]:
+        """Let the copies read `value` in place of a shared tensor. Returns those that do."""
+        self._instead[tensor.name] = value
+        readers = [copy for clone in self.clones[1:] for copy in self._copies[clone].values()
+                   if any(t is tensor for t in copy.inputs)]
+        for copy in readers:
+            compat.replace_input(copy, tensor, value)
+        return readers
 
     def add(self, ops: Iterable[Any], clones: Iterable[CloneId],
             device: Callable[[Any, CloneId], str], dropped: Iterable[Any] = ()) -> None:
@@ -101,7 +121,7 @@ class Copies:
                 self._copy(template, clone, device)
 
     def _copy(self, template: "_Template", clone: CloneId, device: Any) -> None:
-        scope = "/".join([self._scope, self._names[clone]]) + "/"
+        scope = self._free_scope("/".join([self._scope, self._names[clone]]), template.ops)
         definition = template.definition(scope, self._numbers[clone],
                                          lambda op: device(op, clone))
         feeds = {key: self.tensor(tensor, clone)
@@ -114,6 +134,23 @@ class Copies:
             copies[op] = self._graph.get_operation_by_name(scope + op.name)
         for op, waits_for in template.controls:
             self.op(op, clone)._add_control_inputs([self.op(c, clone) for c in waits_for])
+
+
+    def _free_scope(self, scope: str, ops: List[Any]) -> str:
+        """`scope`, or one with a number, in which none of the names of `ops` is in use.
+
+        An operation may be called as the scope of others that were copied before.
+        """
+        found, number = scope + "/", 0
+        while any(found + op.name in self._taken for op in ops):
+            number += 1
+            found = "{}_{}/".format(scope, number)
+        for op in ops:
+            name = found + op.name
+            while name and name not in self._taken:
+                self._taken.add(name)
+                name = name.rpartition("/")[0]
+        return found
 
 
 class _Template:

@@ -8,7 +8,7 @@ the graph later (another optimizer, another registered tensor) is carried out be
     per graph            leaving
     per loss             losses > seeds > anatomy > sources > place > clones > order
                          > sparse > accumulate > aggregate
-    per graph            registered > looks > written > drawn > verify
+    per graph            registered > looks > written > snapshots > drawn > verify
 
 What is fetched in a step is completed when it is first fetched (`fetched`).
 """
@@ -23,7 +23,7 @@ from epl.env import Env
 from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts, state_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import drawn, kinds, leaving, registered, sparse, written
+from epl.rewrite import drawn, kinds, leaving, registered, snapshots, sparse, written
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
@@ -196,6 +196,7 @@ class _Rewrite:
             look_at_summaries(graph, state)
         if self._divides:
             written.write_whole_batch(graph, state, self._cluster.worker_num)
+            snapshots.keep_read(graph, state)
         if self._cluster.worker_num > 1:
             drawn.share_draws(graph, state)
         for group in new:

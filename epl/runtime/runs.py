@@ -117,11 +117,12 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
 
 
 def _groups(state: GraphState, reached: Set[Any]) -> List[GradientGroup]:
-    """The groups whose gradients or merged values are reached, or who write from their batch."""
+    """The groups whose gradients or merged values are reached, then those that merely write."""
     writes = state.leaving.writes if state.leaving is not None else {}
     writing = [group for op, group in writes.items()
                if op in reached and op in state.leaving.writes_global]
-    return [group for group in state.groups if group in writing or _computes(group, reached)]
+    found = [group for group in state.groups if group in writing or _computes(group, reached)]
+    return sorted(found, key=lambda group: not _computes(group, reached))
 
 
 def _computes(group: GradientGroup, reached: Set[Any]) -> bool:

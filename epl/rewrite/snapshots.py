@@ -1,0 +1,61 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `snapshots`: a step's update does not overtake what the step computes for another loss.
+
+    step of B, which writes loss A as well; v is a ref variable that B trains
+
+    v ---> copy ---> clones of A ---> loss A ---> write
+    |       :
+    |       v waits
+    +---> clones of B ---> gradients ---> update of v
+
+On one device both losses are computed by the same operations, and the update waits for these. Here
+A has clones of its own, which B's update does not know: it would have to wait for them in every
+step, and so make each compute A. It waits for a copy of the variable instead. (What is read from a
+resource variable is a value of its own anyway.)
+"""
+
+from typing import Any, Dict, List, Set
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.ir.graph_state import GradientGroup, GraphState
+from epl.plan.schedule import BACKWARD
+from epl.rewrite import kinds
+
+
+def keep_read(graph: Any, state: GraphState) -> None:
+    """Let the clones of losses that other steps write read copies of what those steps train."""
+    written = [group for group in state.groups if group in state.leaving.writes.values()
+               and group.clones is not None and len(group.clones.clones) > 1]
+    for group in written:
+        for other in state.groups:
+            if other.clones is not group.clones:
+                _keep(graph, state, group, other)
+
+
+def _keep(graph: Any, state: GraphState, group: GradientGroup, other: GradientGroup) -> None:
+    trained = {compat.variable_key(gradient.variable) for gradient in other.gradients}
+    read = _read_by_clones(group, trained)
+    changed: Set[Any] = set()
+    for name in sorted(read):
+        tensor, scope = read[name], "{}/kept/{}".format(group.name, name.replace(":", "_"))
+        with compat.inserted(graph, scope), tf.device(tensor.device or None):
+            copy = tf.raw_ops.DeepCopy(x=tensor)
+        for op in other.returned_ops:
+            op._add_control_input(copy.op)
+        changed.update(group.clones.read_instead(tensor, copy))
+    state.note_change(changed)
+
+
+def _read_by_clones(group: GradientGroup, trained: Set[Any]) -> Dict[str, Any]:
+    """The tensors that hold trained ref variables and that the copies of the loss read."""
+    found: Dict[str, Any] = {}
+    members: List[Any] = [op for op in group.anatomy.per_batch
+                          if group.anatomy.phase.get(op) != BACKWARD]
+    for op in members:
+        for tensor in op.inputs:
+            if group.clones.is_behind(tensor) and kinds.aliased_variable(tensor) in trained:
+                found[tensor.name] = tensor
+    return found
