@@ -48,9 +48,10 @@ def look(graph: Any, state: GraphState) -> Leaving:
     computing = computing_ops(state.groups)
     once = {op for op in descendants(returned) - returned - computing if not state.is_made(op._id)}
     of_losses: Set[Any] = set().union(*[group.sources for group in state.groups])
-    followed = data_descendants(_fed(graph, state) | of_losses, once | returned)
-    followed |= static_shapes.following(graph, followed.__contains__, once | returned)
-    of_batch = {op for op in followed if not state.is_made(op._id)} - once - returned
+    behind = once | returned  # a gradient has the shape of its variable, whatever the batch is
+    followed = data_descendants(_fed(graph, state) | of_losses, behind) - behind
+    followed |= static_shapes.following(graph, followed.__contains__, behind)
+    of_batch = {op for op in followed if not state.is_made(op._id)} - behind
     writes = {op: owner([t for t in op.inputs if not kinds.is_handle(t)], state)
               for op in _writing(graph, of_batch, once)}
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
