@@ -6,13 +6,21 @@ The information comes from the launcher's environment (`EPL_*`, or Horovod's own
 another runner started the workers), else from `TF_CONFIG`, else there is one worker.
 """
 
+import collections
 import json
 import os
+import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
-from epl.errors import ConfigError
+from epl.errors import ConfigError, quoted, shown
+from epl.limits import MAX_DEVICES, MAX_WORKERS
 
 _DEVICE_TYPES = ("cpu", "gpu")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_LONGEST_HOST = 253  # of DNS
+_PORT = re.compile(r"[0-9]{1,5}")
+_LAST_PORT = 65535
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 
 
 class ClusterSpec(NamedTuple):
@@ -50,17 +58,16 @@ class Cluster:
                  worker_index: Optional[int] = None, layout: Optional[str] = None):
         if ps_hosts:
             raise ConfigError("ps_hosts = {}: EPL uses no parameter servers; list these hosts as "
-                              "workers or leave them out".format(list(ps_hosts)))
+                              "workers or leave them out".format(shown(ps_hosts)))
         if job_name not in ("worker", ""):
-            raise ConfigError("job_name = {!r}: EPL has workers only".format(job_name))
+            raise ConfigError("job_name = {}: EPL has workers only".format(shown(job_name)))
         if layout not in (None, "all", "auto"):
-            raise NotImplementedError("layout = {!r} is not available in this version of EPL; "
-                                      "use None".format(layout))
+            raise NotImplementedError("layout = {} is not available in this version of EPL; "
+                                      "use None".format(shown(layout)))
         if worker_hosts is None:
             spec = read_environment(os.environ)
         else:
-            hosts = [worker_hosts] if isinstance(worker_hosts, str) else list(worker_hosts)
-            spec = ClusterSpec(hosts, worker_index or 0, 1, "")
+            spec = _from_arguments(worker_hosts, worker_index)
         self._spec = _validated(spec)
 
     @property
@@ -116,6 +123,16 @@ class Cluster:
             self.worker_index, self.worker_num, self.gpu_num_per_worker)
 
 
+def _from_arguments(worker_hosts: Any, worker_index: Any) -> ClusterSpec:
+    hosts = [worker_hosts] if isinstance(worker_hosts, str) else worker_hosts
+    if not isinstance(hosts, (list, tuple)):
+        raise ConfigError("worker_hosts = {}: a list of addresses is needed".format(shown(hosts)))
+    index = 0 if worker_index is None else worker_index
+    if type(index) is not int:
+        raise ConfigError("worker_index = {}: a whole number is needed".format(shown(index)))
+    return ClusterSpec(list(hosts), index, 1, "")
+
+
 def read_environment(environ: Mapping[str, str]) -> ClusterSpec:
     """The cluster that `environ` describes. Raises ConfigError for anything inconsistent."""
     if "EPL_NUM_WORKERS" in environ:
@@ -128,7 +145,7 @@ def read_environment(environ: Mapping[str, str]) -> ClusterSpec:
 
 
 def _from_launcher(environ: Mapping[str, str]) -> ClusterSpec:
-    workers = _integer(environ, "EPL_NUM_WORKERS")
+    workers = _workers(environ, "EPL_NUM_WORKERS")
     hosts = [h for h in environ.get("EPL_WORKER_HOSTS", "").split(",") if h]
     hosts = hosts or ["localhost"] * workers
     if len(hosts) != workers:
@@ -144,7 +161,7 @@ def _from_horovod(environ: Mapping[str, str]) -> ClusterSpec:
 
     Ranks are dealt host by host, `HOROVOD_LOCAL_SIZE` at a time.
     """
-    size, local_size = _integer(environ, "HOROVOD_SIZE"), _integer(environ, "HOROVOD_LOCAL_SIZE", 1)
+    size, local_size = _workers(environ, "HOROVOD_SIZE"), _integer(environ, "HOROVOD_LOCAL_SIZE", 1)
     hosts = ["host{}".format(rank // max(local_size, 1)) for rank in range(size)]
     return ClusterSpec(hosts, _integer(environ, "HOROVOD_RANK"), 1, "")
 
@@ -152,57 +169,101 @@ def _from_horovod(environ: Mapping[str, str]) -> ClusterSpec:
 def _from_tf_config(text: str) -> ClusterSpec:
     try:
         parsed = json.loads(text)
-    except ValueError as error:
-        raise ConfigError("TF_CONFIG is not valid JSON ({}): {}".format(error, text)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("TF_CONFIG is not valid JSON ({}): {}".format(
+            quoted(str(error)), quoted(text))) from None
     if not isinstance(parsed, dict):
-        raise ConfigError("TF_CONFIG must be a JSON object, not {!r}".format(parsed))
-    cluster: Dict[str, Any] = parsed.get("cluster", {})
-    task = parsed.get("task", {})
+        raise ConfigError("TF_CONFIG must be a JSON object, not {}".format(shown(parsed)))
+    cluster, task = _object(parsed, "cluster"), _object(parsed, "task")
     unknown = sorted(set(cluster) - {"chief", "worker"})
     if unknown:
         raise ConfigError("TF_CONFIG has the job(s) {}: EPL knows 'chief' and 'worker'; make them "
-                          "workers or leave them out".format(unknown))
-    chiefs, workers = list(cluster.get("chief", [])), list(cluster.get("worker", []))
+                          "workers or leave them out".format(shown(unknown)))
+    jobs = {kind: _addresses(cluster[kind], kind) for kind in cluster}
+    chiefs, workers = jobs.get("chief", []), jobs.get("worker", [])
     if len(chiefs) > 1:
-        raise ConfigError("TF_CONFIG names {} chiefs: {}; there is one".format(len(chiefs), chiefs))
+        raise ConfigError("TF_CONFIG names {} chiefs: {}; there is one".format(
+            len(chiefs), shown(chiefs)))
     if not chiefs and not workers:
         return ClusterSpec(["localhost"], 0, 1, "")
     kind, index = task.get("type", "worker"), task.get("index", 0)
-    if kind not in cluster or not isinstance(index, int) or isinstance(index, bool):
-        raise ConfigError("TF_CONFIG task {!r} is not in its cluster {!r}".format(task, cluster))
-    if not 0 <= index < len(cluster[kind]):
+    if not isinstance(kind, str) or kind not in jobs or type(index) is not int:
+        raise ConfigError("TF_CONFIG task {} is not in its cluster {}; write "
+                          "{{\"type\": \"worker\", \"index\": 0}}".format(
+                              shown(task), shown(cluster)))
+    if not 0 <= index < len(jobs[kind]):
         raise ConfigError("TF_CONFIG task index {} is out of range: there are {} '{}' task(s)"
-                          .format(index, len(cluster[kind]), kind))
+                          .format(shown(index), len(jobs[kind]), kind))
     return ClusterSpec(chiefs + workers, index + (len(chiefs) if kind == "worker" else 0), 1, "")
+
+
+def _object(parsed: Mapping[str, Any], name: str) -> Dict[str, Any]:
+    """A part of TF_CONFIG; it may be left out."""
+    value = parsed.get(name, {})
+    if not isinstance(value, dict):
+        raise ConfigError("TF_CONFIG has '{}' = {}: a JSON object is needed".format(
+            name, shown(value)))
+    return value
+
+
+def _addresses(value: Any, kind: str) -> List[str]:
+    """The addresses of a job of TF_CONFIG."""
+    if not isinstance(value, list) or not all(isinstance(address, str) for address in value):
+        raise ConfigError("TF_CONFIG has '{}' = {}: a list of addresses is needed, like "
+                          "[\"10.0.0.1:2222\"]".format(kind, shown(value)))
+    return value
+
+
+def _check_address(address: Any) -> None:
+    """Raises ConfigError unless `address` is `host` or `host:port`."""
+    if not isinstance(address, str):
+        raise ConfigError("worker address {} is no text; write host:port".format(shown(address)))
+    host, colon, port = address.partition(":")
+    if not _HOST.fullmatch(host) or len(host) > _LONGEST_HOST:
+        raise ConfigError("worker address '{}': '{}' is no host name or IPv4 address".format(
+            quoted(address), quoted(host)))
+    if colon and not (_PORT.fullmatch(port) and 1 <= int(port) <= _LAST_PORT):
+        raise ConfigError("worker address '{}': there is no port '{}'; use 1 to {}".format(
+            quoted(address), quoted(port), _LAST_PORT))
 
 
 def _validated(spec: ClusterSpec) -> ClusterSpec:
     if not spec.hosts:
         raise ConfigError("a cluster needs at least one worker")
+    for address in spec.hosts:
+        _check_address(address)
     if not 0 <= spec.worker_index < len(spec.hosts):
         raise ConfigError("worker index {} is out of range: there are {} worker(s), indices 0 to {}"
-                          .format(spec.worker_index, len(spec.hosts), len(spec.hosts) - 1))
+                          .format(shown(spec.worker_index), len(spec.hosts), len(spec.hosts) - 1))
     addresses = [host for host in spec.hosts if ":" in host]
-    twice = sorted({a for a in addresses if addresses.count(a) > 1})
+    twice = sorted(a for a, count in collections.Counter(addresses).items() if count > 1)
     if twice:
         raise ConfigError("worker address(es) {} appear more than once; give each worker its own "
-                          "port".format(twice))
-    if spec.devices_per_worker < 0:
-        raise ConfigError("devices per worker = {}: use 0 or more".format(spec.devices_per_worker))
+                          "port".format(shown(twice)))
+    if not 0 <= spec.devices_per_worker <= MAX_DEVICES:
+        raise ConfigError("devices per worker = {}: use 0 to {}".format(
+            shown(spec.devices_per_worker), MAX_DEVICES))
     if spec.device_type and spec.device_type not in _DEVICE_TYPES:
-        raise ConfigError("EPL_DEVICE_TYPE = {!r}: use one of {}".format(
-            spec.device_type, list(_DEVICE_TYPES)))
+        raise ConfigError("EPL_DEVICE_TYPE = {}: use one of {}".format(
+            shown(spec.device_type), list(_DEVICE_TYPES)))
     # A worker without GPUs still has the CPU.
     return spec._replace(devices_per_worker=max(1, spec.devices_per_worker))
 
 
 def _integer(environ: Mapping[str, str], name: str, default: Optional[int] = None) -> int:
     text = environ.get(name, "" if default is None else str(default))
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError("environment variable {} = {!r}: a whole number is needed; start the job "
-                          "with epl-launch, which sets it".format(name, text)) from None
+    if not _INTEGER.fullmatch(text):
+        raise ConfigError("environment variable {} = '{}': a whole number is needed; start the job "
+                          "with epl-launch, which sets it".format(name, quoted(text)))
+    return int(text)
+
+
+def _workers(environ: Mapping[str, str], name: str) -> int:
+    workers = _integer(environ, name)
+    if workers > MAX_WORKERS:
+        raise ConfigError("environment variable {} = {}: use {} workers at most".format(
+            name, workers, MAX_WORKERS))
+    return workers
 
 
 def _host_name(address: str) -> str:

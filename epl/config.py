@@ -9,9 +9,11 @@ default.
 """
 
 import os
+import re
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 
-from epl.errors import ConfigError, nearest
+from epl.errors import ConfigError, nearest, quoted, shown
+from epl.limits import MAX_MICRO_BATCHES, MAX_SPLITS
 from epl.plan.schedule import SCHEDULES
 
 
@@ -23,6 +25,7 @@ class Option(NamedTuple):
       meaning: one line for people.
       choices: the allowed values (lower case), for strings.
       minimum: the smallest allowed value, for integers.
+      maximum: the largest.
       available: False while the feature behind the key is not built.
     """
 
@@ -30,6 +33,7 @@ class Option(NamedTuple):
     meaning: str
     choices: Tuple[str, ...] = ()
     minimum: Optional[int] = None
+    maximum: int = 2 ** 31 - 1
     available: bool = True
 
 
@@ -40,7 +44,8 @@ def _later(default: Any, meaning: str, **limits: Any) -> Option:
 OPTIONS = {
     "auto.auto_parallel": _later(False, "annotate the model automatically"),
     "pipeline.num_stages": _later(-1, "stages for auto.auto_parallel"),
-    "pipeline.num_micro_batch": Option(1, "micro-batches per step", minimum=1),
+    "pipeline.num_micro_batch": Option(1, "micro-batches per step", minimum=1,
+                                        maximum=MAX_MICRO_BATCHES),
     "pipeline.strategy": Option(
         "preferbackward", "order of forward and backward micro-batches", choices=tuple(SCHEDULES)),
     "gradient_checkpoint.type": _later(
@@ -58,11 +63,12 @@ OPTIONS = {
     "cluster.colocate_split_and_replicate": _later(False, "one device set for all TaskGraphs"),
     "optimizer.num_apply_group": _later(1, "apply gradients in so many groups", minimum=1),
     "communication.num_communicators": _later(2, "NCCL communicators of the original", minimum=1),
-    "communication.max_splits": Option(5, "fused gradient groups at most", minimum=1),
+    "communication.max_splits": Option(5, "fused gradient groups at most", minimum=1,
+                                       maximum=MAX_SPLITS),
     "communication.sparse_as_dense": Option(False, "send sparse gradients as dense tensors"),
     "communication.fp16": Option(False, "send gradients as 16-bit floats"),
     "communication.fp16_scale": Option(
-        128, "factor applied to gradients before the 16-bit cast", minimum=1),
+        128, "factor applied to gradients before the 16-bit cast", minimum=1, maximum=65504),
     "communication.clip_after_allreduce": Option(
         False, "EPL always reduces before the script clips; both values are the same run"),
     "communication.gradients_reduce_method": Option(
@@ -72,6 +78,7 @@ OPTIONS = {
     "io.drop_last_files": _later(False, "drop files that do not divide evenly"),
 }  # type: Dict[str, Option]
 
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")  # not what else int() takes: 1_0
 _CATEGORIES = sorted({key.split(".")[0] for key in OPTIONS})
 
 
@@ -85,16 +92,19 @@ def _checked(key: str, value: Any, source: str) -> Any:
     option = OPTIONS[key]
     value = _typed(key, value, source)
     if option.choices and value not in option.choices:
-        raise ConfigError("{} '{}' = {!r} is not one of {}; {}".format(
-            source, key, value, list(option.choices), nearest(value, option.choices)))
+        raise ConfigError("{} '{}' = {} is not one of {}; {}".format(
+            source, key, shown(value), list(option.choices), nearest(value, option.choices)))
     if option.minimum is not None and value < option.minimum:
         raise ConfigError("{} '{}' = {} is too small: use {} or more".format(
-            source, key, value, option.minimum))
+            source, key, shown(value), option.minimum))
+    if type(value) is int and value > option.maximum:
+        raise ConfigError("{} '{}' = {} is too large: use {} or less".format(
+            source, key, shown(value), option.maximum))
     if not option.available and value != option.default:
         raise NotImplementedError(
-            "{} '{}' = {!r}: this feature ({}) is not available yet in this version of EPL; "
+            "{} '{}' = {}: this feature ({}) is not available yet in this version of EPL; "
             "leave the key out or at its default {!r}".format(
-                source, key, value, option.meaning, option.default))
+                source, key, shown(value), option.meaning, option.default))
     return value
 
 
@@ -104,9 +114,9 @@ def _typed(key: str, value: Any, source: str) -> Any:
     if key == "amp.loss_scale":
         wanted = (str, int, float)
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        raise ConfigError("{} '{}' = {!r} has type {}, but {} is needed (default {!r})".format(
-            source, key, value, type(value).__name__, " or ".join(t.__name__ for t in wanted),
-            default))
+        raise ConfigError("{} '{}' = {} has type {}, but {} is needed (default {!r})".format(
+            source, key, shown(value), type(value).__name__,
+            " or ".join(t.__name__ for t in wanted), default))
     return value.lower() if isinstance(value, str) else value
 
 
@@ -115,14 +125,14 @@ def _from_text(key: str, text: str) -> Any:
     default = OPTIONS[key].default
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
-            raise ConfigError("{}={!r}: use true or false".format(environment_name(key), text))
+            raise ConfigError("{}='{}': use true or false".format(
+                environment_name(key), quoted(text)))
         return text.lower() == "true"
     if isinstance(default, int):
-        try:
-            return int(text)
-        except ValueError:
-            raise ConfigError("{}={!r}: use a whole number".format(
-                environment_name(key), text)) from None
+        if not _INTEGER.fullmatch(text):
+            raise ConfigError("{}='{}': use a whole number".format(
+                environment_name(key), quoted(text)))
+        return int(text)
     return text
 
 
@@ -135,7 +145,7 @@ def _environment_values(environ: Mapping[str, str]) -> Dict[str, Any]:
             found[names[name]] = _from_text(names[name], environ[name])
         elif name.startswith(prefixes):
             raise ConfigError("environment variable '{}' is not a configuration key; {}".format(
-                name, nearest(name, names)))
+                quoted(name), nearest(name, names)))
     return found
 
 
@@ -171,13 +181,13 @@ class Config:
 
     def __init__(self, param_dict: Optional[Mapping[str, Any]] = None):
         if param_dict is not None and not isinstance(param_dict, Mapping):
-            raise ConfigError("epl.Config takes a dictionary {{'category.key': value}}, not {!r}"
-                              .format(param_dict))
+            raise ConfigError("epl.Config takes a dictionary {{'category.key': value}}, not {}"
+                              .format(shown(param_dict)))
         given = dict(param_dict or {})
         for key in given:
-            if key not in OPTIONS:
-                raise ConfigError("unknown configuration key {!r}; {}".format(
-                    key, nearest(str(key), OPTIONS)))
+            if not isinstance(key, str) or key not in OPTIONS:
+                raise ConfigError("unknown configuration key {}; {}".format(
+                    shown(key), nearest(shown(key), OPTIONS)))
         from_environment = _environment_values(os.environ)
         for category in _CATEGORIES:
             setattr(self, category, _Category(category))

@@ -20,6 +20,7 @@ import time
 from typing import Callable, List, Mapping, Optional
 
 from epl.errors import ConfigError, WorkerLostError
+from epl.launcher import secret
 
 LIMIT_VARIABLE = "EPL_START_TIMEOUT"
 DEFAULT_LIMIT_S = 600.0
@@ -58,7 +59,8 @@ class Store:
         status = self._ask("PUT", name)
         if status == _FORBIDDEN:
             raise ConfigError("the rendezvous at {} is that of another job; start all workers of "
-                              "this one together".format(self._where))
+                              "this one together (with TF_CONFIG alone: with one cluster, and one "
+                              "secret in {})".format(self._where, secret.path_of_shared()))
         if status not in (None, 200):
             raise NoStore()
         return status is not None

@@ -3,16 +3,18 @@
 """The command `epl-launch`: its flags, its help, its entry point."""
 
 import argparse
-import math
 import os
+import re
+import shlex
 import sys
 from typing import Dict, FrozenSet, List, NamedTuple, NoReturn, Optional, Sequence, Set
 
-from epl.errors import ConfigError, nearest
+from epl.errors import ConfigError, nearest, quoted
 from epl.launcher import runner
 from epl.launcher.machines import count_workers
 from epl.launcher.options import CHECK_STEPS, GRACE_S, HOST_TIMEOUT_S, USAGE_CODE, Options
 from epl.launcher.variables import read_variables
+from epl.limits import MAX_DEVICES, MAX_SECONDS, MAX_WORKERS
 from epl.version import __version__
 
 _USAGE = """\
@@ -53,6 +55,10 @@ With --check 3: values differ, 4: not all was compared.
 """
 
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_MANY = 10 ** 9
+_LONGEST_LINE = 500
+
 # Flags that would have no effect without one of the others.
 _BY_SSH = ("--hosts", "--hostfile")
 _NEEDS: Dict[str, Sequence[str]] = {
@@ -64,7 +70,8 @@ class _Parser(argparse.ArgumentParser):
     """Wrong usage is one line, not a page."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_CODE, "epl-launch: error: {} (see epl-launch --help)\n".format(message))
+        self.exit(USAGE_CODE, "epl-launch: error: {} (see epl-launch --help)\n".format(
+            quoted(message, _LONGEST_LINE)))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -81,6 +88,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return runner.run(parse(arguments), arguments)
     except ConfigError as error:
         print("epl-launch: error: {}".format(error), file=sys.stderr)
+        return USAGE_CODE
+    except OSError as error:  # no descriptor, process or memory is left for what a job needs
+        print("epl-launch: error: the job cannot be run: {}; see to what is missing (ulimit -a "
+              "shows the limits), and start it again".format(error), file=sys.stderr)
         return USAGE_CODE
     except KeyboardInterrupt:  # before the first worker; afterwards it is an event
         return 130
@@ -100,7 +111,7 @@ def parse(argv: Sequence[str]) -> Options:
     known, unknown = parser.parse_known_args(words.own)
     if unknown:
         flag = unknown[0].split("=")[0]
-        parser.error("unknown flag {}; {}".format(flag, nearest(flag, flags)))
+        parser.error("unknown flag {}; {}".format(quoted(flag), nearest(flag, flags)))
     if words.script is None:
         parser.error("-m needs the name of a module" if words.module
                      else "a script to run is missing")
@@ -147,9 +158,9 @@ def _check_together(parser: _Parser, options: Options) -> None:
 def _parser() -> _Parser:
     parser = _Parser(prog="epl-launch", description=_DESCRIPTION, epilog=_EPILOG, usage=_USAGE,
                      allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_workers", type=_at_least(1), metavar="N",
+    parser.add_argument("--num_workers", type=_between(1, MAX_WORKERS), metavar="N",
                         help="number of worker processes (required, but for several machines)")
-    parser.add_argument("--gpu_per_worker", type=_at_least(0), metavar="M", default=1,
+    parser.add_argument("--gpu_per_worker", type=_between(0, MAX_DEVICES), metavar="M", default=1,
                         help="GPUs of each worker, or virtual CPU devices where there are no "
                              "GPUs; 0: use no GPU (default: 1)")
     parser.add_argument("-m", metavar="MODULE", dest="module",
@@ -161,7 +172,7 @@ def _parser() -> _Parser:
     _add_worker_flags(parser)
     _add_machine_flags(parser)
     python = ".".join(map(str, sys.version_info[:3]))
-    parser.add_argument("--check", nargs="?", const=CHECK_STEPS, type=_at_least(1),
+    parser.add_argument("--check", nargs="?", const=CHECK_STEPS, type=_between(1, _MANY),
                         metavar="STEPS",
                         help="compare the first training steps (default: {}) with plain "
                              "TensorFlow on one device with the whole batch, print what differs "
@@ -195,7 +206,7 @@ def _add_limit_flags(parser: _Parser) -> None:
     group.add_argument("--stall_timeout", metavar="S", type=_seconds(),
                        help="end the job if training has begun and no worker finishes a step for "
                             "this time; longer than an evaluation or a checkpoint takes")
-    group.add_argument("--max_restarts", metavar="N", type=_at_least(0), default=0,
+    group.add_argument("--max_restarts", metavar="N", type=_between(0, _MANY), default=0,
                        help="start the whole job again after a failure, at most N times, if "
                             "training had begun (default: 0)")
 
@@ -223,13 +234,13 @@ def _add_machine_flags(parser: _Parser) -> None:
                        help="the same from a file, one machine a line: name slots=N")
     group.add_argument("--machine_list", metavar="IP:PORT,...", type=_not_empty,
                        help="all machines; epl-launch is started by hand on each")
-    group.add_argument("--machine_rank", metavar="I", type=_at_least(0),
+    group.add_argument("--machine_rank", metavar="I", type=_between(0, MAX_WORKERS),
                        help="which of the machines this one is, from 0")
-    group.add_argument("--ssh_port", metavar="PORT", type=_at_least(1),
+    group.add_argument("--ssh_port", metavar="PORT", type=_between(1, 65535),
                        help="port of the ssh servers")
-    group.add_argument("--ssh_args", metavar="ARGS", default="",
+    group.add_argument("--ssh_args", metavar="ARGS", default="", type=_words,
                        help="further arguments of ssh, in one word")
-    group.add_argument("--ssh_command", metavar="COMMAND", default="ssh",
+    group.add_argument("--ssh_command", metavar="COMMAND", default="ssh", type=_words,
                        help="a program to use instead of ssh")
     group.add_argument("--host_timeout", metavar="S", type=_seconds(), default=HOST_TIMEOUT_S,
                        help="a machine that is silent for this time is lost, and ends the job "
@@ -264,16 +275,27 @@ def _split(argv: Sequence[str], value_flags: Set[str]) -> _Words:
     return _Words(list(argv[:position]), rest[0] if rest else None, rest[1:], module)
 
 
-def _at_least(least: int):  # type: ignore[no-untyped-def]
+def _between(least: int, most: int):  # type: ignore[no-untyped-def]
     def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError("'{}' is not a whole number".format(text)) from None
+        if not _INTEGER.fullmatch(text):
+            raise argparse.ArgumentTypeError("'{}' is not a whole number".format(quoted(text)))
+        value = int(text)
         if value < least:
             raise argparse.ArgumentTypeError("{} is too small: use {} or more".format(value, least))
+        if value > most:
+            raise argparse.ArgumentTypeError("{} is too large: use {} or less".format(value, most))
         return value
     return number
+
+
+def _words(text: str) -> str:
+    """Several words in one, as a shell would take them apart."""
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError("'{}' cannot be taken apart ({}); close what is quoted"
+                                         .format(quoted(text), error)) from None
+    return text
 
 
 def _seconds(least: Optional[float] = None):  # type: ignore[no-untyped-def]
@@ -281,10 +303,11 @@ def _seconds(least: Optional[float] = None):  # type: ignore[no-untyped-def]
         try:
             value = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError("'{}' is no number of seconds".format(text)) from None
-        if not math.isfinite(value) or value < 0 or (least is None and value == 0):
-            raise argparse.ArgumentTypeError("{} seconds: use a number of {}".format(
-                text, "more than 0" if least is None else "0 or more"))
+            raise argparse.ArgumentTypeError("'{}' is no number of seconds".format(
+                quoted(text))) from None
+        if not 0 <= value <= MAX_SECONDS or (least is None and value == 0):
+            raise argparse.ArgumentTypeError("{} seconds: use a number of {}, at most {:g}".format(
+                quoted(text), "more than 0" if least is None else "0 or more", MAX_SECONDS))
         return value
     return number
 
@@ -293,9 +316,9 @@ def _workers(text: str) -> Optional[FrozenSet[int]]:
     if text in ("all", "none"):
         return None if text == "all" else frozenset()
     words = text.split(",")
-    if not all(word.isdigit() for word in words):
+    if not all(_INTEGER.fullmatch(word) and int(word) >= 0 for word in words):
         raise argparse.ArgumentTypeError("'{}': use all, none, or numbers of workers like 0,3"
-                                         .format(text))
+                                         .format(quoted(text)))
     return frozenset(map(int, words))
 
 

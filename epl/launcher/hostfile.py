@@ -5,9 +5,13 @@
 import re
 from typing import Dict, Iterable, List, NamedTuple, NoReturn, Optional, Sequence
 
-from epl.errors import ConfigError
+from epl.errors import ConfigError, quoted
+from epl.limits import MAX_WORKERS
 
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_LONGEST_NAME = 253  # of DNS
+_NUMBER = re.compile(r"[0-9]{1,9}")  # not what else counts as a digit
+_MAX_FILE_CHARACTERS = 1 << 24
 
 
 class HostSlots(NamedTuple):
@@ -30,11 +34,11 @@ class Address(NamedTuple):
 def parse_hosts(text: str) -> List[HostSlots]:
     """`h1:2,h2:2`; a host without a number takes one worker. Raises ConfigError."""
     hosts = []
+    where = "--hosts {}".format(quoted(text))
     for part in text.split(","):
         name, colon, slots = part.strip().partition(":")
-        where = "--hosts {}".format(text)
         hosts.append(HostSlots(_name(name, where), _number(slots, where) if colon else 1))
-    _refuse_duplicates((host.name for host in hosts), "--hosts {}".format(text))
+    _refuse_duplicates((host.name for host in hosts), where)
     return hosts
 
 
@@ -42,9 +46,10 @@ def read_hostfile(path: str) -> List[HostSlots]:
     """One host a line, `name slots=2`; `#` begins a comment. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("--hostfile {} cannot be read ({})".format(path, error)) from error
+            lines = file.read(_MAX_FILE_CHARACTERS).splitlines()
+    except (OSError, ValueError) as error:
+        raise ConfigError("--hostfile {} cannot be read ({})".format(
+            quoted(path), quoted(str(error)))) from error
     hosts: List[HostSlots] = []
     lines_of: Dict[str, int] = {}
     for number, line in enumerate(lines, 1):
@@ -71,23 +76,24 @@ def _hostfile_entry(words: Sequence[str], where: str) -> HostSlots:
         key, equals, value = word.partition("=")
         if key != "slots" or not equals or len(words) > 2:
             raise ConfigError("{}: '{}' is not understood behind the host's name; write: {} "
-                              "slots=2".format(where, " ".join(words[1:]), name))
+                              "slots=2".format(where, quoted(" ".join(words[1:])), name))
         slots = _number(value, where)
     return HostSlots(name, slots)
 
 
 def parse_machine_list(text: str) -> List[Address]:
     """`ip:port,ip:port`, every machine once. Raises ConfigError."""
-    where = "--machine_list {}".format(text)
+    where = "--machine_list {}".format(quoted(text))
     addresses = []
     for part in text.split(","):
         host, colon, port = part.strip().rpartition(":")
         if not colon:
             raise ConfigError("{}: '{}' has no port; write ip:port,ip:port".format(
-                where, part.strip()))
-        number = _number(port, where)
-        if number > 65535:
-            raise ConfigError("{}: there is no port {}; use 1 to 65535".format(where, number))
+                where, quoted(part.strip())))
+        number = int(port) if _NUMBER.fullmatch(port) else 0
+        if not 1 <= number <= 65535:
+            raise ConfigError("{}: there is no port {}; use 1 to 65535".format(
+                where, quoted(port)))
         addresses.append(Address(_name(host, where), number))
     _refuse_duplicates((address.host for address in addresses), where)
     return addresses
@@ -110,12 +116,15 @@ def place_on_slots(hosts: Sequence[HostSlots], num_workers: Optional[int]) -> Li
     Raises:
       ConfigError: there are fewer slots than workers.
     """
-    places = [host.name for host in hosts for _ in range(host.slots)]
-    wanted = len(places) if num_workers is None else num_workers
-    if wanted > len(places):
+    slots = sum(host.slots for host in hosts)
+    wanted = slots if num_workers is None else num_workers
+    if wanted > slots:
         raise ConfigError("--num_workers {} is more than the {} slot(s) of the hosts: {}".format(
-            wanted, len(places), ",".join("{}:{}".format(*host) for host in hosts)))
-    return places[:wanted]
+            wanted, slots, quoted(",".join("{}:{}".format(*host) for host in hosts))))
+    if wanted > MAX_WORKERS:
+        raise ConfigError("the hosts have {} slots; use {} workers at most".format(
+            wanted, MAX_WORKERS))
+    return [host.name for host in hosts for _ in range(host.slots)][:wanted]
 
 
 def place_on_machines(machines: Sequence[Address], num_workers: Optional[int]) -> List[str]:
@@ -166,16 +175,17 @@ def refuse_two_names_of_one_machine(names: Sequence[str]) -> None:
 def _name(text: str, where: str) -> str:
     if not text:
         raise ConfigError("{}: a host has no name".format(where))
-    if not _NAME.fullmatch(text):
+    if not _NAME.fullmatch(text) or len(text) > _LONGEST_NAME:
         # A leading dash would be an option of ssh; brackets and colons are IPv6, which Horovod's
         # rendezvous does not speak.
-        raise ConfigError("{}: '{}' is no host name or IPv4 address".format(where, text))
+        raise ConfigError("{}: '{}' is no host name or IPv4 address".format(where, quoted(text)))
     return text
 
 
 def _number(text: str, where: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ConfigError("{}: '{}' is not a number of 1 or more".format(where, text))
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= MAX_WORKERS:
+        raise ConfigError("{}: '{}' is not a number of 1 to {}".format(
+            where, quoted(text), MAX_WORKERS))
     return int(text)
 
 

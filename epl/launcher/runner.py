@@ -4,6 +4,7 @@
 
 import contextlib
 import os
+import resource
 import socket
 import sys
 import time
@@ -30,6 +31,8 @@ from epl.launcher.rendezvous import NOWHERE, Meeting, serve_rendezvous
 from epl.launcher.signals import signal_news
 from epl.launcher.sinks import Sinks
 from epl.launcher.supervisor import Supervisor
+
+_OWN_DESCRIPTORS, _DESCRIPTORS_PER_WORKER = 24, 4  # of a launcher
 
 
 class _Attempt(NamedTuple):
@@ -212,8 +215,18 @@ def _host_in_words(plan: WorkerPlan) -> str:
     return socket.gethostname() if plan.host == LOCAL else plan.host
 
 
+def _check_descriptors(workers: int) -> None:
+    """Raises ConfigError if pipes and logs of so many workers cannot all be open."""
+    needed = _OWN_DESCRIPTORS + _DESCRIPTORS_PER_WORKER * workers
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise ConfigError("Too many open files for a limit of {}: {} worker(s) need {}; raise it "
+                          "(ulimit -n {})".format(limit, workers, needed, needed))
+
+
 def run(options: Options, arguments: Sequence[str]) -> int:
     """Run the job of `options`; returns its exit code. Raises ConfigError."""
+    _check_descriptors(options.num_workers)
     if options.machine_rank and not options.dry_run:
         from epl.launcher.follow import follow
         return follow(options)

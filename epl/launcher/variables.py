@@ -5,7 +5,7 @@
 import re
 from typing import Dict, Mapping, Sequence, Tuple
 
-from epl.errors import ConfigError
+from epl.errors import ConfigError, quoted
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -30,14 +30,15 @@ def read_variables(files: Sequence[str], words: Sequence[str], environ: Mapping[
         try:
             with open(path, encoding="utf-8") as file:
                 lines = file.read().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("--env_file '{}' cannot be read ({})".format(path, error)) from error
+        except (OSError, ValueError) as error:
+            raise ConfigError("--env_file '{}' cannot be read ({})".format(
+                quoted(path), quoted(str(error)))) from error
         for number, line in enumerate(lines, 1):
             if line.strip() and not line.lstrip().startswith("#"):
                 name, value = _variable(line.lstrip(), "{}:{}".format(path, number), environ)
                 result[name] = value
     for word in words:
-        name, value = _variable(word, "--env {}".format(word.partition("=")[0]), environ)
+        name, value = _variable(word, "--env {}".format(quoted(word.partition("=")[0])), environ)
         result[name] = value
     return result
 
@@ -45,10 +46,14 @@ def read_variables(files: Sequence[str], words: Sequence[str], environ: Mapping[
 def _variable(word: str, where: str, environ: Mapping[str, str]) -> Tuple[str, str]:
     name, equals, value = word.partition("=")
     if not _NAME.fullmatch(name):
-        raise ConfigError("{}: '{}' is no name of a variable; write K=V or K".format(where, name))
+        raise ConfigError("{}: '{}' is no name of a variable; write K=V or K".format(
+            where, quoted(name)))
+    if "\0" in value:
+        raise ConfigError("{}: the value of {} holds a NUL byte, which no variable can; take it "
+                          "out".format(where, quoted(name)))
     if equals:
         return name, value
     if name not in environ:
-        raise ConfigError("{}: {} is not set here; set it, or write {}=VALUE".format(
-            where, name, name))
+        raise ConfigError("{0}: {1} is not set here; set it, or write {1}=VALUE".format(
+            where, quoted(name)))
     return name, environ[name]

@@ -7,7 +7,9 @@ import json
 import re
 import string
 import sys
-from typing import Any
+from typing import Any, Iterable, List
+
+from examples.bert.errors import shown
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -42,8 +44,38 @@ def question_id(entry: Any) -> str:
     """
     identity = entry["id"]
     if isinstance(identity, bool) or not isinstance(identity, (str, int)):
-        raise TypeError("a question's id is {!r}".format(identity))
+        raise TypeError("a question's id is {}".format(shown(identity)))
     return str(identity)
+
+
+def truths(entry: Any) -> List[str]:
+    """The right answers of a question in a data set.
+
+    Raises:
+      KeyError, TypeError: an entry that is no question with answers.
+    """
+    answers = [answer["text"] for answer in _list(entry["answers"])]
+    for answer in answers:
+        if not isinstance(answer, str):
+            raise TypeError("the answer {} is no text".format(shown(answer)))
+    return answers
+
+
+def entries(articles: Any) -> Iterable[Any]:
+    """The questions of a data set, as they are there.
+
+    Raises:
+      KeyError, TypeError: articles that are none.
+    """
+    for article in _list(articles):
+        for paragraph in _list(article["paragraphs"]):
+            yield from _list(paragraph["qas"])
+
+
+def _list(value: Any) -> List[Any]:
+    if not isinstance(value, list):
+        raise TypeError("{} is no list".format(shown(value)))
+    return value
 
 
 def load(path: str) -> Any:
@@ -53,3 +85,5 @@ def load(path: str) -> Any:
             return json.load(file)
     except (OSError, ValueError) as error:
         sys.exit("error: cannot read '{}': {}".format(path, error))
+    except RecursionError:
+        sys.exit("error: cannot read '{}': it is nested too deeply".format(path))

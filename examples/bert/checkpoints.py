@@ -2,18 +2,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints in TensorFlow 1's format: reading, writing, and starting a model from one."""
 
-from typing import Any, Dict, Iterable, Iterator, List, Tuple
+import os
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from examples.bert import modeling
+from examples.bert.checkpoint_index import check_index
 from examples.bert.errors import UserError
+from examples.bert.files import read_text
 
 _ENCODER = "bert/"
 # The first position through one more layer. Answers are found without it, and models that were
 # trained for that alone do not have it.
 _POOLER = "bert/pooler/"
 _NAMES_SHOWN = 10
+_STATE_FILE = "checkpoint"
+
+
+def latest_checkpoint(directory: str) -> Optional[str]:
+    """The last checkpoint that training in `directory` has written; None if there is none.
+
+    TensorFlow itself takes a file that it cannot read for none, and would begin anew.
+
+    Raises:
+      UserError: the file that names it is damaged, or names one that is not there.
+    """
+    named = os.path.join(directory, _STATE_FILE)
+    if not os.path.lexists(named):
+        return None
+    read_text(named)
+    try:
+        path = tf.train.latest_checkpoint(directory)
+    except (tf.errors.OpError, ValueError):
+        path = None
+    if path is None:
+        raise UserError("'{}' names no checkpoint that is there; write 'model_checkpoint_path: "
+                        "\"model.ckpt-N\"' into it, or remove it to begin anew".format(named))
+    return str(path)
 
 
 def checkpoint_shapes(path: str) -> Dict[str, List[int]]:
@@ -22,6 +48,8 @@ def checkpoint_shapes(path: str) -> Dict[str, List[int]]:
     Raises:
       UserError: no checkpoint can be read there.
     """
+    if os.path.lexists(path + ".index"):  # older formats have none
+        check_index(path + ".index")
     try:
         return {name: list(shape) for name, shape in tf.train.list_variables(path)}
     except (tf.errors.OpError, ValueError) as error:
@@ -41,6 +69,8 @@ def read_checkpoint(path: str, names: Iterable[str]) -> Dict[str, Any]:
 
 def _values(path: str, names: Iterable[str]) -> Iterator[Tuple[str, Any]]:
     """(name, value) of each variable; see `read_checkpoint`."""
+    if os.path.lexists(path + ".index"):
+        check_index(path + ".index")
     try:
         reader = tf.train.load_checkpoint(path)
         for name in names:

@@ -17,34 +17,43 @@ from typing import Any, Callable, Dict, Iterable, List, Tuple
 
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from examples.bert.answer_scores import exact_match, f1, load, question_id
+from examples.bert.answer_scores import (
+    entries,
+    exact_match,
+    f1,
+    load,
+    question_id,
+    truths,
+)
+from examples.bert.errors import shown
 
 VERSION = "1.1"
 
 
-def best(score: Callable[[str, str], float], prediction: str, truths: List[str]) -> float:
+def best(score: Callable[[str, str], float], prediction: str, right: List[str]) -> float:
     """The best score over all right answers."""
-    return max(score(prediction, truth) for truth in truths)
+    return max(score(prediction, truth) for truth in right)
 
 
 def questions(articles: Iterable[Any]) -> Iterable[Tuple[str, List[str]]]:
     """(id, right answers) of every question."""
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                yield question_id(question), [answer["text"] for answer in question["answers"]]
+    for question in entries(articles):
+        right = truths(question)
+        if not right:
+            raise ValueError("question {} has no answer".format(shown(question_id(question))))
+        yield question_id(question), right
 
 
 def evaluate(articles: Iterable[Any], predictions: Dict[str, str]) -> Dict[str, float]:
     """{"exact_match", "f1"}: means over all questions, in percent."""
     total, exact_sum, f1_sum = 0, 0.0, 0.0
-    for identity, truths in questions(articles):
+    for identity, right in questions(articles):
         total += 1
         if identity not in predictions:
             sys.stderr.write("Question {} has no prediction; it scores 0.\n".format(identity))
             continue
-        exact_sum += best(exact_match, predictions[identity], truths)
-        f1_sum += best(f1, predictions[identity], truths)
+        exact_sum += best(exact_match, predictions[identity], right)
+        f1_sum += best(f1, predictions[identity], right)
     if not total:
         raise ValueError("the data set holds no questions")
     return {"exact_match": 100.0 * exact_sum / total, "f1": 100.0 * f1_sum / total}
@@ -65,7 +74,7 @@ def main() -> None:
         sys.exit("error: '{}' is not a data set in SQuAD 1.1 format".format(arguments.dataset_file))
     if dataset.get("version") != VERSION:
         sys.stderr.write("This evaluates version {}; '{}' is of version {}.\n".format(
-            VERSION, arguments.dataset_file, dataset.get("version")))
+            VERSION, arguments.dataset_file, shown(dataset.get("version"))))
     try:
         print(json.dumps(evaluate(dataset["data"], predictions)))
     except (KeyError, TypeError, ValueError) as error:

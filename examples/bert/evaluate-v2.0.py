@@ -16,6 +16,7 @@ whose number is at most a threshold, and best_exact_thresh and best_f1_thresh th
 
 import argparse
 import json
+import math
 import os
 import sys
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
@@ -23,7 +24,8 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
 from examples.bert import answer_scores
-from examples.bert.answer_scores import exact_match, load, normalized, question_id
+from examples.bert.answer_scores import entries, exact_match, load, normalized, question_id
+from examples.bert.errors import shown
 
 Scores = Dict[str, float]
 
@@ -50,12 +52,9 @@ def f1(prediction: str, truth: str) -> float:
 def read_questions(articles: Iterable[Any]) -> Dict[str, Question]:
     """The questions by their ids; of several with one id, the last."""
     questions: Dict[str, Question] = {}
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for entry in paragraph["qas"]:
-                identity = question_id(entry)
-                questions[identity] = Question(
-                    identity, [answer["text"] for answer in entry["answers"]])
+    for entry in entries(articles):
+        identity = question_id(entry)
+        questions[identity] = Question(identity, answer_scores.truths(entry))
     return questions
 
 
@@ -146,13 +145,29 @@ def _load_map(path: str, values: Any, what: str, needed: Iterable[str] = ()) -> 
     if not isinstance(found, dict):
         sys.exit("error: '{}' is not a JSON object: question id -> {}".format(path, what))
     for identity, value in found.items():
-        if not isinstance(value, values) or isinstance(value, bool):
-            sys.exit("error: '{}': the value of question '{}' is not {}: {!r}".format(
-                path, identity, what, value))
+        if not isinstance(value, values) or isinstance(value, bool) or not _is_finite(value):
+            sys.exit("error: '{}': the value of question {} is not {}: {}".format(
+                path, shown(identity), what, shown(value)))
     missing = [identity for identity in needed if identity not in found]
     if missing:
-        sys.exit("error: '{}' lacks question '{}', which has a prediction".format(path, missing[0]))
+        sys.exit("error: '{}' lacks question {}, which has a prediction".format(
+            path, shown(missing[0])))
     return found
+
+
+def _is_finite(value: Any) -> bool:
+    """False for the numbers that no others can be compared with."""
+    try:
+        return isinstance(value, str) or math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _threshold(text: str) -> float:
+    value = float(text)
+    if math.isnan(value):
+        raise ValueError("not a number")
+    return value
 
 
 def main() -> None:
@@ -163,7 +178,7 @@ def main() -> None:
     parser.add_argument("--out-file", "-o", help="write the scores there instead of printing them")
     parser.add_argument("--na-prob-file", "-n",
                         help="a JSON object: question id -> how sure it is that there is no answer")
-    parser.add_argument("--na-prob-thresh", "-t", type=float, default=1.0,
+    parser.add_argument("--na-prob-thresh", "-t", type=_threshold, default=1.0,
                         help="no answer above this (default %(default)s)")
     arguments = parser.parse_args()
     questions = _load_questions(arguments.dataset_file)
@@ -177,8 +192,11 @@ def main() -> None:
     except ValueError as error:
         sys.exit("error: '{}': {}".format(arguments.dataset_file, error))
     if arguments.out_file:
-        with open(arguments.out_file, "w", encoding="utf-8") as file:
-            json.dump(scores, file)
+        try:
+            with open(arguments.out_file, "w", encoding="utf-8") as file:
+                json.dump(scores, file)
+        except OSError as error:
+            sys.exit("error: cannot write '{}': {}".format(arguments.out_file, error.strerror))
     else:
         print(json.dumps(scores, indent=2))
 

@@ -20,7 +20,7 @@ from examples.bert import features, loss_curve, prediction, predictions, squad_m
 from examples.bert import flags as command_line
 from examples.bert.batches import Batches
 from examples.bert.bert_config import BertConfig
-from examples.bert.checkpoints import checkpoint_shapes
+from examples.bert.checkpoints import checkpoint_shapes, latest_checkpoint
 from examples.bert.errors import UserError, exit_code
 from examples.bert.feature_cache import FeatureCache, Features
 from examples.bert.files import write_json
@@ -96,7 +96,7 @@ def _check_vocabulary(flags: argparse.Namespace, config: BertConfig,
         raise UserError("'{}' has {} word pieces, but '{}' says vocab_size {}: take both from the "
                         "same model".format(flags.vocab_file, len(vocabulary),
                                             flags.bert_config_file, config.vocab_size))
-    for path in (flags.init_checkpoint, tf.train.latest_checkpoint(flags.output_dir)):
+    for path in (flags.init_checkpoint, latest_checkpoint(flags.output_dir)):
         shape = checkpoint_shapes(path).get(_WORD_EMBEDDINGS) if path else None
         if shape and shape[0] != config.vocab_size:
             raise UserError("'{}' says vocab_size {}, but the checkpoint '{}' has {} rows of word "
@@ -114,7 +114,7 @@ def _check_flags(flags: argparse.Namespace, config: BertConfig, worker: Worker) 
                             "which there is no timeline; raise --num_micro_batch, or start with "
                             "epl-launch on more devices")
     elif worker.is_chief and not (
-            flags.init_checkpoint or tf.train.latest_checkpoint(flags.output_dir)):
+            flags.init_checkpoint or latest_checkpoint(flags.output_dir)):
         raise UserError("no checkpoint in --output_dir '{}': give --do_train or --init_checkpoint"
                         .format(flags.output_dir))
 
@@ -159,7 +159,7 @@ def train(flags: argparse.Namespace, config: BertConfig, worker: Worker,
 
 def _steps_done(directory: str) -> int:
     """The step of the last checkpoint in a directory, 0 if it has none."""
-    path = tf.train.latest_checkpoint(directory)
+    path = latest_checkpoint(directory)
     return int(tf.train.load_variable(path, tf.GraphKeys.GLOBAL_STEP)) if path else 0
 
 

@@ -14,14 +14,16 @@ https://huggingface.co/docs/safetensors describes the format.
 import json
 import os
 import struct
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from examples.bert.errors import UserError
+from examples.bert.errors import UserError, shown
 
 _METADATA = "__metadata__"
 _LONGEST_HEADER = 100 * 1000 * 1000  # The format's limit.
+_LARGEST = 2 ** 63 - 1
+_MOST_AXES = 32  # of numpy
 _TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
           "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"}
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -109,21 +111,36 @@ def _read_header(file: Any) -> Any:
     if len(text) < length:
         raise _Malformed("its header ends after {} of {} bytes".format(len(text), length))
     try:
-        return 8 + length, json.loads(text.decode("utf-8"))
+        return 8 + length, json.loads(text.decode("utf-8"), object_pairs_hook=_unambiguous)
     except ValueError as error:
         raise _Malformed("its header is not JSON: {}".format(error)) from None
+    except RecursionError:
+        raise _Malformed("its header is nested too deeply") from None
+
+
+def _unambiguous(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    """An object of JSON in which every name is there once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _Malformed("its header has {} twice".format(
+            next(shown(name) for name in names if names.count(name) > 1)))
+    return found
 
 
 def _tensors(header: Any, size: int) -> Dict[str, _Tensor]:
     """What the header says about the tensors, which must fill the `size` bytes of data."""
     if not isinstance(header, dict):
         raise _Malformed("its header is not a JSON object")
+    metadata = header.get(_METADATA, {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _Malformed("its metadata is no map from texts to texts: {}".format(shown(metadata)))
     tensors = {name: _tensor(name, entry) for name, entry in header.items() if name != _METADATA}
     position = 0
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
         if tensor.start != position:
-            raise _Malformed("'{}' begins at byte {} of the data instead of {}".format(
-                name, tensor.start, position))
+            raise _Malformed("{} begins at byte {} of the data instead of {}".format(
+                shown(name), tensor.start, position))
         position = tensor.end
     if position != size:
         raise _Malformed("its tensors take {} bytes, and there are {}".format(position, size))
@@ -132,14 +149,18 @@ def _tensors(header: Any, size: int) -> Dict[str, _Tensor]:
 
 def _tensor(name: str, entry: Any) -> _Tensor:
     try:
-        tensor = _Tensor(entry["dtype"], [int(n) for n in entry["shape"]], *entry["data_offsets"])
+        shape, (start, end) = entry["shape"], entry["data_offsets"]
+        tensor = _Tensor(entry["dtype"], shape, start, end)
         width = np.dtype(_TYPES[tensor.dtype]).itemsize
-        fits = tensor.end - tensor.start == width * _count(tensor.shape)
+        whole = isinstance(shape, list) and all(
+            type(number) is int and 0 <= number <= _LARGEST for number in shape + [start, end])
     except (KeyError, TypeError, ValueError):
-        raise _Malformed("its header says about '{}': {}".format(name, entry)) from None
-    if not fits:
-        raise _Malformed("'{}' of shape {} in {} has {} bytes".format(
-            name, tensor.shape, tensor.dtype, tensor.end - tensor.start))
+        whole = False
+    if not whole or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise _Malformed("its header says about {}: {}".format(shown(name), shown(entry)))
+    if len(shape) > _MOST_AXES or end - start != width * _count(shape):
+        raise _Malformed("{} of shape {} in {} has {} bytes".format(
+            shown(name), shown(shape), tensor.dtype, end - start))
     return tensor
 
 

@@ -4,7 +4,7 @@
 
 from typing import Any, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from examples.bert.errors import UserError
+from examples.bert.errors import UserError, shown
 from examples.bert.files import digest, parse_json, read_text
 
 
@@ -66,8 +66,8 @@ def read_questions(path: str, with_answers: bool, may_be_unanswerable: bool) -> 
         for entry in _field(paragraph, "qas", list, place):
             question = _question(entry, text, with_answers, may_be_unanswerable, path, place)
             if question.identity in seen:
-                raise UserError("'{}': the question id '{}' occurs twice".format(
-                    path, question.identity))
+                raise UserError("'{}': the question id {} occurs twice".format(
+                    path, shown(question.identity)))
             seen.add(question.identity)
             questions.append(question)
     if not questions:
@@ -86,7 +86,7 @@ def _paragraphs(content: Any, path: str) -> Iterator[Tuple[str, Any]]:
 def _question(entry: Any, paragraph: str, with_answers: bool, may_be_unanswerable: bool,
               path: str, place: str) -> Question:
     identity = _identity(entry, place)
-    where = "'{}', question '{}'".format(path, identity)
+    where = "'{}', question {}".format(path, shown(identity))
     text = _field(entry, "question", str, where)
     if not text.strip():
         raise UserError("{}: the question is empty".format(where))
@@ -114,7 +114,8 @@ def _is_impossible(entry: Any, where: str) -> bool:
     """Whether a question says that it has no answer; a program may have written 0, 1 or null."""
     value = entry.get("is_impossible")
     if value not in (None, 0, 1):  # False and True are equal to 0 and 1.
-        raise UserError("{}: 'is_impossible' is {!r}, not true or false".format(where, value))
+        raise UserError("{}: 'is_impossible' is {}, not true or false".format(
+            where, shown(value)))
     return bool(value)
 
 
@@ -125,8 +126,9 @@ def _answer(entry: Any, paragraph: str, where: str) -> Answer:
         raise UserError("{}: the answer's text is empty".format(where))
     found = paragraph[start:start + len(text)] if start >= 0 else ""
     if found != text:
-        raise UserError("{}: the answer is '{}', but at answer_start {} the paragraph of {} "
-                        "characters reads '{}'".format(where, text, start, len(paragraph), found))
+        raise UserError("{}: the answer is {}, but at answer_start {} the paragraph of {} "
+                        "characters reads {}".format(where, shown(text), shown(start),
+                                                     len(paragraph), shown(found)))
     return Answer(start, start + len(text))
 
 

@@ -48,7 +48,7 @@ class SquadModel:
                                 features["segment_ids"], training, self._worker.stages,
                                 self._worker.on_stage if training else None)
         starts, ends = modeling.span_logits(self._config, encoded.sequence_output)
-        if self._flags.init_checkpoint and not tf.train.latest_checkpoint(
+        if self._flags.init_checkpoint and not checkpoints.latest_checkpoint(
                 self._flags.output_dir):
             report = checkpoints.initialize_from(self._flags.init_checkpoint,
                                                  tf.trainable_variables())

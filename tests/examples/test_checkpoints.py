@@ -125,3 +125,37 @@ def test_a_checkpoint_that_was_cut_off(tmp_path, values):
     data.unlink()
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         start(path)
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"garbage {", b"\xff\xfe", b'model_checkpoint_path: "nowhere"', b"\0" * 10,
+    b"model_checkpoint_path: 5"])
+def test_a_damaged_file_that_names_the_latest_is_no_new_beginning(tmp_path, content):
+    assert checkpoints.latest_checkpoint(str(tmp_path)) is None
+    (tmp_path / "checkpoint").write_bytes(content)
+    with pytest.raises(UserError, match="checkpoint' (names no checkpoint|is not UTF-8)"):
+        checkpoints.latest_checkpoint(str(tmp_path))
+
+
+def test_the_latest_checkpoint(tmp_path):
+    checkpoints.write_checkpoint(str(tmp_path / "model.ckpt-3"), {"a": np.float32([1])})
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-3"\n')
+    assert checkpoints.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-3")
+
+
+def test_an_index_with_any_byte_changed_is_refused(tmp_path):
+    """By a check of its own: TensorFlow trusts what it finds there."""
+    path = tmp_path / "model"
+    checkpoints.write_checkpoint(str(path), {"a": np.float32([1]), "b/c": np.int32([[2, 3]])})
+    index = tmp_path / "model.index"
+    good = index.read_bytes()
+    assert set(checkpoints.checkpoint_shapes(str(path))) == {"a", "b/c"}
+    handles = len(good) - 48
+    for place in list(range(0, handles)) + [handles, handles + 2, len(good) - 1]:
+        index.write_bytes(good[:place] + bytes([good[place] ^ 0x41]) + good[place + 1:])
+        with pytest.raises(UserError, match="index' is damaged, or not whole: take another"):
+            checkpoints.checkpoint_shapes(str(path))
+    for length in (0, 10, len(good) - 1):
+        index.write_bytes(good[:length])
+        with pytest.raises(UserError, match="index' is damaged"):
+            checkpoints.read_checkpoint(str(path), ["a"])

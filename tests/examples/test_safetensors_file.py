@@ -83,7 +83,22 @@ def test_whole_numbers_are_no_weights(tmp_path):
     (content({"w": entry()}, bytes(9)), "its tensors take 8 bytes, and there are 9"),
     (content({"w": entry(), "x": entry()}, bytes(16)), "'x' begins at byte 0 of the data"),
     (content({"w": entry(offsets=[8, 16])}, bytes(16)), "'w' begins at byte 8 of the data"),
-], ids=range(12))
+    (content({"w": entry(shape=["2"])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(shape=[2.0])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(shape=[True, 2])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(shape=[-1, -2])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(shape=[float("inf")])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(offsets=[0.0, 8.0])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(offsets=[0, 8, 8])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": dict(entry(), more=1)}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(shape=[1] * 40 + [2])}, bytes(8)), "'w' of shape "),
+    (content(b'{"w": 1, "w": 2}'), "its header has 'w' twice"),
+    (content(b'{"w": {"a": 1, "a": 2}}'), "its header has 'a' twice"),
+    (content({"__metadata__": 5}), "its metadata is no map from texts to texts: 5"),
+    (content({"__metadata__": {"a": 1}}), "its metadata is no map from texts to texts: "),
+    (content(b'{"w": ' + b"[" * 50000), "its header is nested too deeply"),
+    (content({"x" * 5000: {}}), "xxx...: {}"),
+], ids=range(27))
 def test_a_file_that_is_not_whole(tmp_path, data, message):
     path = write(tmp_path, data)
     with pytest.raises(UserError) as caught:

@@ -81,11 +81,31 @@ def test_tf_config_counts_the_chief_first(kind, index, expected):
     (dict(LAUNCHED, EPL_WORKER_INDEX="one"), "EPL_WORKER_INDEX = 'one'"),
     (dict(LAUNCHED, EPL_WORKER_HOSTS="a,b"), "names 2 workers, EPL_NUM_WORKERS says 3"),
     (dict(LAUNCHED, EPL_DEVICE_TYPE="tpu"), "'tpu'"),
+    ({"TF_CONFIG": "[" * 100000}, "not valid JSON"),
+    ({"TF_CONFIG": '{"cluster": null}'}, "'cluster' = None: a JSON object is needed"),
+    ({"TF_CONFIG": '{"cluster": {"worker": ["a:1"]}, "task": 5}'}, "'task' = 5: a JSON object"),
+    (tf_config({"worker": "a:1"}), "'worker' = 'a:1': a list of addresses is needed"),
+    (tf_config({"worker": None}), "'worker' = None: a list of addresses is needed"),
+    (tf_config({"worker": ["a:1", 2]}), "a list of addresses is needed"),
+    (tf_config({"worker": ["a:1"]}, ["worker"]), "is not in its cluster"),
+    (tf_config({"worker": ["a:1"]}, index=0.0), "is not in its cluster"),
+    (tf_config({"worker": ["a:0"]}), "there is no port '0'; use 1 to 65535"),
+    (tf_config({"worker": ["a:65536"]}), "there is no port '65536'"),
+    (tf_config({"worker": ["a:\u0661"]}), "there is no port"),
+    (tf_config({"worker": ["a:"]}), "there is no port ''"),
+    (tf_config({"worker": ["a b:1"]}), "'a b' is no host name"),
+    (tf_config({"worker": ["a\0:1"]}), "is no host name"),
+    (tf_config({"worker": ["http://a:1"]}), "there is no port '//a:1'"),
+    (tf_config({"worker": ["x" * 1000 + ":1"]}), "xxx...': 'xxx"),
+    (dict(LAUNCHED, EPL_NUM_WORKERS="9" * 17), "use 65536 workers at most"),
+    (dict(LAUNCHED, EPL_NUM_WORKERS="9" * 5000), "a whole number is needed"),
+    (dict(LAUNCHED, EPL_GPU_PER_WORKER="99999"), "use 0 to 4096"),
 ])
 def test_contradictions_are_refused(monkeypatch, environment, message):
     with pytest.raises(ConfigError) as caught:
         cluster_of(monkeypatch, environment)
     assert message in str(caught.value)
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
 
 
 def test_explicit_cluster():

@@ -27,7 +27,7 @@ def test_hosts(text, expected):
 
 @pytest.mark.parametrize("text, message", [
     ("h1:2,h1:1", "--hosts h1:2,h1:1: host h1 is there twice"),
-    ("h1:0", "'0' is not a number of 1 or more"),
+    ("h1:0", "'0' is not a number of 1 to 65536"),
     ("h1:two", "'two' is not a number"),
     ("h1:", "'' is not a number"),
     ("h1,,h2", "a host has no name"),
@@ -76,7 +76,7 @@ def test_machine_list():
 @pytest.mark.parametrize("text, message", [
     ("10.0.0.1", "'10.0.0.1' has no port"),
     ("h1:5000,h1:5001", "host h1 is there twice"),
-    ("h1:0", "'0' is not a number"),
+    ("h1:0", "no port 0"),
     ("h1:70000", "no port 70000"),
     ("h1:5000,", "'' has no port"),
 ])
