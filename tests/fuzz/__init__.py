@@ -8,5 +8,5 @@
 
 A case is known by target, seed and number. What counts as a fault: any other error than the
 program's own, an error that is not one short line, a value that was taken and is none, more than
-some seconds. `test_fuzz.py` runs some hundred cases of every target.
+some seconds. `test_fuzz.py` runs a thousand cases of every target.
 """

@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Some cases of every target; `python -m tests.fuzz` runs as many as one likes."""
+"""A thousand cases of every target; `python -m tests.fuzz` runs as many as one likes."""
 
 import pytest
 
@@ -10,4 +10,4 @@ from tests.fuzz.trial import run
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_bad_input_is_refused_in_one_line(name):
-    assert run(name, 1, 0, 300) == []
+    assert run(name, 1, 0, 1000) == []
