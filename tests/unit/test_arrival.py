@@ -72,7 +72,7 @@ class Workers:
             wait.result(timeout=SECONDS)
 
 
-@pytest.mark.parametrize("size, late", [(2, 0), (2, 1), (5, 0), (5, 3)])
+@pytest.mark.parametrize("size, late", [(2, 0), (2, 1), (5, 3), (32, 0)])
 def test_those_who_are_there_wait_for_the_last_and_say_who_it_is(job, size, late):
     workers = Workers(job(size))
     early = [worker for worker in range(size) if worker != late]

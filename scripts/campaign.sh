@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+#
+# Usage: scripts/campaign.sh [tf1|tf2] [--seed N] [--count N] [--seconds S] [--kinds KIND,...]
+#
+# Makes the environment ready (scripts/setup.sh), starts jobs of two workers of which one dies at a
+# random time in one of six ways, starts each again, and prints what became of them. 100 deaths
+# (the default) take about half an hour; --seconds bounds that, --seed N --count 1 repeats one.
+
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+root=$(dirname "$here")
+# shellcheck source=/dev/null
+source "$here/lib/python.sh"
+
+case ${1:-} in
+  -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+  tf1 | tf2) name=$1; shift ;;
+  *) name=$(choose_environment) ;;
+esac
+"$here/setup.sh" "$name"
+use_environment "$root/.venv-$name"
+cd "$root"
+CUDA_VISIBLE_DEVICES="" exec python -m tests.campaign "$@"

@@ -1,0 +1,70 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The job of the campaign: a perceptron with Adam, checkpoints, and rows that the step decides.
+
+Usage: training.py dp|pipe STEPS
+"""
+
+import hashlib
+import os
+import sys
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import epl
+from tests.campaign.deaths import Death
+
+tf.disable_v2_behavior()
+tf.logging.set_verbosity(tf.logging.ERROR)
+
+ROWS, CHECKPOINT_STEPS, STEP_S = 8, 5, 0.02
+
+
+def main(layout, steps):
+    epl.init(epl.Config({"pipeline.num_micro_batch": 2 if layout == "pipe" else 1}))
+    epl.set_default_strategy(epl.replicate(device_count=1))
+    worker = epl.Env.get().cluster.worker_index
+    x, y = tf.placeholder(tf.float32, [None, 16], "x"), tf.placeholder(tf.float32, [None], "y")
+    hidden = dense(x, 64, "first")
+    if layout == "pipe":
+        epl.set_default_strategy(epl.replicate(device_count=1))
+    loss = tf.reduce_mean(tf.square(dense(tf.nn.relu(hidden), 1, "second")[:, 0] - y))
+    counter = tf.train.get_or_create_global_step()
+    train = tf.train.AdamOptimizer(0.01).minimize(loss, counter)
+    directory = os.environ["EPL_CAMPAIGN_DIRECTORY"]
+    death = Death(worker, steps)
+    with tf.train.MonitoredTrainingSession(
+            checkpoint_dir=os.path.join(directory, "model"), save_checkpoint_secs=None,
+            save_checkpoint_steps=CHECKPOINT_STEPS, save_summaries_steps=None,
+            save_summaries_secs=None) as session:
+        step = int(session.run(counter))
+        death.begin()
+        while step < steps:
+            death.at(step)
+            session.run(train, rows(step, worker, x, y))
+            step += 1
+            time.sleep(STEP_S)  # so that times of death hit all parts of the training
+        values = session.run(sorted(tf.global_variables(), key=lambda v: v.op.name))
+    if worker == 0:
+        digest = hashlib.sha256(b"".join(np.asarray(value).tobytes() for value in values))
+        with open(os.path.join(directory, "end"), "w") as file:
+            file.write(digest.hexdigest())
+
+
+def dense(x, size, name):
+    shape = [int(x.shape[1]), size]
+    start = np.random.RandomState(len(name)).normal(0.0, 0.3, shape).astype(np.float32)
+    return tf.matmul(x, tf.get_variable(name, initializer=tf.constant(start)))
+
+
+def rows(step, worker, x, y):
+    """What a worker reads in a step, the same whenever the step is run."""
+    draw = np.random.RandomState(1000 * step + worker)
+    return {x: draw.normal(size=(ROWS, 16)).astype(np.float32),
+            y: draw.normal(size=ROWS).astype(np.float32)}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,46 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The campaign of random deaths: who dies when, and what is counted. No job runs."""
+
+import os
+
+import pytest
+
+from tests.campaign import __main__ as campaign
+from tests.campaign import deaths
+
+GOOD = campaign.Found("SIGKILL", "dp", True, True, 0, True, True, 0.5, "")
+
+
+@pytest.mark.parametrize("kind, worker, steps, dies_at", [
+    ("exception", 1, 10, 5), ("exception", 0, 10, None), ("", 1, 10, None)])
+def test_one_worker_dies_at_its_step(tmp_path, monkeypatch, kind, worker, steps, dies_at):
+    monkeypatch.setenv(deaths.VARIABLE, kind + ":1:0.45" if kind else "")
+    monkeypatch.setenv("EPL_CAMPAIGN_DIRECTORY", str(tmp_path))
+    death, died = deaths.Death(worker, steps), None
+    death.begin()
+    for step in range(steps):
+        try:
+            death.at(step)
+        except ValueError:
+            died = step
+            break
+    assert died == dies_at
+    assert os.path.exists(str(tmp_path / "died")) == (died is not None)
+
+
+@pytest.mark.parametrize("changes", [
+    {"code": False}, {"culprit": False}, {"left": 1}, {"checkpoint": False}, {"same": False}])
+def test_what_is_no_good_end(changes):
+    assert campaign.good(GOOD) and campaign.good(GOOD._replace(kind="launcher", culprit=None))
+    assert not campaign.good(GOOD._replace(**changes))
+
+
+def test_the_table_counts_each_way_to_die():
+    rows = campaign.table([
+        GOOD, GOOD._replace(culprit=False, left=2, seconds=1.5),
+        GOOD._replace(kind="launcher", culprit=None, seconds=None)]).splitlines()[2:]
+    assert rows == [
+        "| SIGKILL | 2 | 2 | 1 of 2 | 2 | 2 | 2 | 1.00 | 1.50 |",
+        "| launcher | 1 | 1 | - | 0 | 1 | 1 | nan | nan |",
+        "| all | 3 | 3 | 1 of 2 | 2 | 3 | 3 | 1.00 | 1.50 |"]
