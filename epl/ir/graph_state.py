@@ -67,6 +67,9 @@ class GradientGroup:
       clones: the model's copies (see `rewrite.clones`), or None if there is one clone only.
       order: what orders the cells (see `rewrite.order`), or None.
       anatomy: what the step consists of (see `rewrite.anatomy`).
+      row_counts: rows of each clone of this worker and their mean over all workers, a vector; None
+        if all have equally many anyway.
+      warned: the script was told of unequal ones.
       local: values of this worker's whole batch (see `rewrite.whole`), made when one is fetched.
     """
 
@@ -84,6 +87,8 @@ class GradientGroup:
         self.clones: Any = None
         self.order: Any = None
         self.anatomy: Any = None
+        self.row_counts: Any = None
+        self.warned = False
         self.local: Any = None
 
     def describe(self) -> List[str]:
@@ -202,6 +207,8 @@ class GraphState:
       leaving: what leaves the steps (see `rewrite.leaving`), or None.
       job: values of the whole batch of all workers (see `rewrite.whole`), or None.
       sent: name of a tensor that is drawn behind the gradients -> the chief's value.
+      statistics: numbers of the data that gradients read (see `rewrite.whole_loss`).
+      whole_losses: name of a loss -> what is that of the whole batch if the clones' are averaged.
       detached: operation that computes a loss -> writes from the batch that waited before it.
       varied_seeds: random operations whose seed was made this worker's own.
       rewritten_version: `graph.version` when everything pending was last carried out.
@@ -234,6 +241,8 @@ class GraphState:
         self.leaving: Any = None
         self.job: Any = None
         self.sent: Dict[str, Any] = {}
+        self.statistics: List[Any] = []
+        self.whole_losses: Dict[str, Any] = {}
         self.detached: Dict[Any, List[Any]] = {}
         self._made: List[Tuple[int, int]] = []
         self._backward: List[Tuple[int, int]] = []

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from epl.ir import static_shapes
 from epl.rewrite import kinds, loops
-from epl.rewrite.relations import SAME, SHARED, UNKNOWN, Elements, Reduced, Rows
+from epl.rewrite.relations import SAME, SHARED, UNKNOWN, Elements, Reduced, Rows, ShapeOf
 from epl.rewrite.row_rules import RULES, drawn, of_static_shape
 
 
@@ -18,13 +18,15 @@ class BatchAxes:
       axis_of: the axis along which an operation brings rows in; None if it brings none.
       is_backward: True for operations that compute gradients. What they compute is a part of a sum
         over the whole batch, whatever its shape: only what is certain counts there.
+      exact: rows that are computed with a statistic of a part of the batch do not count as rows.
     """
 
     def __init__(self, per_batch: Callable[[Any], bool], axis_of: Callable[[Any], Optional[int]],
-                 is_backward: Callable[[Any], bool]):
+                 is_backward: Callable[[Any], bool], exact: bool = False):
         self._per_batch = per_batch
         self._axis_of = axis_of
         self._is_backward = is_backward
+        self._exact = exact
         self._found: Dict[Any, Sequence[Any]] = {}
 
     def of(self, tensor: Any) -> Any:
@@ -73,8 +75,8 @@ class BatchAxes:
         else:
             inputs = [self._relation(t) for t in op.inputs]
             found = self._by_rule(op, inputs)
-        if self._is_backward(op) and any(r not in (SHARED, SAME) and not isinstance(r, Rows)
-                                         for r in inputs):
+        if (self._exact or self._is_backward(op)) and any(
+                r not in (SHARED, SAME) and not isinstance(r, (Rows, ShapeOf)) for r in inputs):
             found = [UNKNOWN]
         # Where it stands says whether it runs at all.
         if any(self._per_batch(c) for c in op.control_inputs):

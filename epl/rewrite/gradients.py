@@ -131,10 +131,11 @@ def _for_training(graph: Any, env: Env, state: GraphState, request: _Request,
     if state.first_gradient_id is None:
         state.first_gradient_id = compat.last_id(graph) + 1
     with _noted_call(graph, state, request) as results:
-        if plan.is_single_device:
+        if plan.is_single_device and plan.num_workers == 1:
             gradients = request.answer()
         else:
-            gated = plan.clones_per_worker(env.cluster.worker_index) == 1
+            gated = not plan.is_single_device \
+                and plan.clones_per_worker(env.cluster.worker_index) == 1
             gradients = _build_in_place(state, graph, request, gated)
         results.extend(_of_rows(state, request, gradients))
         return _noted(graph, state, request, gradients)

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pass `losses`: are the gradients of the whole batch those of its parts, put together?"""
 
-from typing import Any, List, Optional
+from typing import Any, Iterable, List, Optional
 
 from epl import compat
-from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.graph_state import GradientCall, GradientGroup, GraphState, parts
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds
 from epl.rewrite.linear import departure, departure_in_degree, is_sum_over_rows
@@ -34,10 +34,17 @@ def check_losses(family: List[GradientGroup], state: GraphState, plan: ParallelP
                        [t for call in calls for t in call.entered])
     check.of_variables(state.own_gradients)
     if plan.reduce_method == "mean":
-        check.of_sums([gradient for call in calls for x, gradient in call.results
-                       if all(is_sum_over_rows(loss, x) for loss in call.losses)])
-        check.of_means([gradient for call in calls for x, gradient in call.results
-                        if not all(is_sum_over_rows(loss, x) for loss in call.losses)])
+        averaged = averaged_gradients(calls)
+        names = {gradient.name for gradient in averaged}
+        check.of_sums([gradient for call in calls for _, gradient in call.results
+                       if gradient.name not in names])
+        check.of_means(averaged)
+
+
+def averaged_gradients(calls: Iterable[GradientCall]) -> List[Any]:
+    """The gradients by rows of what is no sum over rows: each is one of a part's mean, say."""
+    return [gradient for call in calls for x, gradient in call.results
+            if not all(is_sum_over_rows(loss, x) for loss in call.losses)]
 
 
 def _check_not_per_row(ys: List[Any]) -> None:

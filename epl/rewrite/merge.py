@@ -108,7 +108,11 @@ def _turned(tensor: Any, axis: int) -> Any:
 
 
 def merged_loss(group: GradientGroup, loss: Any, plan: ParallelPlan) -> Any:
-    """A loss over this worker's clones: its mean or its sum, as its gradients are aggregated."""
+    """A loss over this worker's clones: its mean or its sum, as its gradients are aggregated.
+
+    Args:
+      loss: of one clone, so that the mean (or sum) is that of the whole batch.
+    """
     if group.clones is None or len(group.clones.clones) == 1:
         return loss
     clones = group.clones.clones

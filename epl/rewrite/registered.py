@@ -102,7 +102,10 @@ def merge_registered(group: GradientGroup, state: GraphState, num_workers: int) 
     for tensor in wanted(group, state):
         if tensor.name not in group.merged:
             relation, everywhere = how(tensor, state)
-            merged = _merged(group, tensor, relation, num_workers if everywhere else 1)
+            meant = tensor  # the mean of a loss over all is the loss of the whole batch
+            if everywhere and relation == Reduced("mean"):
+                meant = state.whole_losses.get(tensor.name, tensor)
+            merged = _merged(group, meant, relation, num_workers if everywhere else 1)
             if merged.value is not tensor:
                 group.merged[tensor.name] = merged
 

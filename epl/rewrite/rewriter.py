@@ -6,7 +6,7 @@ Runs when the graph is complete: before a session runs it, or when it is finaliz
 the graph later (another optimizer, another registered tensor) is carried out before the next run.
 
     per graph            leaving
-    per loss             losses > seeds > anatomy > sources > place > clones > order
+    per loss             losses > seeds > whole_loss > anatomy > sources > place > clones > order
                          > sparse > accumulate > aggregate
     per graph            registered > looks > written > snapshots > drawn > verify
 
@@ -17,13 +17,25 @@ import contextlib
 import gc
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 
+import tensorflow.compat.v1 as tf
+
 from epl import compat
 from epl.checking import active
 from epl.env import Env
 from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts, state_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
-from epl.rewrite import drawn, kinds, leaving, registered, snapshots, sparse, written
+from epl.rewrite import (
+    drawn,
+    kinds,
+    leaving,
+    registered,
+    snapshots,
+    sparse,
+    unequal,
+    whole_loss,
+    written,
+)
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
@@ -38,7 +50,6 @@ from epl.rewrite.place import Devices
 from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.sources import Sources
 from epl.rewrite.verify import verify_group, verify_names
-from epl.rewrite.weighting import warn_of_weights
 
 
 def rewrite(graph: Any) -> None:
@@ -189,13 +200,18 @@ class _Rewrite:
         for family in _families(new):
             self._family(family)
         self._complete_clones()
+        if self._divides:
+            written.prepare(graph, state, self._cluster.worker_num)
+            view = written.view_of(state)
+            whole_loss.of_whole_batch(state, view._replace(
+                axes=written.axes_of([view], state, exact=True)))
         for group in state.groups:
             registered.merge_registered(group, state, self._cluster.worker_num)
         self._merge_other_losses()
         if self._cluster.worker_num > 1:
             look_at_summaries(graph, state)
         if self._divides:
-            written.write_whole_batch(graph, state, self._cluster.worker_num)
+            written.write_whole_batch(graph, state)
             snapshots.keep_read(graph, state)
         if self._cluster.worker_num > 1:
             drawn.share_draws(graph, state)
@@ -210,15 +226,23 @@ class _Rewrite:
         if self._divides:
             check_losses(family, self._state, self._plan)
             warn_of_other_rows(family[0].ys)
-            warn_of_weights(family[0].ys, self._plan.reduce_method)
             outputs = family[0].ys + _raw(family)
             check_seeds(outputs)
             changed = vary_seeds(outputs, self._first_seed, self._state.varied_seeds)
             self._state.note_change(changed)
+            if self._plan.reduce_method == "mean":
+                self._make_whole(family)
         if not self._plan.is_single_device or self._others(family):
             self._make_clones(family)
         for group in family:
             self._aggregate(group)
+
+    def _make_whole(self, family: List[GradientGroup]) -> None:
+        """The loss, and its gradients, are those of the whole batch."""
+        anatomy = self._anatomy(family, [])
+        whole_loss.make_whole(
+            self._graph, family, self._state, anatomy, written.axes_of([anatomy], self._state),
+            len(self._clones) * self._cluster.worker_num, len(self._clones))
 
     def _aggregate(self, group: GradientGroup) -> None:
         split = [sparse.pieces(gradient.raw) for gradient in group.gradients]
@@ -231,10 +255,15 @@ class _Rewrite:
         apart: List[Collective] = []
         losses = self._losses(group)
         reduced, values = local, [value for _, value in losses]
+        rows = self._rows(group, values)
+        values.extend(rows[-1:])
         if self._cluster.worker_num > 1:
             with compat.inserted(self._graph, group.name):
                 reduced, values = reduce_gradients(local, group.name + "/", self._options,
                                                    group.collectives, values, apart)
+        if rows:
+            with compat.inserted(self._graph, group.name + "/rows"):
+                group.row_counts = tf.stack(rows[:-1] + [values.pop()])
         for (loss, _), value in zip(losses, values):
             if value is not loss:
                 group.merged[loss.name] = Merged(value, tuple(apart))
@@ -245,17 +274,30 @@ class _Rewrite:
                     sparse.once(piece, next(rest)) for piece in pieces]))
         group.rewritten = True
 
+    def _rows(self, group: GradientGroup, losses: List[Any]) -> List[Any]:
+        """The number of rows of each clone and their mean; none if all have equally many anyway."""
+        exact = [loss for loss in losses if loss.dtype.base_dtype in (tf.float32, tf.float64)]
+        if not (exact and self._divides and self._plan.reduce_method == "mean"):
+            return []
+        with compat.inserted(self._graph, group.name + "/rows"):
+            rows = unequal.rows_of_clones(
+                group, self._clones, self._cluster.worker_num, exact[0])
+            return rows + [tf.add_n(rows) / len(rows)] if rows else []
+
     def _losses(self, group: GradientGroup) -> List[Any]:
         """(loss, its value over this worker's clones) of the losses that are numbers."""
         losses = {loss.name: loss for loss in group.ys if registered.is_number(loss)
                   and registered.how(loss, self._state) is None}
-        return [(loss, merged_loss(group, loss, self._plan)) for loss in losses.values()]
+        return [(loss, merged_loss(group, self._state.whole_losses.get(loss.name, loss),
+                                   self._plan)) for loss in losses.values()]
 
     def _merge_other_losses(self) -> None:
         for group in self._state.groups:
             for loss in registered.other_losses(group, self._state):
                 if loss.name not in group.merged and len(self._clones) > 1:
-                    group.merged[loss.name] = Merged(merged_loss(group, loss, self._plan), ())
+                    group.merged[loss.name] = Merged(merged_loss(
+                        group, self._state.whole_losses.get(loss.name, loss), self._plan),
+                        whole_loss.collectives_of(loss, self._state))
 
     def _return(self, group: GradientGroup, gradient: Any, value: Any) -> None:
         """Put the aggregated value behind what the script got."""
@@ -328,7 +370,9 @@ class _Rewrite:
         """Tensors whose value every clone of `family` has to give, beside the gradients."""
         said = [tensor for group in family for tensor in registered.wanted(group, self._state)
                 + registered.other_losses(group, self._state)]
-        return said + (written.asked(family, self._state) if self._divides else [])
+        others = [t for group in family for t in registered.other_losses(group, self._state)]
+        return said + whole_loss.asked(family[0].ys, others, self._state) + (
+            written.asked(family, self._state) if self._divides else [])
 
     def _complete_clones(self) -> None:
         """Copy what was registered, or is written, after a group was rewritten."""
@@ -342,6 +386,7 @@ class _Rewrite:
         state = self._state
         added: Set[Any] = {op for group in state.groups for op in group.returned_ops}
         added.update(edge.barrier for group in state.groups for edge in group.edges)
+        added.update(statistic.read.op for statistic in state.statistics)
         slices = set(state.sources.slices)
         return Script(state.annotations.task_graph_of, state.is_gradient_id,
                       state.differentiated.operation, slices, added - slices)

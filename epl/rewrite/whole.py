@@ -19,7 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import static_shapes
-from epl.ir.graph_state import GraphState
+from epl.ir.graph_state import Collective, GraphState
 from epl.rewrite import kinds, loops, registered
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, Copies
@@ -98,6 +98,7 @@ class WholeBatch:
         self._counts: Dict[Any, Any] = {}
         self._library = Library(graph)
         self._exchanges = 0
+        self.collectives: List[Collective] = []  # all that were made
 
     def tensor(self, tensor: Any) -> Any:
         """What stands for `tensor`, one that was asked for."""
@@ -187,7 +188,8 @@ class WholeBatch:
     def merged_already(self, tensor: Any) -> bool:
         """True for a tensor of which the script said how it merges, and for a loss."""
         said = registered.how(tensor, self._state)
-        if said is not None and said[1] != (self._num_workers > 1):
+        if said is not None and said[1] != (self._num_workers > 1) \
+                and tensor.name not in self._state.whole_losses:
             return False
         merged = self._owner(tensor).merged
         if tensor.name in merged:
@@ -226,6 +228,7 @@ class WholeBatch:
         for (tensor, _), merged in zip(borders, found):
             self._values[tensor.name] = merged.value
             group = self._owner(tensor)
+            self.collectives.extend(c for c in merged.collectives if c not in self.collectives)
             (group.merged if always else group.on_demand)[tensor.name + OF_THE_JOB] = merged
 
     def _of_worker(self, tensor: Any, relation: Relation) -> Any:

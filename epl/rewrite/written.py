@@ -7,7 +7,7 @@ from the batch beside them may run alone, too (a metric, in an evaluation): a st
 instead. A copy is also what waits for such a write.
 """
 
-from typing import Any, List, Set
+from typing import Any, List, Sequence, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -30,16 +30,21 @@ def asked(family: List[GradientGroup], state: GraphState) -> List[Any]:
     return [found[name] for name in sorted(found) if owner([found[name]], state) in family]
 
 
-def write_whole_batch(graph: Any, state: GraphState, num_workers: int) -> None:
+def prepare(graph: Any, state: GraphState, num_workers: int) -> None:
+    """Let the graph's record say what the job computes of the whole batch."""
+    if state.job is None:
+        state.job = WholeBatch(graph, state, "epl/whole", lambda t: owner([t], state), num_workers)
+    state.leaving = state.leaving._replace(late=state.leaving.late.union(
+        *[group.anatomy.late for group in state.groups if group.anatomy is not None]))
+
+
+def write_whole_batch(graph: Any, state: GraphState) -> None:
     """Make steps write, and read behind the gradients, what the whole batch gives.
 
     Raises:
       NotImplementedError: something of which EPL cannot tell what it is for the whole batch.
     """
-    if state.job is None:
-        state.job = WholeBatch(graph, state, "epl/whole", lambda t: owner([t], state), num_workers)
-    leaving = state.leaving = state.leaving._replace(late=state.leaving.late.union(
-        *[group.anatomy.late for group in state.groups if group.anatomy is not None]))
+    leaving = state.leaving
     read = _read_once(state)
     view = view_of(state)
     copied = {op for op, group in leaving.writes.items() if group is not None}
@@ -99,12 +104,25 @@ def view_of(state: GraphState) -> View:
             view.sources.update(group.anatomy.sources)
             view.conditional.update(group.anatomy.conditional)
             view.loop.update(group.anatomy.loop)
-    graph = state.groups[0].ys[0].graph
-    sparse = {tensor.op for parts in feeds.fed_sparse(graph) for tensor in parts}
-    return view._replace(axes=BatchAxes(
-        lambda op: op in view.per_batch or op in view.sources,
-        lambda op: _axis_of_rows(op) if op in view.sources - sparse else None,
-        lambda op: state.is_backward_id(op._id)))
+    return view._replace(axes=axes_of([view], state))
+
+
+def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False) -> BatchAxes:
+    """How tensors of a graph relate to the whole batch.
+
+    Args:
+      known: views or anatomies of what depends on it.
+      state: the graph's record.
+      exact: as in `BatchAxes`.
+    """
+    per_batch = set().union(*[k.per_batch for k in known])
+    sources = set().union(*[k.sources for k in known])
+    sparse = {tensor.op for group in state.groups[:1] for parts in feeds.fed_sparse(
+        group.ys[0].graph) for tensor in parts}
+    return BatchAxes(
+        lambda op: op in per_batch or op in sources,
+        lambda op: _axis_of_rows(op) if op in sources - sparse else None,
+        lambda op: state.is_backward_id(op._id), exact)
 
 
 def _axis_of_rows(source: Any) -> Any:

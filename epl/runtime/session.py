@@ -16,6 +16,7 @@ from epl import compat
 from epl.checking import active
 from epl.env import Env
 from epl.ir.graph_state import state_of
+from epl.rewrite import unequal
 from epl.rewrite.rewriter import rewrite
 from epl.runtime import agreement, feeds, progress, shared_feeds
 from epl.runtime.runs import Run, describe, is_step
@@ -109,7 +110,16 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
         whole = {compat.fed_tensor(key).name: v for key, v in feeds.whole(fed).items()}
         return _step(session, run, agreed, functools.partial(
             check.step, session, run, fetches, targets, whole, execute))
-    return _step(session, run, agreed, lambda: execute(fetches, []))
+    return _step(session, run, agreed, lambda: _told_of_rows(run, execute, fetches))
+
+
+def _told_of_rows(run: Run, execute: Callable[..., List[Any]], fetches: List[Any]) -> List[Any]:
+    """What `fetches` are in a step; the script is told once if its parts are unequal."""
+    watched = [g for g in run.groups if g.row_counts is not None and not g.warned]
+    values = execute(fetches, [group.row_counts for group in watched])
+    for group, counts in zip(watched, values[len(fetches):]):
+        unequal.warn_once(group, counts)
+    return values[:len(fetches)]
 
 
 def make_callable(original: Callable[..., Any], session: Any, fetches: Any, feed_list: Any = None,

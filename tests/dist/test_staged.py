@@ -20,7 +20,8 @@ RELATIVE = 1e-5
 ABSOLUTE = 1e-6
 
 PARTS = ("tied-ref", "tied-resource", "lookups", "positions", "follows_loss", "lstm", "norm-ref",
-         "norm-resource", "writes-ref", "writes-resource", "unknown_shapes")
+         "norm-resource", "writes-ref", "writes-resource", "unknown_shapes", "terms-ref",
+         "terms-resource")
 COLUMNS = {"tied": "ids", "lookups": "ids", "positions": "ids", "lstm": "ids", "norm": "image"}
 # From the start of the processes to the end of the job; a step takes milliseconds.
 SECONDS = 40

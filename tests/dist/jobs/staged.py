@@ -161,6 +161,22 @@ def unknown_shapes(batch):
     yield tf.reduce_mean(tf.square(hidden - batch["y"]))
 
 
+@staged_models.in_quarters
+def terms(batch):
+    """Two masked means, weights with mean 0 and variance 1, and a sum, in one loss."""
+    x, hidden = batch["x"], batch["x"]
+    mask = tf.cast(x[:, 0] > 0.3, tf.float32)
+    for number in range(3):
+        hidden = tf.layers.dense(hidden, 8, tf.tanh, name="layer{}".format(number))
+        yield
+    error = tf.square(tf.layers.dense(hidden, 1, name="out") - batch["y"])[:, 0]
+    mean, variance = tf.nn.moments(x[:, 1], [0])
+    advantage = (x[:, 1] - mean) / tf.sqrt(variance + 1e-5)
+    yield (tf.reduce_sum(error * mask) / (tf.reduce_sum(mask) + 1e-5)
+           + tf.losses.compute_weighted_loss(tf.sqrt(error + 1.0), tf.nn.relu(x[:, 2]))
+           + 0.1 * tf.reduce_mean(hidden[:, 0] * advantage) + 0.01 * tf.reduce_sum(error))
+
+
 def main():
     side = Side(sys.argv[1])
     # A large epsilon: the usual one turns rounding in tiny gradients into whole steps.
@@ -182,6 +198,8 @@ def main():
         "writes-ref": train(side, staged_models.mlp, ("x", "y"), momentum(), writes=everything),
         "writes-resource": train(side, staged_models.mlp, ("x", "y"), momentum(), resource=True,
                                  writes=everything),
+        "terms-ref": train(side, terms, ("x", "y"), momentum()),
+        "terms-resource": train(side, terms, ("x", "y"), adam(), resource=True),
         "unknown_shapes": train(side, unknown_shapes, ("x", "y"), momentum()),
     }
     with open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "results.pkl"), "wb") as file:

@@ -1,0 +1,333 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What a loss is put together of, and what of that is not the mean over the parts of a batch.
+
+    loss = mean(e) + sum(e * mask) / sum(mask) + 0.1 * sum(e) + l2(w)
+           mean      added up    a statistic         added up   shared
+                                 of the data
+
+EPL averages over micro-batches, replicas and workers. A mean over rows is averaged rightly. What is
+added up over rows has to be larger by the number of parts, and a statistic (a number that follows
+from the data alone) has to be that of the whole batch: `whole_loss` makes it so. Anything else is
+told to the user.
+"""
+
+from typing import Any, Callable, Container, Dict, Iterable, List, NamedTuple, Optional, Set
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from epl.rewrite import kinds
+from epl.rewrite.anatomy import Anatomy
+from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.relations import SAME, SHARED, Reduced, Rows, ShapeOf
+from epl.rewrite.walk import data_ancestors
+
+# Linear in everything that they take, together.
+_ADDS = frozenset(["AccumulateNV2", "Add", "AddN", "AddV2", "ConcatV2", "IdentityN", "Pack", "Sub"])
+# Linear in what they take first, the only thing that counts.
+_KEEPS = frozenset(["Cast", "CheckNumerics", "CheckNumericsV2", "ExpandDims", "Identity", "Mean",
+                    "Neg", "PlaceholderWithDefault", "PreventGradient", "Reshape", "Snapshot",
+                    "Squeeze", "StopGradient", "StridedSlice", "Sum", "Unpack"])
+_ADDS_UP = frozenset(["L2Loss", "Sum"])
+
+# What depends on the form of its input alone.
+_FORM_ONLY = frozenset(["OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
+
+_MEAN, _SUM = Reduced("mean"), Reduced("sum")
+_ALIKE = (SHARED, SAME)
+
+
+class Terms(NamedTuple):
+    """What stands between the rows and the losses.
+
+    Attributes:
+      sums: name of a tensor that adds up rows -> (it, the numbers that it is divided by).
+      statistics: name of a tensor -> it, of which the value for the whole batch counts.
+      strange: (kind of trouble, operation) of what is no mean and cannot be made one.
+    """
+
+    sums: Dict[str, Any]
+    statistics: Dict[str, Any]
+    strange: List[Any]
+
+
+def terms_of(losses: Iterable[Any], anatomy: Anatomy, axes: BatchAxes,
+             is_gradient: Callable[[Any], bool], averaged: Container[Any]) -> Terms:
+    """Take losses apart.
+
+    Args:
+      losses: what is differentiated; those with rows are left out.
+      anatomy: what their step consists of.
+      axes: how its tensors relate to the whole batch.
+      is_gradient: True for operations that TensorFlow built for gradients.
+      averaged: operations that compute gradients of means over a part's rows.
+    """
+    walk = _Walk(anatomy, axes, Data(anatomy, axes, is_gradient), averaged)
+    for loss in losses:
+        if not isinstance(axes.of(loss), Rows):
+            walk.term(loss, ())
+    walk.normalised()
+    return walk.found
+
+
+class _Walk:
+    """From the losses back to the rows."""
+
+    def __init__(self, anatomy: Anatomy, axes: BatchAxes, data: "Data", averaged: Container[Any]):
+        self._anatomy, self._axes, self._data = anatomy, axes, data
+        self._averaged = averaged
+        self._divisors: Dict[str, Any] = {}
+        self.found = Terms({}, {}, [])
+
+    def term(self, tensor: Any, divisors: Any) -> None:
+        """`tensor` is a term of a loss.
+
+        Args:
+          divisors: the numbers that it is divided by on the way; None if that makes it a mean.
+        """
+        relation, op = self._axes.of(tensor), tensor.op
+        if self._data.is_alike(tensor) or relation == _MEAN:
+            return
+        if self._divisors.setdefault(tensor.name, divisors) != divisors:
+            self._strange("twice", op)
+        if relation == _SUM and op.type in _ADDS_UP and self._has_rows(op.inputs[0]):
+            # A row's gradient is as much larger as there are parts, if it is that of a mean.
+            is_mean = divisors is None or any(
+                behind in self._averaged for behind in data_ancestors([op]))
+            if not is_mean:
+                self.found.sums[tensor.name] = tensor, divisors
+        elif op.type not in _RULES or any(map(self._has_rows, op.inputs)) \
+                or op in self._anatomy.loop or op in self._anatomy.conditional:
+            self._strange("unknown", op)
+        else:
+            _RULES[op.type](self, op, divisors)
+
+    def _has_rows(self, tensor: Any) -> bool:
+        return isinstance(self._axes.of(tensor), Rows)
+
+    def _sum(self, op: Any, divisors: Any) -> None:
+        for tensor in op.inputs:
+            self.term(tensor, divisors)
+
+    def _same(self, op: Any, divisors: Any) -> None:
+        self.term(op.inputs[0], divisors)
+
+    def _choice(self, op: Any, divisors: Any) -> None:
+        if not self._known(op.inputs[0]):
+            self._strange("unknown", op)
+        for tensor in op.inputs[1:]:
+            self.term(tensor, divisors)
+
+    def _quotient(self, op: Any, divisors: Any) -> None:
+        above, below = op.inputs
+        if self._is_count(below):  # of the rows of a part: their mean, if all parts have as many
+            self.term(above, None)
+            return
+        if not self._known(below):
+            self._strange("count", below.op)
+            return
+        self.term(above, self._divided(divisors, below, tf.get_static_value(below)))
+
+    def _product(self, op: Any, divisors: Any) -> None:
+        left, right = op.inputs
+        if self._data.is_alike(left) or (self._data.is_statistic(left)
+                                         and not self._data.is_alike(right)):
+            left, right = right, left
+        if not self._known(right):
+            self._strange("product", op)
+            return
+        value = tf.get_static_value(right)
+        if value is None or np.ndim(value) or not value:
+            self.term(left, divisors)
+        else:
+            self.term(left, self._divided(divisors, right, 1.0 / value))
+
+    def _divided(self, divisors: Any, below: Any, value: Any) -> Any:
+        """`divisors` and `below`, whose value is known or not.
+
+        What is computed from constants, with no variable, follows from a static shape: it counts
+        the rows of a part.
+        """
+        if divisors is None or (value is None and not self._data.is_learned(below)
+                                and below.op not in self._anatomy.per_batch):
+            return None
+        if value is None or np.ndim(value):
+            return divisors
+        return divisors + (float(value),)
+
+    def _known(self, tensor: Any) -> bool:
+        """True for what is alike in all parts, or can be made so."""
+        if self._data.is_alike(tensor):
+            return True
+        if self._data.is_statistic(tensor) and self._data.can_come_first(tensor):
+            self.found.statistics[tensor.name] = tensor
+            return True
+        return False
+
+    def _is_count(self, tensor: Any) -> bool:
+        """True for a number of rows, or of their elements, that follows from shapes alone."""
+        while tensor.op.type in ("Cast", "Identity") or (
+                tensor.op.type in ("Maximum", "Mul") and self._data.is_alike(tensor.op.inputs[1])):
+            tensor = tensor.op.inputs[0]
+        if tensor.op.type == "Prod":
+            return isinstance(self._axes.of(tensor.op.inputs[0]), ShapeOf)
+        return self._axes.of(tensor) == _SUM and self._data.is_of_shapes(tensor)
+
+    def normalised(self) -> None:
+        """Rows that are divided by a statistic of the data, or moved by one."""
+        for op in self._anatomy.ops:
+            if op in self._data.per_batch and not self._data.is_gradient(op) and op.outputs \
+                    and isinstance(self._axes.of(op.outputs[0]), Rows):
+                for tensor in op.inputs:
+                    if tensor.dtype.is_floating and self._data.is_statistic(tensor) \
+                            and not self._known(tensor):
+                        self._strange("normalised", op)
+
+    def _strange(self, kind: str, op: Any) -> None:
+        # What is computed from gradients has a pass of its own (see `rewrite.losses`).
+        if any(map(self._data.is_gradient, data_ancestors([op]))):
+            return
+        if (kind, op) not in self.found.strange:
+            self.found.strange.append((kind, op))
+
+
+_RULES: Dict[str, Callable[[_Walk, Any, int], None]] = {
+    **dict.fromkeys(_ADDS, _Walk._sum), **dict.fromkeys(_KEEPS, _Walk._same),
+    **dict.fromkeys(["Div", "DivNoNan", "RealDiv"], _Walk._quotient),
+    **dict.fromkeys(["Mul", "MulNoNan"], _Walk._product),
+    **dict.fromkeys(["Select", "SelectV2"], _Walk._choice)}
+
+
+class Data:
+    """What follows from the data alone.
+
+    Args:
+      anatomy: what a step consists of.
+      axes: how its tensors relate to the whole batch.
+      is_gradient: True for operations that TensorFlow built for gradients.
+    """
+
+    def __init__(self, anatomy: Anatomy, axes: BatchAxes, is_gradient: Callable[[Any], bool]):
+        self.per_batch, self.is_gradient = anatomy.per_batch, is_gradient
+        self._anatomy, self._axes = anatomy, axes
+        self._learned: Set[Any] = set()
+        self._varying = set(anatomy.sources)  # what is not the same for all parts
+        self._values = set(anatomy.sources)  # and not only by its number of rows
+        for op in anatomy.ops:
+            if any(t.op in self._varying for t in op.inputs):
+                self._varying.add(op)
+            if op.type not in _FORM_ONLY and any(t.op in self._values for t in op.inputs):
+                self._values.add(op)
+            if self._starts_learning(op) or (op.type not in _FORM_ONLY and any(
+                    t.op in self._learned for t in op.inputs)):
+                self._learned.add(op)
+
+    def _starts_learning(self, op: Any) -> bool:
+        return kinds.is_variable(op) or kinds.is_random(op) or self.is_gradient(op) or (
+            op in self._anatomy.loop or op in self._anatomy.conditional)
+
+    def is_alike(self, tensor: Any) -> bool:
+        """True for what is equal in every part of the batch."""
+        return self._axes.of(tensor) in _ALIKE or (
+            tensor.op not in self._varying and tensor.op not in self._learned)
+
+    def is_learned(self, tensor: Any) -> bool:
+        """True for what depends on the model's variables, say."""
+        return tensor.op in self._learned
+
+    def is_of_shapes(self, tensor: Any) -> bool:
+        """True for what only numbers of rows decide."""
+        return not self.is_alike(tensor) and tensor.op not in self._values \
+            and tensor.op not in self._learned
+
+    def is_statistic(self, tensor: Any) -> bool:
+        """True for what follows from the data alone and holds no rows."""
+        if tensor.op in self._learned or tensor.op not in self.per_batch:
+            return False
+        relation = self._axes.of(tensor)
+        if isinstance(relation, (Rows, ShapeOf)) or self.is_alike(tensor):
+            return False
+        if isinstance(relation, Reduced) or tensor.shape.ndims == 0:
+            return True
+        return all(self.is_alike(t) or self.is_statistic(t) for t in tensor.op.inputs)
+
+    def can_come_first(self, tensor: Any) -> bool:
+        """True if `tensor` can be computed before the model is."""
+        return all(form is not None for _, form in self.forms(self.behind(tensor)))
+
+    def behind(self, tensor: Any) -> List[Any]:
+        """The operations per batch that `tensor` is computed by, in the order of creation."""
+        found: Set[Any] = set()
+        pending = [tensor.op]
+        while pending:
+            op = pending.pop()
+            if op in self.per_batch and op not in found:
+                found.add(op)
+                if not self._looks_at_model(op):
+                    pending.extend(t.op for t in op.inputs)
+        return sorted(found, key=lambda op: op._id)
+
+    def _looks_at_model(self, op: Any) -> bool:
+        return op.type in _FORM_ONLY and op.inputs[0].op in self._learned
+
+    def forms(self, ops: Iterable[Any]) -> List[Any]:
+        """(tensor of the model of which one of `ops` looks at the form, what has it or None)."""
+        return [(op.inputs[0], self._form(op)) for op in ops if self._looks_at_model(op)]
+
+    def _form(self, op: Any) -> Optional[Any]:
+        """A tensor of the data that has the form which `op` looks at, that of a learned one.
+
+        In `weights * ones_like(errors)`, where both hold rows and nothing is known of their other
+        axes but what is the same, it is that of the weights.
+        """
+        filled = [op]
+        if op.type == "Shape":
+            filled = op.outputs[0].consumers()
+        if any(f.type not in ("Fill", "OnesLike", "ZerosLike") for f in filled):
+            return None
+        for user in (user for f in filled for user in f.outputs[0].consumers()):
+            for other in user.inputs:
+                if other.op not in filled and self._has_form(other, op.inputs[0]):
+                    return other
+        return None
+
+    def _has_form(self, tensor: Any, learned: Any) -> bool:
+        """True for one of the data that has rows and other axes like a learned one."""
+        relation = self._axes.of(tensor)
+        return (isinstance(relation, Rows) and relation == self._axes.of(learned)
+                and tensor.op not in self._learned and tensor.dtype == learned.dtype
+                and _same_form(tensor, learned))
+
+
+def _same_form(one: Any, other: Any) -> bool:
+    """True for equal static shapes; of dimensions that are unknown in both one may be."""
+    if one.shape.ndims is None or one.shape.ndims != other.shape.ndims:
+        return False
+    first, second = one.shape.as_list(), other.shape.as_list()
+    return first == second and first.count(None) <= 1
+
+
+_TEXTS = {
+    "count": "divides by '{}'{}, which follows from the batch: every micro-batch, replica and "
+             "worker divides by its own, and all count alike",
+    "product": "multiplies two numbers that both follow from the batch ('{}'{}): the product of "
+               "means is not the mean of products",
+    "normalised": "depends on rows that '{}'{} compares with others of the batch: every "
+                  "micro-batch, replica and worker takes its own rows alone",
+    "twice": "takes what '{}'{} gives twice, once divided by the batch size and once as it is",
+    "unknown": "is computed by '{}'{} from numbers that stand for all rows of the batch, and EPL "
+               "cannot tell how those of micro-batches, replicas and workers go together: it "
+               "averages",
+}
+
+
+def describe(kind: str, name: str, place: str) -> str:
+    """What is strange about a loss.
+
+    Args:
+      kind: as in `Terms.strange`.
+      name: the operation's.
+      place: the script's line, " (file:line)".
+    """
+    return _TEXTS[kind].format(name, place)

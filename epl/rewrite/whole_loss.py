@@ -1,0 +1,261 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `whole_loss`: the mean over the parts of a batch becomes the loss of the whole batch.
+
+    as the script built it            what a step trains by
+    sum(e * m) --> /  --> + --> loss  sum(e * m) x parts --> /' --> +' --> loss'
+    sum(m) ------->                   sum(m) of all rows -->
+                 gradients <--                    gradients <--
+
+What is added up over rows (`terms.Terms.sums`) counts as often as there are parts. A statistic of
+the data is that of the whole batch; it is computed before the model, by copies of what it takes, so
+that the first micro-batch need not wait for the last. The gradients read copies of what depends on
+these; the script's own operations are left as they are, for what runs outside of a step.
+"""
+
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Set, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.errors import RewriteError
+from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts
+from epl.rewrite import kinds
+from epl.rewrite.anatomy import Anatomy
+from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.losses import averaged_gradients
+from epl.rewrite.relations import Rows
+from epl.rewrite.terms import Data, describe, terms_of
+from epl.rewrite.walk import ancestors, data_ancestors, data_descendants
+from epl.rewrite.whole import View
+
+_SCRIPT, _MADE = CloneId(0, 0, 0), CloneId(0, 1, 0)
+
+
+class Statistic(NamedTuple):
+    """A number that follows from the data, as the gradients read it.
+
+    Attributes:
+      read: what the gradients read, an identity.
+      of_part: its value for one clone, which `read` reads until `of_whole_batch` is done.
+      losses: names of those whose gradients read it.
+      collectives: what a step runs for it.
+    """
+
+    read: Any
+    of_part: Any
+    losses: FrozenSet[str]
+    collectives: List[Collective]
+
+
+def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, anatomy: Anatomy,
+               axes: BatchAxes, num_parts: int,
+               parts_here: int) -> None:
+    """Let the gradients of a family of groups be those of the loss of the whole batch.
+
+    Prints a warning for what is no mean over the rows and cannot be made one.
+
+    Args:
+      graph: the script's graph.
+      family: groups of one loss, before their clones are made.
+      state: the graph's record; gets `statistics` and `whole_losses`.
+      anatomy: what the family's steps consist of.
+      axes: how its tensors relate to the whole batch.
+      num_parts: micro-batches, replicas and slices of all workers.
+      parts_here: those of this worker.
+    """
+    losses = family[0].ys
+    terms = terms_of(losses, anatomy, axes, lambda op: state.is_gradient_id(op._id),
+                     {gradient.op for gradient in averaged_gradients(state.calls)})
+    surgery = _Surgery(graph, family, state, anatomy, axes, num_parts, parts_here)
+    statistics = {}
+    for name, tensor in terms.statistics.items():
+        if surgery.is_near_loss([tensor]):
+            statistics[name] = tensor
+        else:
+            terms.strange.append(("normalised", tensor.op))
+    for kind, op in terms.strange:
+        tf.logging.warning(
+            "the loss {} {}, which differs from one device with the whole batch".format(
+                losses[0].name, describe(kind, op.name, compat.made_at(op))))
+    if terms.sums or statistics:
+        surgery.carry_out(terms.sums, statistics)
+
+
+class _Surgery:
+    """Changes what the gradients of one family read."""
+
+    def __init__(self, graph: Any, family: List[GradientGroup], state: GraphState,
+                 anatomy: Anatomy, axes: BatchAxes, num_parts: int, parts_here: int):
+        self._axes, self._num_parts, self._parts_here = axes, num_parts, parts_here
+        self._graph, self._state, self._anatomy = graph, state, anatomy
+        self._losses = family[0].ys
+        self._scope = family[0].name
+        self._copied = 0
+        self._data = Data(anatomy, axes, lambda op: state.is_gradient_id(op._id))
+        self._forward = ancestors(y.op for y in self._losses)
+        self._backward = sorted(
+            data_ancestors(part.op for group in family for g in group.gradients
+                           for part in parts(g.raw)) - self._forward, key=lambda op: op._id)
+
+    def is_near_loss(self, tensors: List[Any]) -> bool:
+        """True if no layer of the model stands between `tensors` and the losses."""
+        last = max(self._anatomy.stage.values())
+        return all(self._anatomy.stage[op] == last and op in self._anatomy.per_batch
+                   and op not in self._anatomy.loop and op not in self._anatomy.conditional
+                   and not kinds.is_random(op) and not any(
+                       kinds.is_handle(t) or kinds.reads_variable(t) for t in op.inputs)
+                   for op in self._between(tensors))
+
+    def carry_out(self, sums: Dict[str, Any], statistics: Dict[str, Any]) -> None:
+        """Multiply sums and replace statistics (name -> tensor) where gradients read them."""
+        with compat.inserted(self._graph, self._scope + "/whole_loss"):
+            instead = {name: self._statistic(tensor) for name, tensor in statistics.items()}
+            factors = {name: self._factor(tensor, divisors)
+                       for name, (tensor, divisors) in sums.items()}
+            instead.update({name: tensor * factors[name] for name, (tensor, _) in sums.items()})
+        region = self._between([t for t, _ in sums.values()] + list(statistics.values()))
+        copies = Copies(self._graph, self._scope + "/whole_loss", [_SCRIPT, _MADE], 0,
+                        lambda tensor, clone: instead.get(tensor.name, tensor))
+        copies.add(region, [_MADE], lambda op, clone: op.device)
+        for op in self._backward:
+            for tensor in list(op.inputs):
+                if tensor.name in instead or copies.has(tensor.op):
+                    compat.replace_input(op, tensor, copies.tensor(tensor, _MADE))
+        for name, (tensor, _) in sums.items():
+            self._multiply_gradient(tensor, factors[name])
+        for loss in self._losses:
+            self._state.whole_losses[loss.name] = copies.tensor(loss, _MADE)
+        self._state.note_change(self._backward)
+
+    def _between(self, tensors: Iterable[Any]) -> Set[Any]:
+        """The operations from `tensors` on to the losses."""
+        tensors = list(tensors)
+        users = [user for tensor in tensors for user in tensor.consumers()]
+        behind_data = {op for t in tensors for op in self._data.behind(t)}
+        return (data_descendants(users) & self._forward) - behind_data
+
+    def _statistic(self, tensor: Any) -> Any:
+        """What stands for a statistic of the data: that of the whole batch, in the end."""
+        behind = self._data.behind(tensor)
+        like = {learned.name: self._early(form, self._data.behind(form), {})
+                for learned, form in self._data.forms(behind)}
+        of_part = self._early(tensor, behind, like)
+        read = tf.identity(of_part, "statistic")
+        self._state.statistics.append(
+            Statistic(read, of_part, frozenset(y.name for y in self._losses), []))
+        return read
+
+    def _early(self, tensor: Any, ops: List[Any], like: Dict[str, Any]) -> Any:
+        """A copy of `tensor` that waits for nothing but data.
+
+        Args:
+          ops: what is copied for it.
+          like: name of a tensor of the model -> one of the data that has its form.
+        """
+        self._copied += 1
+        copies = Copies(self._graph, "{}/early/{}".format(self._scope, self._copied),
+                        [_SCRIPT, _MADE], 0, lambda outside, clone: like.get(outside.name, outside))
+        copies.add(ops, [_MADE], lambda op, clone: op.device,
+                   dropped=[c for op in ops for c in op.control_inputs])
+        return copies.tensor(tensor, _MADE)
+
+    def _factor(self, tensor: Any, divisors: Any) -> Any:
+        """How often a sum over rows counts: as often as there are parts.
+
+        Some scripts write the number of rows as a constant: that of a part, or of what a worker is
+        fed. A larger batch would have a larger one: then the sum is a mean over these rows.
+        """
+        numbers = {int(n) for n in divisors + (np.prod(divisors),) if n > 2 and n == round(n)}
+        factor: Any = tf.constant(self._num_parts)
+        if numbers:
+            counts = tf.stack(self._counts(tensor))
+            for parts_in_it in (self._parts_here, 1):
+                is_count = tf.equal(tf.expand_dims(counts * parts_in_it, 1),
+                                    tf.constant(sorted(numbers), tf.int64))
+                factor = tf.where(tf.reduce_any(is_count), tf.constant(parts_in_it), factor)
+        return tf.cast(factor, tensor.dtype)
+
+    def _counts(self, tensor: Any) -> List[Any]:
+        """The numbers of a part's rows, and of their elements, that `tensor` adds up."""
+        added = tensor.op.inputs[0]
+        counts = [tf.shape(added, out_type=tf.int64)[self._axes.of(added).axis]]
+        size = [n for axis, n in enumerate(added.shape.as_list())
+                if axis != self._axes.of(added).axis] if added.shape.ndims is not None else [None]
+        if None not in size:
+            counts.append(counts[0] * int(np.prod(size)))
+        stage = self._anatomy.stage[tensor.op]
+        behind = data_ancestors([tensor.op])
+        for source in (op for op in self._anatomy.sources if op in behind):
+            counts.extend(tf.shape(t, out_type=tf.int64)[self._axes.of(t).axis]
+                          for t in source.outputs if isinstance(self._axes.of(t), Rows) and any(
+                              self._anatomy.stage.get(user) == stage for user in t.consumers()))
+        return counts
+
+    def _multiply_gradient(self, tensor: Any, factor: Any) -> None:
+        """What comes back to `tensor`, a sum over rows, counts `factor` times."""
+        own = [op for op in self._backward
+               if self._state.differentiated.operation(op._id) is tensor.op]
+        if any(tensor is loss for loss in self._losses):
+            own = own[_begins_with_ones(own):]
+        entering = {t.name: t for op in own for t in op.inputs
+                    if t.op not in own and self._is_gradient_of_loss(t)}
+        operation = self._state.differentiated.operation
+        noted = any(operation(op._id) is not None for op in self._backward)
+        if (own and not entering) or not noted:
+            raise RewriteError("nothing is known to be the gradient by {}".format(tensor.name))
+        for gradient in entering.values():
+            with compat.inserted(self._graph, self._scope + "/whole_loss"):
+                larger = gradient * tf.cast(factor, gradient.dtype)
+            for op in own:
+                compat.replace_input(op, gradient, larger)
+
+    def _is_gradient_of_loss(self, tensor: Any) -> bool:
+        """True for what `tf.gradients` was given, or made, as a gradient."""
+        call = [c for c in self._state.calls if any(t is tensor for t in c.entered)]
+        return bool(call) or (self._state.is_gradient_id(tensor.op._id)
+                              and tensor.op not in self._forward and tensor.dtype.is_floating)
+
+
+def _begins_with_ones(ops: List[Any]) -> int:
+    """How many of the operations for the gradient of a loss make that by itself, which is 1."""
+    types = [op.type for op in ops]
+    return types.index("Fill") + 1 if "Fill" in types else 0
+
+
+def asked(own: Iterable[Any], others: Iterable[Any], state: GraphState) -> List[Any]:
+    """The tensors that the clones of a family have to compute for losses.
+
+    Args:
+      own: those that the family differentiates.
+      others: those of other families.
+      state: the graph's record.
+    """
+    own = list(own)
+    names = {y.name for y in own}
+    return [state.whole_losses[y.name] for y in own + list(others)
+            if y.name in state.whole_losses] + [
+        statistic.of_part for statistic in state.statistics if names & statistic.losses]
+
+
+def collectives_of(loss: Any, state: GraphState) -> Tuple[Collective, ...]:
+    """What a step runs for the value of a loss, beside what it runs for its gradients."""
+    return tuple(c for s in state.statistics if loss.name in s.losses for c in s.collectives)
+
+
+def of_whole_batch(state: GraphState, view: View) -> None:
+    """Let the gradients read the statistics of the whole batch.
+
+    Args:
+      state: the graph's record, whose groups have their clones.
+      view: what is known of the operations.
+    """
+    waiting = [s for s in state.statistics if s.read.op.inputs[0] is s.of_part]
+    before = len(state.job.collectives)
+    state.job.build([s.of_part for s in waiting], [], view)
+    for statistic in waiting:
+        statistic.collectives.extend(state.job.collectives[before:])
+        compat.replace_input(statistic.read.op, statistic.of_part,
+                             state.job.tensor(statistic.of_part))

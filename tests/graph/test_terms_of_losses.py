@@ -1,0 +1,216 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Masked means, sums and what else a loss is put together of are those of the whole batch."""
+
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import epl
+from tests.graph import devices
+from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, REPLICAS, assert_same, run
+
+LAYOUTS = [ACCUMULATION, REPLICAS, PIPELINE, BOTH, devices.Layout(micro_batches=4)]
+
+RNG = np.random.RandomState(5)
+ROWS = RNG.randn(8, 3).astype(np.float32)
+MASK = np.array([1, 0, 0, 0, 1, 1, 0.5, 1], np.float32)  # every part has another count
+OTHER = np.array([0, 1, 1, 1, 0, 2, 3, 1], np.float32)
+
+
+def masked(error, mask):
+    return tf.reduce_sum(error * mask) / tf.reduce_sum(mask)
+
+
+def by_columns(error, mask):
+    """A weighted mean of each column, then their mean."""
+    wide = tf.stack([error, tf.square(error)], 1)
+    weights = tf.stack([mask, tf.square(mask)], 1)
+    return tf.reduce_mean(tf.reduce_sum(wide * weights, 0) / (tf.reduce_sum(weights, 0) + 1e-5))
+
+
+def guarded(error, mask):
+    """0 if nothing counts."""
+    count = tf.reduce_sum(mask)
+    mean = tf.reduce_sum(error * mask) / tf.maximum(count, 1e-3)
+    return tf.where(tf.equal(count, 0.0), tf.zeros([]), mean)
+
+
+def normalised_mask(error, mask):
+    """As graph convolution networks weigh the nodes that have a label."""
+    return tf.reduce_mean(error * (mask / tf.reduce_mean(mask)))
+
+
+def standardised(error, mask):
+    """Weights with mean 0 and variance 1, as advantages of policies have them."""
+    mean, variance = tf.nn.moments(mask, [0])
+    return tf.reduce_mean(error * (mask - mean) / tf.sqrt(variance + 1e-5))
+
+
+def two_counts(error, mask, other):
+    """As the pre-training of BERT: a masked mean and a mean, or another masked mean."""
+    return masked(error, mask) + masked(tf.sqrt(error + 1.0), other) + tf.reduce_mean(error)
+
+
+def with_weights(error, mask):
+    penalty = tf.add_n([tf.nn.l2_loss(v) for v in tf.trainable_variables()])
+    return tf.reduce_sum(error) + 3.0 * penalty + tf.identity(masked(error, mask))
+
+
+LOSSES = {
+    "masked": lambda e, m, o: masked(e, m),
+    "masked_by_library": lambda e, m, o: tf.losses.compute_weighted_loss(e, m),
+    "mean_of_weighted": lambda e, m, o: tf.losses.compute_weighted_loss(
+        e, m, reduction=tf.losses.Reduction.MEAN),
+    "guarded": lambda e, m, o: guarded(e, m),
+    "by_columns": lambda e, m, o: by_columns(e, m),
+    "mean_over_mean": lambda e, m, o: tf.reduce_mean(e * m) / tf.reduce_mean(m),
+    "normalised_mask": lambda e, m, o: normalised_mask(e, m),
+    "standardised": lambda e, m, o: standardised(e, m),
+    "most": lambda e, m, o: tf.reduce_mean(e * m) / tf.reduce_max(m),
+    "two_counts": two_counts,
+    "sum": lambda e, m, o: tf.reduce_sum(e),
+    "sum_by_a_number": lambda e, m, o: tf.reduce_sum(e) / 2.5 - 0.2 * tf.reduce_sum(e * m),
+    "sum_by_all_rows": lambda e, m, o: tf.reduce_sum(e) / 8.0,
+    "sum_of_halves_by_all_rows": lambda e, m, o: 0.125 * (0.5 * tf.reduce_sum(e)),
+    "squares": lambda e, m, o: 0.01 * tf.nn.l2_loss(e),
+    "sum_with_weights": lambda e, m, o: with_weights(e, m),
+    "sum_times_a_weight": lambda e, m, o: tf.reduce_sum(e) * tf.trainable_variables()[0][0, 0],
+    "counted_rows": lambda e, m, o: tf.reduce_sum(e * m) / tf.cast(tf.shape(m)[0], tf.float32),
+    "by_its_size": lambda e, m, o: tf.reduce_sum(e) / tf.cast(tf.size(e), tf.float32),
+}
+
+
+def train(stage, loss_of, resource, feeds=None, opt=None):
+    """Losses and variables of three steps."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    mask, other = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [None])
+    with tf.variable_scope("m", use_resource=resource):
+        with stage(0):
+            hidden = tf.layers.dense(x, 4, tf.tanh, kernel_initializer=tf.ones_initializer())
+        with stage(1):
+            out = tf.layers.dense(hidden, 1, kernel_initializer=tf.constant_initializer(0.3))
+            loss = loss_of(tf.square(out[:, 0] - x[:, 1]), mask, other)
+            if opt is not None:
+                opt = opt()
+            train_op = (opt or tf.train.MomentumOptimizer(0.05, 0.9)).minimize(loss)
+    fed = {x: ROWS, mask: MASK, other: OTHER}
+    fetched = [loss, loss * 2.0, train_op]
+    with devices.session() as session:
+        before = session.run(loss, fed)
+        steps = [session.run(fetched, fed)[:2] for _ in range(3)]
+        return before, steps, session.run(tf.global_variables())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_equals_one_device(name, layout):
+    with mock.patch.object(tf.logging, "warning") as said:
+        found = run(layout, lambda stage: train(stage, LOSSES[name], True))
+    assert not [call for call in said.call_args_list if "the loss" in call[0][0]]
+    assert_same(found, run(None, lambda stage: train(stage, LOSSES[name], True)), 2e-5, 2e-6)
+
+
+@pytest.mark.parametrize("name", ["two_counts", "sum_with_weights", "normalised_mask"])
+def test_with_ref_variables(name):
+    assert_same(run(BOTH, lambda stage: train(stage, LOSSES[name], False)),
+                run(None, lambda stage: train(stage, LOSSES[name], False)), 2e-5, 2e-6)
+
+
+@pytest.mark.parametrize("strategy", ["PreferForward", "PreferBackward"])
+def test_first_micro_batch_does_not_wait_for_the_last(strategy):
+    """The count of all rows is known before any cell has run, in every schedule."""
+    config = {"pipeline.strategy": strategy}
+    found = run(devices.Layout(stages=2, micro_batches=4), lambda stage: train(
+        stage, LOSSES["masked_by_library"], True), config)
+    assert_same(found, run(None, lambda stage: train(
+        stage, LOSSES["masked_by_library"], True)), 2e-5, 2e-6)
+
+
+def in_batch_negatives(error, mask):
+    del mask
+    alike = tf.matmul(error[:, None], error[None, :])
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits_v2(
+        labels=tf.eye(tf.shape(error)[0]), logits=alike))
+
+
+def by_learned_weights(error, mask):
+    weights = tf.sigmoid(error) * mask
+    return tf.reduce_sum(error * weights) / tf.reduce_sum(weights, name="learned")
+
+
+STRANGE = {
+    "root": (lambda e, m: tf.sqrt(tf.reduce_mean(e), name="root"), "computed by 'm/root'"),
+    "negatives": (in_batch_negatives, "is computed by"),
+    "learned": (by_learned_weights, "divides by 'm/learned'"),
+    "product": (lambda e, m: tf.multiply(tf.reduce_mean(e), tf.reduce_mean(e * m), name="both"),
+                "'m/both'"),
+    "largest": (lambda e, m: tf.reduce_max(e, name="worst"), "computed by 'm/worst'"),
+    "sum_of_unequal": (lambda e, m: tf.reduce_sum(e, name="s") / 4.0 + tf.reduce_sum(e) * 0.0
+                       + tf.get_default_graph().get_tensor_by_name("m/s:0"), "gives twice"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(STRANGE))
+def test_says_what_cannot_be_made_whole(name):
+    loss_of, message = STRANGE[name]
+    with mock.patch.object(tf.logging, "warning") as said:
+        run(ACCUMULATION, lambda stage: train(stage, lambda e, m, o: loss_of(e, m), True))
+    found = [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert len(found) == 1 and message in found[0] and "test_terms_of_losses.py:" in found[0]
+
+
+def test_inputs_that_the_model_normalises_are_named():
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3])
+        with stage(0):
+            centred = tf.subtract(x, tf.reduce_mean(x, 0, name="mean"), name="centred")
+            loss = tf.reduce_mean(tf.square(tf.layers.dense(centred, 1)))
+        tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        devices.session()
+
+    with mock.patch.object(tf.logging, "warning") as said:
+        run(ACCUMULATION, script)
+    found, = [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert "'mean'" in found and "test_terms_of_losses.py:" in found
+
+
+def test_a_loss_that_is_registered_is_that_of_the_whole_batch():
+    def script(stage, register=False):
+        def loss_of(error, mask, other):
+            loss = two_counts(error, mask, other)
+            if register:
+                epl.add_to_collection(loss, epl.GraphKeys.GLOBAL_MEAN_OBJECTS)
+            return loss
+        return train(stage, loss_of, True)
+
+    assert_same(run(BOTH, lambda stage: script(stage, True)), run(None, script), 2e-5, 2e-6)
+
+
+def test_two_losses_that_take_turns():
+    """Each is seen in the steps of the other."""
+    def script(stage):
+        x, mask = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None])
+        with stage(0):
+            hidden = tf.layers.dense(x, 4, tf.tanh, kernel_initializer=tf.ones_initializer())
+        with stage(1):
+            error = tf.square(tf.layers.dense(hidden, 1)[:, 0] - x[:, 1])
+            losses = [masked(error, mask), tf.reduce_sum(tf.sqrt(error + 1.0)) * 0.1]
+        steps = [tf.train.GradientDescentOptimizer(0.1).minimize(loss) for loss in losses]
+        with devices.session() as session:
+            found = [session.run([losses, steps[number % 2]], {x: ROWS, mask: MASK})[0]
+                     for number in range(4)]
+            return found, session.run(tf.trainable_variables())
+
+    for layout in (ACCUMULATION, BOTH):
+        with mock.patch.object(tf, "glorot_uniform_initializer", tf.ones_initializer):
+            assert_same(run(layout, script), run(None, script), 2e-5, 2e-6)
+
+
+def test_added_up_gradients_are_left_alone():
+    """Who asks for the sum over the parts gets that."""
+    config = {"communication.gradients_reduce_method": "sum"}
+    found = run(ACCUMULATION, lambda stage: train(stage, LOSSES["sum"], True), config)
+    assert_same(found, run(None, lambda stage: train(stage, LOSSES["sum"], True)), 2e-5, 2e-6)
