@@ -17,6 +17,7 @@ from typing import Any, Callable, Container, Dict, Iterable, List, NamedTuple, O
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from epl.ir import static_shapes
 from epl.rewrite import kinds
 from epl.rewrite.anatomy import Anatomy
 from epl.rewrite.batch_axis import BatchAxes
@@ -215,7 +216,7 @@ class Data:
         self._varying = set(anatomy.sources)  # what is not the same for all parts
         self._values = set(anatomy.sources)  # and not only by its number of rows
         for op in anatomy.ops:
-            if any(t.op in self._varying for t in op.inputs):
+            if any(t.op in self._varying for t in op.inputs) or static_shapes.behind(op):
                 self._varying.add(op)
             if op.type not in _FORM_ONLY and any(t.op in self._values for t in op.inputs):
                 self._values.add(op)

@@ -196,7 +196,8 @@ def _loss(draw, name):
     return {
         "name": name,
         "parts": [{"kind": draw.one("square", "squares_of_tf_losses", "cross_entropy", "weighted",
-                                    "huber", "sum_over_rows"),
+                                    "huber", "sum_over_rows", "masked", "masked_by_library",
+                                    "normalised_weights", "sum"),
                    "weight": draw.one(1.0, 0.5), "of": draw.one("last", "last", "all", "first")}
                   for _ in range(draw.one(1, 1, 2))],
         "decay": draw.maybe("decay", 0.3),

@@ -66,7 +66,23 @@ def _part(context, spec, name):
         mean = tf.losses.mean_squared_error(inputs["y"], outputs)
     if spec["kind"] == "sum_over_rows":
         mean = tf.reduce_sum(rows) / tf.cast(tf.shape(rows)[0], context.dtype)
+    if spec["kind"] in _WHOLE:
+        mean = _WHOLE[spec["kind"]](rows, inputs["importance"])
     return mean, rows, outputs, tf.cast(rows < 1.0, context.dtype)
+
+
+# Losses that are no mean of the parts' losses.
+_WHOLE = {
+    "masked": lambda rows, weights: tf.reduce_sum(rows * weights) / (
+        tf.reduce_sum(weights) + 1e-3),
+    # It knows no other type; what is rounded to that is not as close as the others are.
+    "masked_by_library": lambda rows, weights: tf.losses.compute_weighted_loss(rows, weights)
+    if rows.dtype == tf.float32 else tf.div_no_nan(
+        tf.reduce_sum(rows * weights), tf.reduce_sum(weights * tf.ones_like(rows))),
+    "normalised_weights": lambda rows, weights: tf.reduce_mean(
+        rows * (weights / tf.reduce_mean(weights))),
+    "sum": lambda rows, weights: 0.05 * tf.reduce_sum(rows),
+}
 
 
 class Training(NamedTuple):
