@@ -154,14 +154,17 @@ def _late(updates: List[Any], needed: Set[Any], following: Dict[Any, List[Any]],
       NotImplementedError: a clone needs the value of a variable after an update.
     """
     late: Set[Any] = set()
+    seen: Set[Any] = set()
     pending = [(op, op) for op in updates]
     while pending:
         op, update = pending.pop()
-        if op in late:
+        variable = kinds.written_variable(update)
+        if (op, variable) in seen:
             continue
+        seen.add((op, variable))
         late.add(op)
         for user in following[op]:
-            needs = any(t.op is op or _is_variables(t) for t in user.inputs)
+            needs = any(t.op is op or _refers_to(t, variable) for t in user.inputs)
             if needs and user in needed and not _only_waits(user, following, loop):
                 raise NotImplementedError(
                     "operation '{}', which the loss or a gradient needs, uses a variable after "
@@ -173,9 +176,9 @@ def _late(updates: List[Any], needed: Set[Any], following: Dict[Any, List[Any]],
     return late
 
 
-def _is_variables(tensor: Any) -> bool:
+def _refers_to(tensor: Any, variable: Any) -> bool:
     """True for a reference to a variable, or its handle."""
-    return kinds.is_handle(tensor) and kinds.is_variable(kinds.handle_origin(tensor))
+    return kinds.is_handle(tensor) and kinds.handle_origin(tensor) is variable
 
 
 def _only_waits(op: Any, following: Dict[Any, List[Any]], loop: Dict[Any, str]) -> bool:

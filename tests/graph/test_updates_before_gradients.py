@@ -26,6 +26,12 @@ def in_dynamic_rnn(hidden):
         return tf.nn.dynamic_rnn(cell, tf.stack([hidden, -hidden], 1), dtype=tf.float32)[1]
 
 
+def in_cond(hidden):
+    """A branch that reads a weight of its own, which no update writes."""
+    scale = tf.get_variable("scale", [], initializer=tf.constant_initializer(0.7))
+    return tf.cond(tf.reduce_mean(hidden) > -9.0, lambda: tf.tanh(hidden * scale), lambda: hidden)
+
+
 def train(stage, model, resource, gradients_under_updates):
     """Three losses, and all variables after their steps."""
     with tf.variable_scope("", use_resource=resource):
@@ -47,7 +53,7 @@ def train(stage, model, resource, gradients_under_updates):
 
 @pytest.mark.parametrize("layout", [PIPELINE, BOTH, Layout(micro_batches=4)], ids=str)
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
-@pytest.mark.parametrize("model", [in_while_loop, in_dynamic_rnn])
+@pytest.mark.parametrize("model", [in_while_loop, in_dynamic_rnn, in_cond])
 def test_gradients_under_updates_equal_a_step_under_updates(model, resource, layout):
     found = [devices.run(layout, lambda stage, under=under: train(stage, model, resource, under))
              for under in (True, False)]
@@ -57,7 +63,7 @@ def test_gradients_under_updates_equal_a_step_under_updates(model, resource, lay
 
 
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
-@pytest.mark.parametrize("model", [in_while_loop, in_dynamic_rnn])
+@pytest.mark.parametrize("model", [in_while_loop, in_dynamic_rnn, in_cond])
 def test_stages_without_micro_batches_give_what_plain_tensorflow_gives(model, resource):
     """There it does make a difference for ref variables and a `tf.while_loop`."""
     found, expected = [devices.run(layout, lambda stage: train(stage, model, resource, True))
