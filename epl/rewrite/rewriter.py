@@ -200,24 +200,29 @@ class _Rewrite:
         for family in _families(new):
             self._family(family)
         self._complete_clones()
+        self._leave()
+        for group in new:
+            verify_group(group, self._plan, state.devices)
+        verify_names(state)
+
+    def _leave(self) -> None:
+        """What leaves the steps of all groups is that of the whole batch."""
+        state, graph, num_workers = self._state, self._graph, self._cluster.worker_num
         if self._divides:
-            written.prepare(graph, state, self._cluster.worker_num)
+            written.prepare(graph, state, num_workers)
             view = written.view_of(state)
             whole_loss.of_whole_batch(state, view._replace(
                 axes=written.axes_of([view], state, exact=True)))
         for group in state.groups:
-            registered.merge_registered(group, state, self._cluster.worker_num)
+            registered.merge_registered(group, state, num_workers)
         self._merge_other_losses()
-        if self._cluster.worker_num > 1:
+        if num_workers > 1:
             look_at_summaries(graph, state)
         if self._divides:
             written.write_whole_batch(graph, state)
             snapshots.keep_read(graph, state)
-        if self._cluster.worker_num > 1:
+        if num_workers > 1:
             drawn.share_draws(graph, state)
-        for group in new:
-            verify_group(group, self._plan, state.devices)
-        verify_names(state)
 
     # What calls of tf.gradients become.
 
