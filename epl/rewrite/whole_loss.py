@@ -254,7 +254,9 @@ def of_whole_batch(state: GraphState, view: View) -> None:
     """
     waiting = [s for s in state.statistics if s.read.op.inputs[0] is s.of_part]
     before = len(state.job.collectives)
-    state.job.build([s.of_part for s in waiting], [], view)
+    early = data_ancestors(s.of_part.op for s in waiting) & view.per_batch
+    state.job.build([s.of_part for s in waiting], [], view._replace(
+        of_batch=view.of_batch | early))
     for statistic in waiting:
         statistic.collectives.extend(state.job.collectives[before:])
         compat.replace_input(statistic.read.op, statistic.of_part,
