@@ -32,6 +32,7 @@ class Run(NamedTuple):
       collectives: under which names the workers meet.
       copies: name of a tensor -> what stands for it in each clone, as far as it was asked for.
       to_agree: operations; what the step is fed of their outputs is the same on all workers.
+      counted: the groups that train in it, and whose parts may have different numbers of rows.
       levels: a step that writes what each worker draws for itself: then all take the chief's.
     """
 
@@ -43,6 +44,7 @@ class Run(NamedTuple):
     collectives: Sequence[str]
     copies: Dict[str, List[List[Any]]]
     to_agree: FrozenSet[Any] = frozenset()
+    counted: Sequence[GradientGroup] = ()
     levels: bool = False
 
 
@@ -112,6 +114,8 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
     return Run(step, True, groups, fetches,
                targets + [m.value.op for m in merged], collectives, {},
                shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset(),
+               [group for group in groups if group.row_counts is not None
+                and not reached.isdisjoint(group.returned_ops)],
                several and bool(drawn.left_apart(
                    graph, state, shared_feeds.writes(graph, reached))))
 
