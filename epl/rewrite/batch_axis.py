@@ -6,7 +6,16 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 from epl.ir import static_shapes
 from epl.rewrite import kinds, loops
-from epl.rewrite.relations import SAME, SHARED, UNKNOWN, Elements, Reduced, Rows, ShapeOf
+from epl.rewrite.relations import (
+    POSITIONS,
+    SAME,
+    SHARED,
+    UNKNOWN,
+    Elements,
+    Reduced,
+    Rows,
+    ShapeOf,
+)
 from epl.rewrite.row_rules import RULES, drawn, of_static_shape
 
 
@@ -75,6 +84,8 @@ class BatchAxes:
         else:
             inputs = [self._relation(t) for t in op.inputs]
             found = self._by_rule(op, inputs)
+        if POSITIONS in inputs and op.type != "GatherNd":
+            found = [POSITIONS]
         if (self._exact or self._is_backward(op)) and any(
                 r not in (SHARED, SAME) and not isinstance(r, (Rows, ShapeOf)) for r in inputs):
             found = [UNKNOWN]

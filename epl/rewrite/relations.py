@@ -7,6 +7,7 @@
     Rows(axis)    holds the rows that the clone works on along this axis: the whole one is joined
     Reduced(how)  one value for the clone's rows; those of the clones are averaged, added, ...
     ShapeOf(axis) the shape of a tensor with rows along this axis
+    POSITIONS     numbers the clone's rows, or follows from such numbers: each clone begins anew
     UNKNOWN       anything else
 
 Told from the kinds of operations, from what they take, and from static shapes. An operation that is
@@ -56,6 +57,7 @@ class Plain:
 
 SHARED = Plain("shared")
 SAME = Plain("same")
+POSITIONS = Plain("positions")
 UNKNOWN = Plain("unknown")
 Relation = Union[Plain, Rows, Reduced, ShapeOf, Elements]
 

@@ -6,7 +6,17 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from epl.rewrite.relations import COUNT, SAME, SHARED, UNKNOWN, Elements, Reduced, Rows, ShapeOf
+from epl.rewrite.relations import (
+    COUNT,
+    POSITIONS,
+    SAME,
+    SHARED,
+    UNKNOWN,
+    Elements,
+    Reduced,
+    Rows,
+    ShapeOf,
+)
 
 _Rule = Callable[[Any, List[Any]], Sequence[Any]]
 RULES: Dict[str, _Rule] = {}
@@ -250,10 +260,24 @@ def _chosen_sizes(op: Any, shape: Any) -> Any:
 def _gathered_by_position(op: Any, inputs: List[Any]) -> Sequence[Any]:
     params, indices = inputs
     rank = _rank(op.inputs[1])
+    if params == Rows(0) and indices == POSITIONS and _begins_with_own_number(op.inputs[1].op):
+        return [Rows(0)]
     if isinstance(indices, Rows) and params in (SHARED, SAME) and rank is not None \
             and indices.axis < rank - 1:
         return [indices]
     return [UNKNOWN]
+
+
+def _begins_with_own_number(op: Any) -> bool:
+    """True for indices [rows, n] of which the first in each row is the row's number."""
+    if op.type not in ("Pack", "ConcatV2"):
+        return False
+    axis = op.get_attr("axis") if op.type == "Pack" else tf.get_static_value(op.inputs[-1])
+    first = op.inputs[0].op
+    while first.type in ("Cast", "ExpandDims", "Identity", "Reshape"):
+        first = first.inputs[0].op
+    return axis in (1, -1) and _rank(op.outputs[0]) == 2 and first.type == "Range" and [
+        tf.get_static_value(first.inputs[place]) for place in (0, 2)] == [0, 1]
 
 
 @_rules("OneHot")
@@ -489,6 +513,8 @@ def of_static_shape(kind: str, relation: Any) -> Sequence[Any]:
 
 @_rules("Range")
 def _counted(op: Any, inputs: List[Any]) -> Sequence[Any]:
+    if any(r == COUNT for r in inputs):
+        return [POSITIONS]
     return [SAME if all(r in (SHARED, SAME) for r in inputs) else UNKNOWN]
 
 

@@ -188,9 +188,8 @@ class WholeBatch:
     def merged_already(self, tensor: Any) -> bool:
         """True for a tensor of which the script said how it merges, and for a loss."""
         said = registered.how(tensor, self._state)
-        if said is not None and said[1] != (self._num_workers > 1) \
-                and tensor.name not in self._state.whole_losses:
-            return False
+        if said is not None and not said[1] and self.exchanges:
+            return False  # what is this worker's own is not the job's
         merged = self._owner(tensor).merged
         if tensor.name in merged:
             self._values[tensor.name] = merged[tensor.name].value

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.rewrite import kinds
 from epl.rewrite.batch_axis import BatchAxes
-from epl.rewrite.relations import COUNT, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
+from epl.rewrite.relations import COUNT, POSITIONS, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
 from epl.rewrite.walk import descendants
 
 tf.disable_v2_behavior()
@@ -52,6 +52,14 @@ def relation(make):
     (lambda x, y, w: tf.random_uniform([4]), SHARED),
     (lambda x, y, w: tf.reshape(x, [-1, 2, 2]), ROWS),
     (lambda x, y, w: tf.reshape(x, [2, -1]), UNKNOWN),
+    (lambda x, y, w: tf.cast(tf.range(tf.shape(x)[0]), tf.float32) * x[:, 0], POSITIONS),
+    (lambda x, y, w: tf.one_hot(tf.range(tf.shape(x)[0]), 4) + x, POSITIONS),
+    (lambda x, y, w: tf.gather_nd(x, tf.stack([tf.range(tf.shape(x)[0]), tf.cast(y, tf.int32)],
+                                              1)), ROWS),
+    (lambda x, y, w: tf.gather_nd(x, tf.concat([
+        tf.expand_dims(tf.range(tf.shape(x)[0]), 1), tf.cast(y[:, None], tf.int32)], 1)), ROWS),
+    (lambda x, y, w: tf.gather_nd(x, tf.stack([tf.range(1, tf.shape(x)[0] + 1),
+                                               tf.cast(y, tf.int32)], 1)), UNKNOWN),
     (lambda x, y, w: tf.shape(x)[0] * 2, COUNT),
     (lambda x, y, w: tf.shape(x)[0] * tf.shape(x)[1], COUNT),
     (lambda x, y, w: tf.shape(x)[0] * tf.shape(x)[0], UNKNOWN),
@@ -81,9 +89,9 @@ def relation(make):
     (lambda x, y, w: tf.cumsum(x, 0), UNKNOWN),
     (lambda x, y, w: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=x), ROWS),
     (lambda x, y, w: tf.nn.l2_loss(x), SUM),
-    (lambda x, y, w: tf.map_fn(lambda row: row * 2, x), UNKNOWN),
+    (lambda x, y, w: tf.map_fn(lambda row: row * 2, x), POSITIONS),
     (lambda x, y, w: tf.cond(w[0, 0] > 0, lambda: x, lambda: x * 2), ROWS),
-    (lambda x, y, w: tf.cond(w[0, 0] > 0, lambda: x, lambda: w), UNKNOWN),
+    (lambda x, y, w: tf.cond(w[0, 0] > 0, lambda: x, lambda: w), POSITIONS),
     (lambda x, y, w: tf.cond(x[0, 0] > 0, lambda: 1.0, lambda: 2.0), UNKNOWN),
     (lambda x, y, w: tf.while_loop(lambda i, _: i < 3, lambda i, h: (i + 1, tf.tanh(h)),
                                    [0, x])[1], ROWS),

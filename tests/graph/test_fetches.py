@@ -297,3 +297,16 @@ def test_a_loss_is_whole_in_the_step_of_another_loss(layout):
         with devices.session() as session:
             found = session.run([model.loss, other, train], {model.x: ROWS})
     assert found[:2] == [25.5, 4.5]
+
+
+@pytest.mark.parametrize("layout", devices.SEVERAL, ids=str)
+def test_numbers_of_rows_go_through_the_whole_batch(layout):
+    """What counts rows begins anew in every clone; what is fetched does not."""
+    def script(stage):
+        built = devices.fit(stage)
+        place = tf.cast(tf.range(tf.shape(built.x)[0]), tf.float32)
+        fetched = [tf.reduce_sum(place * built.x), place + built.x, built.train]
+        with devices.session() as session:
+            return session.run(fetched, {built.x: devices.ROWS})[:2]
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
