@@ -19,6 +19,10 @@ from epl.rewrite.relations import (
 from epl.rewrite.row_rules import RULES, drawn, of_static_shape
 
 
+# What takes the numbers of rows as addresses: has rules of its own.
+_ADDRESSES = frozenset(["GatherNd", "TensorArrayGatherV3", "TensorArrayScatterV3"])
+
+
 class BatchAxes:
     """The relations of a graph's tensors, found when they are asked for.
 
@@ -84,7 +88,7 @@ class BatchAxes:
         else:
             inputs = [self._relation(t) for t in op.inputs]
             found = self._by_rule(op, inputs)
-        if POSITIONS in inputs and op.type != "GatherNd":
+        if POSITIONS in inputs and op.type not in _ADDRESSES:
             found = [POSITIONS]
         if (self._exact or self._is_backward(op)) and any(
                 r not in (SHARED, SAME) and not isinstance(r, (Rows, ShapeOf)) for r in inputs):
