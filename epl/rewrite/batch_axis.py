@@ -18,7 +18,6 @@ from epl.rewrite.relations import (
 )
 from epl.rewrite.row_rules import RULES, drawn, of_static_shape
 
-
 # What takes the numbers of rows as addresses: has rules of its own.
 _ADDRESSES = frozenset(["GatherNd", "TensorArrayGatherV3", "TensorArrayScatterV3"])
 
