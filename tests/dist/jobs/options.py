@@ -50,10 +50,10 @@ def train(config):
 
 
 def overflow():
-    """A scale that no 16-bit float holds: the error's text."""
-    start({"communication.fp16": True, "communication.fp16_scale": 10 ** 9})
+    """A gradient that no 16-bit float holds, times the largest scale: the error's text."""
+    start({"communication.fp16": True, "communication.fp16_scale": 65504})
     with tf.Graph().as_default():
-        weight = tf.get_variable("w", initializer=tf.constant([1.0, 2.0]))
+        weight = tf.get_variable("w", initializer=tf.constant([1.0, 200.0]))
         train_op = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(weight ** 2))
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
