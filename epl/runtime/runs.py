@@ -99,9 +99,8 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
     merged = [m for group in groups if _computes(group, reached)
               for m in _exchanged(group.merged)]
     reached = ancestors([t.op for t in fetches] + targets)
-    for op in reached.intersection(state.leaving.writes if state.job is not None else ()):
-        if state.leaving.writes[op] is not None:
-            raise RewriteError("a step would write '{}' from a part of its batch".format(op.name))
+    if state.job is not None:
+        _check_writes(state, groups, reached)
     asked = [m for group in state.groups for every in (group.merged, group.on_demand)
              for m in _exchanged(every)
              if m not in merged and any(c.op in reached for c in m.collectives)]
@@ -118,6 +117,20 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
                 and not reached.isdisjoint(group.returned_ops)],
                several and bool(drawn.left_apart(
                    graph, state, shared_feeds.writes(graph, reached))))
+
+
+def _check_writes(state: GraphState, groups: Sequence[GradientGroup], reached: Set[Any]) -> None:
+    """What a step writes from its batch is made of the whole batch."""
+    for op in sorted(reached.intersection(state.leaving.writes), key=lambda op: op._id):
+        if state.leaving.writes[op] is not None:
+            raise RewriteError("a step would write '{}' from a part of its batch".format(op.name))
+        behind = ancestors([tensor.op for tensor in op.inputs])
+        if len(state.sources.clones) > 1 and any(behind & group.sources for group in groups):
+            raise NotImplementedError(
+                "operation '{}' ({}){} writes from the batch of a training step and from data that "
+                "the step's loss does not read: with several micro-batches or replicas EPL does "
+                "not know which of that belongs to which part. Take both from one dataset, or run "
+                "the write apart from the step".format(op.name, op.type, compat.made_at(op)))
 
 
 def _groups(state: GraphState, reached: Set[Any]) -> List[GradientGroup]:

@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from tests.graph import devices
-from tests.graph.devices import BOTH, PIPELINE, ROWS, SEVERAL, weight_after
+from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, ROWS, SEVERAL, weight_after
 
 KEYS = epl.GraphKeys
 EACH = pytest.mark.parametrize("layout", SEVERAL, ids=str)
@@ -310,3 +310,16 @@ def test_numbers_of_rows_go_through_the_whole_batch(layout):
             return session.run(fetched, {built.x: devices.ROWS})[:2]
 
     devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+def test_a_write_from_the_batch_and_from_other_data_is_named():
+    with devices.started(ACCUMULATION):
+        built = devices.fit(devices.stages(ACCUMULATION))
+        other = tf.data.make_one_shot_iterator(tf.data.Dataset.from_tensors(2.0).repeat())
+        kept = tf.get_variable("kept", [], initializer=tf.zeros_initializer(), trainable=False)
+        write = tf.assign(kept, tf.reduce_mean(built.x) * other.get_next(), name="mixed")
+        with devices.session() as session:
+            with pytest.raises(NotImplementedError, match=r"'mixed'.*test_fetches.py.*one dataset"):
+                session.run([built.train, write], {built.x: devices.ROWS})
+            session.run(write, {built.x: devices.ROWS})
+            assert session.run(kept) == 9.0
