@@ -57,9 +57,9 @@ def of_differences(graph: Any, wanted: Wanted, parts: int, found: Sequence[Found
     if different and parts > 1:
         if any(row.kind == "gradient" and _factor(row.detail) in (parts, round(1.0 / parts, 4))
                for row in different):
-            notes.append("{} is the number of parts: is the loss a sum over the rows where a mean "
-                         "is expected, or divided by a constant number of rows? A sum needs "
-                         "communication.gradients_reduce_method = 'sum'".format(parts))
+            notes.append("{} is the number of parts: is the loss divided by a constant that stands "
+                         "for a number of rows, or a mean while "
+                         "communication.gradients_reduce_method is 'sum'?".format(parts))
     if any(row.kind == "fetch" and row.verdict == UNLIKE for row in different):
         notes.append("a fetch of another shape than the whole batch's holds the rows of a part: "
                      "register it with epl.add_to_collection(tensor, "
