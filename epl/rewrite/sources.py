@@ -17,7 +17,7 @@ Outside of training steps the script's own operations work on the whole batch: t
 is 1 unless a step feeds it.
 """
 
-from typing import Any, Dict, Iterable, List
+from typing import Any, Dict, Iterable, List, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -35,6 +35,7 @@ class Sources:
         self._graph = graph
         self._copies = Copies(graph, _SCOPE, clones, 0)
         self._pieces: Dict[Any, Dict[CloneId, Any]] = {}
+        self._whole: Set[str] = set()  # the batches that are cut
         self._num_slices = 1 + max(clone.slice for clone in clones)
         self.count: Any = None  # the number of slices, a tensor that steps feed
 
@@ -86,8 +87,10 @@ class Sources:
         self.add(sources)
         taken = [op for op in sources if op not in self._pieces and not kinds.is_fed_per_batch(op)]
         batches = [t for op in taken for t in op.outputs if t.shape.ndims != 0
+                   and t.name not in self._whole
                    and (not op.inputs or any(kinds.is_handle(i) for i in op.inputs))]
         for tensor in batches:
+            self._whole.add(tensor.name)
             self._cut(tensor)
         return bool(batches)
 
