@@ -78,7 +78,9 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, anato
             terms.strange.append(("normalised", tensor.op))
     for kind, op in terms.strange:
         tf.logging.warning(
-            "the loss {} {}, which differs from one device with the whole batch".format(
+            "the loss {} {}, which differs from one device with the whole batch. Make it a mean or "
+            "a sum over rows, or one of these divided by a number of the data; or train with one "
+            "worker, device and micro-batch".format(
                 losses[0].name, describe(kind, op.name, compat.made_at(op))))
     if terms.sums or statistics:
         surgery.carry_out(terms.sums, statistics)
