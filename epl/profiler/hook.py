@@ -8,7 +8,8 @@ from typing import Any, Collection, Dict, FrozenSet, Optional
 import tensorflow.compat.v1 as tf
 
 from epl.env import Env
-from epl.profiler.timeline import Timeline, check_output
+from epl.profiler.files import check_output
+from epl.profiler.timeline import Timeline
 from epl.profiler.trace import Tracer, full_trace, require_step
 
 _NAME = "epl.profiler.TimelineHook"

@@ -1,19 +1,13 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The timeline of one training step: events, boxes, bubble; as text and as files."""
+"""The timeline of one training step: events, boxes, bubble; as text."""
 
-import json
-import os
-import tempfile
-from importlib.util import find_spec
-from typing import Any, List, NamedTuple, Tuple
+from typing import List, NamedTuple, Tuple
 
-from epl.errors import ConfigError
 from epl.plan.parallel_plan import ParallelPlan
 from epl.profiler.boxes import Box, make_boxes
 from epl.profiler.bubble import Bubble, measure, percent
 from epl.profiler.cells import CellMap
-from epl.profiler.chrome import chrome_trace
 from epl.profiler.events import Event
 from epl.rewrite.order import Cell
 
@@ -71,13 +65,6 @@ class Timeline(NamedTuple):
         return "\n".join(lines)
 
 
-class Files(NamedTuple):
-    """Where a timeline was written; `picture` is "" without one."""
-
-    trace: str
-    picture: str
-
-
 def make_timeline(step: int, plan: ParallelPlan, cell_map: CellMap,
                   events: List[Event]) -> Timeline:
     """The timeline of the events of one step.
@@ -87,52 +74,6 @@ def make_timeline(step: int, plan: ParallelPlan, cell_map: CellMap,
     """
     boxes = make_boxes(events, cell_map)
     return Timeline(step, plan, cell_map, tuple(events), tuple(boxes), measure(boxes, plan))
-
-
-def write_timeline(timeline: Timeline, output_dir: str, picture: bool = True) -> Files:
-    """Write `timeline_<step>.json` and `timeline_<step>.png`.
-
-    Args:
-      timeline: of one step.
-      output_dir: an existing directory.
-      picture: write the picture too.
-
-    Returns:
-      The paths.
-    """
-    base = os.path.join(output_dir, "timeline_{}".format(timeline.step))
-    about = {"summary": timeline.describe().split("\n"), "gradients": timeline.cell_map.group,
-             "bubble_measured": timeline.bubble.measured,
-             "bubble_planned": timeline.bubble.planned,
-             "bubble_equal_times": timeline.bubble.equal_times}
-    trace = chrome_trace(timeline.events, timeline.boxes, timeline.cell_map, about)
-    with open(base + ".json", "w", encoding="utf-8") as file:
-        json.dump(trace, file)
-    if picture:
-        from epl.profiler.picture import draw_timeline  # it builds on this module
-
-        draw_timeline(timeline, base + ".png")
-    return Files(base + ".json", base + ".png" if picture else "")
-
-
-def check_output(output_dir: Any, picture: bool) -> None:
-    """Make `output_dir`, and see that files can be written there.
-
-    Raises:
-      ConfigError: they cannot; the message says why and what to do.
-      ImportError: `picture` without matplotlib.
-    """
-    try:
-        os.makedirs(output_dir, exist_ok=True)
-        tempfile.TemporaryFile(dir=output_dir).close()
-    except (OSError, TypeError) as error:
-        raise ConfigError("output_dir = {!r}: no timeline can be written there ({}); give a "
-                          "local directory that the chief may write to".format(
-                              output_dir, error)) from None
-    if picture and find_spec("matplotlib") is None:
-        raise ImportError("the picture of a timeline needs matplotlib, which is not installed: "
-                          "pip install matplotlib, or pass picture=False and open the JSON in "
-                          "https://ui.perfetto.dev")
 
 
 def _ms(nanoseconds: float) -> str:

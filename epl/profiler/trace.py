@@ -12,7 +12,8 @@ from epl.ir.graph_state import state_of
 from epl.profiler.boxes import computes_gradients
 from epl.profiler.cells import CellMap, map_cells
 from epl.profiler.events import read_events
-from epl.profiler.timeline import Files, Timeline, check_output, make_timeline, write_timeline
+from epl.profiler.files import Files, check_output, write_timeline
+from epl.profiler.timeline import Timeline, make_timeline
 
 
 class TracedStep(NamedTuple):

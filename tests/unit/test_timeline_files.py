@@ -10,12 +10,13 @@ import pytest
 
 from epl.errors import ConfigError
 from epl.plan.parallel_plan import make_plan
-from epl.profiler import timeline as timeline_module
+from epl.profiler import files as files_module
 from epl.profiler.boxes import make_boxes
 from epl.profiler.chrome import chrome_trace
 from epl.profiler.events import COPIED, LAUNCHED, Event
+from epl.profiler.files import check_output, write_timeline
 from epl.profiler.hook import _checked
-from epl.profiler.timeline import check_output, make_timeline, write_timeline
+from epl.profiler.timeline import make_timeline
 from tests.unit.test_timeline import mapped, ran, simulated
 
 
@@ -152,7 +153,7 @@ def test_a_directory_that_cannot_be_written_is_refused(name, tmp_path):
 
 
 def test_matplotlib_is_needed_for_pictures_alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(timeline_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(files_module, "find_spec", lambda name: None)
     check_output(str(tmp_path), picture=False)
     with pytest.raises(ImportError, match="pip install matplotlib, or pass picture=False"):
         check_output(str(tmp_path), picture=True)
