@@ -23,12 +23,11 @@ from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
 from epl.launcher.host import TICK_S, Host, HostEvent, Output
 from epl.launcher.local import LocalHost
-from epl.launcher.machines import heed
 from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import WorkerPlan, plan_from_json
 from epl.launcher.program import check_program
 from epl.launcher.rendezvous import meeting_of
-from epl.launcher.signals import signal_news
+from epl.launcher.signals import heed, signal_news
 from epl.typed import made, taken
 
 _WELCOME_S = 60.0

@@ -11,8 +11,8 @@ from typing import Dict, FrozenSet, List, NamedTuple, NoReturn, Optional, Sequen
 
 from epl.errors import ConfigError, nearest, quoted
 from epl.launcher import runner
-from epl.launcher.machines import count_workers
 from epl.launcher.options import CHECK_STEPS, GRACE_S, HOST_TIMEOUT_S, USAGE_CODE, Options
+from epl.launcher.placement import count_workers
 from epl.launcher.variables import read_variables
 from epl.limits import MAX_DEVICES, MAX_SECONDS, MAX_WORKERS
 from epl.version import __version__

@@ -22,12 +22,11 @@ from epl.launcher.handshake import Knock
 from epl.launcher.host import HostEvent, Output
 from epl.launcher.join import JOIN_S, channel_over, describe_own, hello_fields
 from epl.launcher.local import LocalHost
-from epl.launcher.machines import heed
 from epl.launcher.options import Options
 from epl.launcher.plan import WorkerPlan, plan_workers
 from epl.launcher.program import check_program
 from epl.launcher.rendezvous import Meeting
-from epl.launcher.signals import signal_news
+from epl.launcher.signals import heed, signal_news
 from epl.launcher.sinks import Sinks
 from epl.typed import made, taken
 

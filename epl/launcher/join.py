@@ -29,11 +29,13 @@ from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
 from epl.launcher.host import TICK_S, Crew, Host
 from epl.launcher.local import LocalHost
-from epl.launcher.machines import Machines, Say, heed, join_devices, placement
+from epl.launcher.machines import Machines, Say, join_devices
 from epl.launcher.options import Options
+from epl.launcher.placement import placement
 from epl.launcher.plan import LOCAL, WorkerPlan
 from epl.launcher.remote import RemoteHost
 from epl.launcher.rendezvous import meeting_of
+from epl.launcher.signals import heed
 from epl.typed import made
 
 JOIN_S = 600.0  # the machines wait so long for each other, where --start_timeout says nothing

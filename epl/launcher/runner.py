@@ -13,6 +13,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 
 from epl.errors import ConfigError
 from epl.launcher import dry_run, events, report, restart, secret
+from epl.launcher.choice import make_machines
 from epl.launcher.console import Console, wants_colour
 from epl.launcher.directories import (
     default_name,
@@ -22,7 +23,7 @@ from epl.launcher.directories import (
 )
 from epl.launcher.host import Crew
 from epl.launcher.job import FORWARDED_SIGNALS, Job, Limits, Phase
-from epl.launcher.machines import Machines, make_machines
+from epl.launcher.machines import Machines
 from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import LOCAL, WorkerPlan, addresses, plan_workers
 from epl.launcher.program import check_program

@@ -34,5 +34,12 @@ def signal_news() -> Iterator[socket.socket]:
         writer.close()
 
 
+def heed(news: socket.socket) -> None:
+    """Read signals that came before there are workers. Raises SystemExit for one that ends."""
+    for signum in news.recv(64):
+        if signum in ENDING_SIGNALS:
+            raise SystemExit(128 + signum)
+
+
 def _note(signum: int, frame: object) -> None:
     """Python needs a handler to write to the socket; the loop does the rest."""

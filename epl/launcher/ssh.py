@@ -19,10 +19,12 @@ from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
 from epl.launcher.host import TICK_S, Callback, Crew, Host
 from epl.launcher.local import LocalHost
-from epl.launcher.machines import Machines, Say, heed, join_devices, own_address_towards
+from epl.launcher.machines import Machines, Say, join_devices
 from epl.launcher.options import Options
+from epl.launcher.own import own_address_towards
 from epl.launcher.plan import LOCAL, WorkerPlan, plan_to_json
 from epl.launcher.remote import RemoteHost
+from epl.launcher.signals import heed
 
 CONNECT_S = 60.0
 _END_S = 1.0

@@ -9,8 +9,9 @@ import pytest
 
 from epl.errors import ConfigError
 from epl.launcher import hostfile
-from epl.launcher.machines import count_workers, is_this_machine, placement
 from epl.launcher.options import Options
+from epl.launcher.own import is_this_machine
+from epl.launcher.placement import count_workers, placement
 from epl.launcher.plan import LOCAL
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from epl.errors import ConfigError
-from epl.launcher import machines
+from epl.launcher import placement
 from epl.launcher.cli import parse
 from epl.launcher.options import Options
 from epl.launcher.variables import read_variables
@@ -59,12 +59,12 @@ def test_command_line(argv, options):
 ])
 def test_machines(argv, fields, monkeypatch):
     """They give the number of workers."""
-    monkeypatch.setattr(machines, "is_this_machine", lambda name: False)
+    monkeypatch.setattr(placement, "is_this_machine", lambda name: False)
     assert parse(argv + ["train.sh"]) == OPTIONS._replace(**fields)
 
 
 def test_a_hostfile(tmp_path, monkeypatch):
-    monkeypatch.setattr(machines, "is_this_machine", lambda name: False)
+    monkeypatch.setattr(placement, "is_this_machine", lambda name: False)
     path = tmp_path / "hosts"
     path.write_text("h1 slots=2\n")
     assert parse(["--hostfile", str(path), "train.sh"]) == OPTIONS._replace(hostfile=str(path))
@@ -99,7 +99,7 @@ def test_every_flag_is_in_the_documents(help_text):
 
 
 def test_the_examples_of_the_help_are_right(help_text, monkeypatch):
-    monkeypatch.setattr(machines, "is_this_machine", lambda name: False)
+    monkeypatch.setattr(placement, "is_this_machine", lambda name: False)
     examples = re.findall(r"(?m)^  epl-launch (.*)$", help_text)
     assert len(examples) >= 3
     for example in examples:

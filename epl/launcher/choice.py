@@ -1,0 +1,58 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The machines of a job: this one alone, others by ssh, or others where `epl-launch` was started.
+
+    chosen by                          the other machines              implementation
+    nothing, or hosts that are local   none                            LocalMachines
+    --hosts, --hostfile                agents started by ssh           ssh.SshMachines
+    --machine_list, --machine_rank 0   launchers that connect to us    join.JoinedMachines
+    --machine_list, --machine_rank i   this launcher follows rank 0    follow.Follower
+"""
+
+import os
+import socket
+from typing import Optional
+
+from epl.launcher.devices import find_gpus, plan_devices
+from epl.launcher.host import Crew
+from epl.launcher.join import JoinedMachines
+from epl.launcher.local import LocalHost
+from epl.launcher.machines import Machines, Say
+from epl.launcher.options import Options
+from epl.launcher.placement import placement
+from epl.launcher.plan import LOCAL
+from epl.launcher.rendezvous import LOOPBACK
+from epl.launcher.ssh import SshMachines
+
+
+class LocalMachines(Machines):
+    """This machine alone."""
+
+    def __init__(self, options: Options):
+        self._options = options
+
+    def crew(self, attempt: int, news: Optional[socket.socket] = None) -> Crew:
+        workers = self._options.num_workers
+        devices = plan_devices(workers, self._options.gpu_per_worker, find_gpus(os.environ))
+        return Crew([LocalHost()], [LOCAL] * workers, devices, LOOPBACK)
+
+    def close(self) -> None:
+        pass
+
+
+def make_machines(options: Options, say: Say) -> Machines:
+    """The machines that `options` choose, not connected yet.
+
+    Args:
+      options: the command line; `num_workers` as `count_workers` says.
+      say: prints a line of the launcher's own.
+
+    Raises:
+      ConfigError: they name no usable machines, or too few for the workers.
+    """
+    if options.machine_list:
+        return JoinedMachines(options, say)
+    places = placement(options)
+    if set(places) == {LOCAL}:
+        return LocalMachines(options)
+    return SshMachines(options, places, say)
