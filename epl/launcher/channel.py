@@ -12,7 +12,8 @@ message. Then messages follow, each
 Until it is known who the other side is, only short messages are taken from it.
 
 Both sides send a heartbeat every second. Who hears nothing for the agreed time takes the other side
-for lost: a pulled cable closes no connection.
+for lost: a pulled cable closes no connection. Who was stopped itself (SIGSTOP) could not hear, and
+begins to wait anew; if the other side has given it up meanwhile, it says why.
 """
 
 import contextlib
@@ -149,7 +150,8 @@ class Channel:
             os.set_blocking(descriptor, False)
         self._decoder = Decoder(known)
         self._unsent = bytearray(_PREAMBLE)
-        self._heard = self._spoke = time.monotonic()
+        self._heard = self._spoke = self._awake = time.monotonic()
+        self._stopped_s = self._woke = 0.0  # how long this process did nothing, until when
         self._open = True
 
     def fileno(self) -> int:
@@ -190,7 +192,7 @@ class Channel:
         except BlockingIOError:
             pass
         except OSError as error:
-            raise ChannelClosed("the connection broke ({})".format(error.strerror)) from error
+            raise self._closed("the connection broke ({})".format(error.strerror)) from error
 
     def drain(self, below: int = 0) -> None:
         """Wait until at most `below` bytes are unsent. Raises ChannelClosed, also after silence."""
@@ -206,20 +208,21 @@ class Channel:
 
     def receive(self) -> List[Message]:
         """What has come, heartbeats left out. Raises ChannelClosed, also at the end."""
+        self._wake()
         try:
             data = os.read(self._reader, _READ_BYTES)
         except BlockingIOError:
             return []
         except OSError as error:
-            raise ChannelClosed("the connection broke ({})".format(error.strerror)) from error
+            raise self._closed("the connection broke ({})".format(error.strerror)) from error
         if not data:
-            raise ChannelClosed("the connection was closed")
+            raise self._closed("the connection was closed")
         self._heard = time.monotonic()
         return [m for m in self._decoder.feed(data) if m.kind != _HEARTBEAT]
 
     def tick(self) -> None:
         """Send a heartbeat when it is time. Raises ChannelClosed when the other side is silent."""
-        now = time.monotonic()
+        now = self._wake()
         if now - self._spoke >= HEARTBEAT_S and len(self._unsent) < _READ_BYTES:
             self.send(_HEARTBEAT)
             self._spoke = now  # also when nothing could be sent: they must not pile up
@@ -227,11 +230,26 @@ class Channel:
             self.flush()
         self._refuse_silence()
 
+    def _wake(self) -> float:
+        """The time; notes whether this process did nothing for so long that others gave it up."""
+        now = time.monotonic()
+        if now - self._awake > self.silence:
+            self._stopped_s = now - self._awake
+            self._heard = self._woke = now
+        self._awake = now
+        return now
+
+    def _closed(self, text: str) -> ChannelClosed:
+        if self._stopped_s and time.monotonic() - self._woke < 2 * self.silence:
+            text += ", after this process itself had stood still for {:.0f} s".format(
+                self._stopped_s)
+        return ChannelClosed(text)
+
     def _refuse_silence(self) -> None:
         silent = time.monotonic() - self._heard
-        # This process itself may have been stopped: what came meanwhile counts.
+        # This process may have been kept from reading: what came meanwhile counts.
         if self.greeted and silent > self.silence and not select.select([self], [], [], 0)[0]:
-            raise ChannelClosed("nothing was heard from it for {:.0f} s, since {}".format(
+            raise self._closed("nothing was heard from it for {:.0f} s, since {}".format(
                 silent, time.strftime("%H:%M:%S", time.localtime(time.time() - silent))))
 
     def close(self) -> None:

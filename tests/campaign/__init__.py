@@ -14,5 +14,5 @@ Every job trains under `epl-launch`, dies, and is started again to its end. What
                 by bit
     seconds     from the death to the end of the launcher
 
-`training` is the job, `deaths` are the ways to die.
+`training` is the job, `deaths` are the ways to die, `hosts` has jobs of two machines.
 """

@@ -58,10 +58,10 @@ def main() -> int:
     return int(not all(good(one) for one in found))
 
 
-def undisturbed(layout: str) -> str:
+def undisturbed(layout: str, steps: int = STEPS) -> str:
     """Digest of the variables at the end of a job in which nobody dies."""
     with tempfile.TemporaryDirectory() as directory:
-        code, output, _ = run(layout, directory, "first", "")
+        code, output, _ = run(layout, directory, "first", "", steps)
         assert code == 0, output
         return read(directory, "end")
 
@@ -89,11 +89,11 @@ def die(seed: int, kinds: List[str], expected: Dict[str, str]) -> Found:
                  "{}: code {}: {}".format(death, code, text) if again == 0 else words[-2000:])
 
 
-def run(layout: str, directory: str, name: str, death: str):
+def run(layout: str, directory: str, name: str, death: str, steps: int = STEPS):
     """Run the job; returns exit code, output, and when it ended (monotonic)."""
     command = [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--gpu_per_worker",
                str(LAYOUTS[layout]), "--log_dir", os.path.join(directory, name), TRAINING, layout,
-               str(STEPS)]
+               str(steps)]
     environment = jobs.environment_for({VARIABLE: death, "EPL_CAMPAIGN_DIRECTORY": directory})
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The job of the campaign: a perceptron with Adam, checkpoints, and rows that the step decides.
 
-Usage: training.py dp|pipe STEPS
+Usage: training.py dp|pipe STEPS [SECONDS]
+
+SECONDS is the rest after every step.
 """
 
 import hashlib
@@ -22,7 +24,7 @@ tf.logging.set_verbosity(tf.logging.ERROR)
 ROWS, CHECKPOINT_STEPS, STEP_S = 8, 5, 0.02
 
 
-def main(layout, steps):
+def main(layout, steps, rest=STEP_S):
     epl.init(epl.Config({"pipeline.num_micro_batch": 2 if layout == "pipe" else 1}))
     epl.set_default_strategy(epl.replicate(device_count=1))
     worker = epl.Env.get().cluster.worker_index
@@ -45,7 +47,7 @@ def main(layout, steps):
             death.at(step)
             session.run(train, rows(step, worker, x, y))
             step += 1
-            time.sleep(STEP_S)  # so that times of death hit all parts of the training
+            time.sleep(rest)  # so that times of death hit all parts of the training
         values = session.run(sorted(tf.global_variables(), key=lambda v: v.op.name))
     if worker == 0:
         digest = hashlib.sha256(b"".join(np.asarray(value).tobytes() for value in values))
@@ -67,4 +69,4 @@ def rows(step, worker, x, y):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *map(float, sys.argv[3:]))

@@ -10,7 +10,6 @@ import os
 import pickle
 import re
 import signal
-import subprocess
 import sys
 import time
 
@@ -19,10 +18,9 @@ import pytest
 
 from tests.support import network as networks
 from tests.support import sockets
-from tests.support.jobs import environment_for, launch
+from tests.support.host_jobs import Job
+from tests.support.jobs import launch
 
-FORWARDED = ("PYTHONPATH", "PYTHONWARNINGS", "TF_CPP_MIN_LOG_LEVEL")
-MACHINE_LIST = ",".join(address + ":5600" for address in networks.ADDRESSES)
 HOST_TIMEOUT = 4.0
 # After a cut: until the silence is noticed, workers obey SIGTERM (those inside a collective that
 # never ends are killed after --grace), and Python has ended; on two busy cores.
@@ -84,6 +82,28 @@ with tf.Session() as session:
             print("three steps, attempt", os.environ["EPL_RESTART_COUNT"], flush=True)
 """
 
+# Worker 1 exits with 7 after three steps, worker 0 has no end of its own.
+FAILS_LATE = """
+import os, sys
+import tensorflow.compat.v1 as tf
+import epl
+tf.disable_v2_behavior()
+epl.init()
+epl.set_default_strategy(epl.replicate(device_count=1))
+weight = tf.get_variable("w", [], initializer=tf.zeros_initializer())
+step = tf.train.GradientDescentOptimizer(0.1).minimize(tf.square(weight - 1.0))
+count = 0
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    while True:
+        session.run(step)
+        count += 1
+        if count == 3:
+            print("three steps", flush=True)
+            if os.environ["EPL_WORKER_INDEX"] == "1":
+                sys.exit(7)
+"""
+
 FLOOD = """
 import os, sys
 if os.environ["EPL_WORKER_INDEX"] == "1":
@@ -102,65 +122,6 @@ if os.environ["EPL_WORKER_INDEX"] == "1":
     print("no data", file=sys.stderr)
     sys.exit(int(os.environ.get("CODE", "0")))
 """
-
-
-class Job:
-    """A job on both hosts: one launcher with "ssh", one on each with "machine_list"."""
-
-    def __init__(self, network, way, directory, script, *arguments, options=(), scripts=None,
-                 ranks=(0, 1), environment=None):
-        self._outputs = []
-        self.processes = []
-        self.directory = str(directory)
-        common = [word for name in FORWARDED for word in ("--env", name)]
-        common += ["--log_dir", self.directory]
-        common += list(options)
-        if way == "ssh":
-            hosts = ",".join(address + ":1" for address in networks.ADDRESSES)
-            self._start(network, 0, ["--hosts", hosts, "--ssh_args", network.ssh_args] + common
-                        + [str(script), *arguments], environment)
-            return
-        for host, rank in enumerate(ranks):
-            self._start(network, host, common + [
-                "--machine_list", MACHINE_LIST, "--machine_rank", str(rank),
-                str(scripts[host] if scripts else script), *arguments], environment)
-
-    def _start(self, network, host, arguments, environment):
-        output = open("{}-{}.txt".format(self.directory, host), "wb+")
-        self._outputs.append(output)
-        self.processes.append(subprocess.Popen(
-            network.command(host, [sys.executable, "-m", "epl.launcher", *arguments]),
-            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            env=environment_for(environment)))
-
-    @property
-    def outputs(self):
-        """What each launcher has printed."""
-        texts = []
-        for output in self._outputs:
-            with open(output.name, encoding="utf-8", errors="replace") as file:
-                texts.append(file.read())
-        return texts
-
-    def wait_for(self, pattern, seconds=90.0):
-        """Wait until the first launcher has printed `pattern`."""
-        deadline = time.monotonic() + seconds
-        while not re.search(pattern, self.outputs[0]):
-            assert time.monotonic() < deadline, self.outputs
-            assert self.processes[0].poll() is None, self.outputs
-            time.sleep(0.1)
-
-    def wait(self, seconds=120.0):
-        """The exit codes of the launchers."""
-        deadline = time.monotonic() + seconds
-        return [process.wait(max(1.0, deadline - time.monotonic())) for process in self.processes]
-
-    def close(self):
-        for process in self.processes:
-            process.kill()
-            process.wait()
-        for output in self._outputs:
-            output.close()
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +246,43 @@ def test_a_cable_that_is_plugged_in_again_lets_the_job_start_again(network, star
     assert set(job.wait(120)) == {0}, job.outputs
     for output in job.outputs:
         assert "[{}:1] three steps, attempt 1".format(networks.ADDRESSES[1]) in output
+
+
+@WAYS
+def test_a_machine_that_is_stopped_is_lost_and_ends_its_workers_when_it_goes_on(
+        network, start, way):
+    job = start(way, ENDLESS, options=CUT)
+    job.wait_for(r"\[{}:1\] step".format(networks.ADDRESSES[1]))
+    network.signal(1, signal.SIGSTOP)
+    try:
+        assert job.processes[0].wait(END_AFTER_CUT) == 1, job.outputs
+        assert re.search(r"\+-- epl-launch: host {} lost: nothing was heard from it for".format(
+            networks.ADDRESSES[1]), job.outputs[0])
+    finally:
+        network.signal(1, signal.SIGCONT)
+    assert set(job.wait(END_AFTER_CUT)) == {1}, job.outputs
+    assert not network.wait_until_quiet(END_AFTER_CUT)
+
+
+@WAYS
+def test_a_slow_line_changes_no_verdict(tmp_path, way):
+    """A round trip of 0.2 s, and one packet in twenty lost: training, then a failure."""
+    reason = networks.why_not() or networks.why_not_slow()
+    if reason is not None:
+        pytest.skip(reason)
+    network = networks.Network(cable=networks.Slow(0.1, 0.05))
+    script = tmp_path / "script.py"
+    script.write_text(FAILS_LATE)
+    job = Job(network, way, tmp_path / "job", script)
+    try:
+        assert set(job.wait(240)) == {7}, job.outputs
+        for output in job.outputs:
+            assert "[{}:1] three steps".format(networks.ADDRESSES[1]) in output
+            assert "+-- epl-launch: worker 1 exited with code 7" in output
+        assert not network.wait_until_quiet(END_AFTER_CUT)
+    finally:
+        job.close()
+        network.close()
 
 
 @WAYS

@@ -8,17 +8,22 @@
 
 They share processes and files, but no network: 198.18.0.0/15 is set apart for tests of networks,
 and nothing leaves the two. Each has an /etc/hosts of its own, in which this machine's name stands
-for its address. `close` ends what runs in them and removes them.
+for its address. `close` ends what runs in them and removes them. The cable may be a slow one.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from typing import NamedTuple
+
+from tests.support import jobs
 
 ADDRESSES = ("198.18.77.1", "198.18.77.2")
 INTERFACE = "epl0"
@@ -71,26 +76,41 @@ def why_not():
     return None
 
 
+def why_not_slow():
+    """Why this machine cannot have `Slow` cables; None if it can."""
+    return None if os.access("/dev/net/tun", os.W_OK) else "there is no /dev/net/tun"
+
+
+class Slow(NamedTuple):
+    """A cable that delays and loses: seconds one way, and the part of the packets."""
+
+    delay: float
+    loss: float
+
+
 class Network:
     """Two hosts, numbered 0 and 1, until `close`.
 
     Args:
       names: what this machine's name stands for, on each.
+      cable: `Slow`; None: one that is as fast as the machine.
 
     Attributes:
       ssh_args: with these arguments ssh reaches one from the other.
     """
 
-    def __init__(self, names=ADDRESSES):
+    def __init__(self, names=ADDRESSES, cable=None):
         self._directory = tempfile.mkdtemp(prefix="epl-network-")
         number = next(_numbers)
         self._names = ["epl-{}-{}-{}".format(side, os.getpid(), number) for side in "ab"]
         self._daemons = []
+        self._cable = None
         self._made_directories = []
         self.ssh_args = "-F {}/ssh_config".format(self._directory)
         try:
             self._make_etc_hosts(names)
             self._make_namespaces()
+            self._lay(cable)
             self._make_keys()
             self._start_sshd()
         except BaseException:
@@ -105,12 +125,21 @@ class Network:
         """Plug the cable of `host` in ("up") or out ("down")."""
         subprocess.run(self.command(host, ["ip", "link", "set", INTERFACE, state]), check=True)
 
+    def signal(self, host, signum):
+        """To every process of `host`, those of its ssh server too."""
+        for pid in self._pids(host):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
+    def _pids(self, host):
+        return [int(pid) for pid in subprocess.run(
+            ["ip", "netns", "pids", self._names[host]], check=True,
+            stdout=subprocess.PIPE).stdout.split()]
+
     def processes(self, host):
         """What runs on `host`, the ssh server left out: process id -> command line."""
-        listed = subprocess.run(["ip", "netns", "pids", self._names[host]], check=True,
-                                stdout=subprocess.PIPE).stdout.split()
         found = {}
-        for pid in map(int, listed):
+        for pid in self._pids(host):
             try:
                 with open("/proc/{}/cmdline".format(pid), "rb") as file:
                     line = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
@@ -152,17 +181,30 @@ class Network:
                     pass
         for daemon in self._daemons:
             daemon.wait()
+        if self._cable is not None:
+            self._cable.stdin.close()
+            self._cable.wait()
+            self._cable.stdout.close()
         for name in self._names:
             subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
         shutil.rmtree(self._directory)
-        for directory in reversed(self._made_directories):
-            shutil.rmtree(directory)
+        self._remove_directories()
+
+    def _remove_directories(self):
+        """Those of our own; the shared ones only if no other such network may use them."""
+        for name in self._names:
+            shutil.rmtree(os.path.join(_NAMESPACE_FILES, name), ignore_errors=True)
+        listed = subprocess.run(["ip", "netns", "list"], stdout=subprocess.PIPE).stdout
+        if not any(line.startswith(b"epl-") for line in listed.splitlines()):
+            for directory in self._made_directories:
+                with contextlib.suppress(OSError):  # somebody else uses it
+                    os.rmdir(directory)
 
     def _make_etc_hosts(self, names):
         self._make_directory(_NAMESPACE_FILES)
         for name, address in zip(self._names, names):
             directory = os.path.join(_NAMESPACE_FILES, name)
-            self._make_directory(directory)
+            os.mkdir(directory, 0o755)
             with open(os.path.join(directory, "hosts"), "w") as file:
                 file.write("127.0.0.1 localhost\n{} {}\n".format(address, socket.gethostname()))
 
@@ -172,11 +214,20 @@ class Network:
             self._made_directories.append(path)
 
     def _make_namespaces(self):
-        a, b = self._names
-        for name in (a, b):
+        for name in self._names:
             _run("ip", "netns", "add", name)
-        _run("ip", "link", "add", INTERFACE, "netns", a, "type", "veth", "peer", "name", INTERFACE,
-             "netns", b)
+
+    def _lay(self, cable):
+        a, b = self._names
+        if cable is None:
+            _run("ip", "link", "add", INTERFACE, "netns", a, "type", "veth", "peer", "name",
+                 INTERFACE, "netns", b)
+        else:
+            self._cable = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.slow_cable", a, b, "--interface", INTERFACE,
+                 "--delay", str(cable.delay), "--loss", str(cable.loss)], cwd=jobs.ROOT,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            assert self._cable.stdout.readline() == b"ready\n"
         for host, address in enumerate(ADDRESSES):
             _run(*self.command(host, ["ip", "addr", "add", address + "/24", "dev", INTERFACE]))
             for interface in ("lo", INTERFACE):

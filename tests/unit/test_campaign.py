@@ -7,7 +7,7 @@ import os
 import pytest
 
 from tests.campaign import __main__ as campaign
-from tests.campaign import deaths
+from tests.campaign import deaths, hosts
 
 GOOD = campaign.Found("SIGKILL", "dp", True, True, 0, True, True, 0.5, "")
 
@@ -44,3 +44,26 @@ def test_the_table_counts_each_way_to_die():
         "| SIGKILL | 2 | 2 | 1 of 2 | 2 | 2 | 2 | 1.00 | 1.50 |",
         "| launcher | 1 | 1 | - | 0 | 1 | 1 | nan | nan |",
         "| all | 3 | 3 | 1 of 2 | 2 | 3 | 3 | 1.00 | 1.50 |"]
+
+
+CUT = hosts.Found(hosts.SCENES["cut"], "machine_list", [1, 1], [
+    "host 198.18.77.2 lost: nothing was heard from it for 10 s, since 08:15:41",
+    "host 198.18.77.1 lost: the connection was closed"], [10.5, 10.0], 10.6, 0, True, True)
+SHORT_CUT = CUT._replace(scene=hosts.SCENES["short cut"], codes=[0, 0], words=["done in 1 s", ""])
+
+
+@pytest.mark.parametrize("changes", [
+    {"codes": [1, 2]}, {"words": CUT.words[::-1]}, {"left": 1}, {"checkpoint": False},
+    {"same": False}])
+def test_what_is_no_good_end_of_a_job_of_two_machines(changes):
+    assert CUT.good and CUT._replace(way="ssh", codes=[1], words=CUT.words[:1]).good
+    assert SHORT_CUT.good and not SHORT_CUT._replace(codes=[0, 1]).good
+    assert not CUT._replace(**changes).good
+
+
+def test_the_table_of_two_machines():
+    assert hosts.table([CUT, CUT._replace(way="ssh", codes=[0], words=["done"])]).splitlines()[2:] \
+        == ["| line cut at the far machine | `--machine_list` | 1, 1 | yes | 10.5, 10.0 | 0 | yes "
+            "| yes |",
+            "| line cut at the far machine | `--hosts` | 0 | NO: done | 10.5, 10.0 | 0 | yes "
+            "| yes |"]

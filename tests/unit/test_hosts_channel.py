@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from epl.launcher import events
+from epl.launcher import channel, events
 from epl.launcher.channel import Channel, ChannelClosed, Decoder, Message, encode
 from epl.launcher.host import Output, Stacks, Started
 from epl.launcher.remote import read_event, send_event
@@ -18,6 +18,25 @@ PREAMBLE = b"\0epl-launch 2\n"
 MESSAGES = [Message("hello", {"rank": 1, "name": "h\u00fc"}), Message("Output", {"worker": 0},
                                                                  bytes(range(256))),
             Message("close", {})]
+
+
+class Clock:
+    """Stands for `time` in the module of channels; moves when a test says so."""
+
+    strftime, localtime, time = map(staticmethod, (time.strftime, time.localtime, time.time))
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(channel, "time", clock)
+    return clock
 
 
 @pytest.fixture
@@ -31,8 +50,8 @@ def pair():
         return channels[-2:]
 
     yield make
-    for channel in channels:
-        channel.close()
+    for one in channels:
+        one.close()
 
 
 def receive(channel, count):
@@ -107,14 +126,54 @@ def test_the_end_of_the_other_side(pair):
             b.receive()
 
 
-def test_silence(pair):
+def test_silence(clock, pair):
     a, b = pair(silence=0.3)
     a.flush()
     b.receive()
     b.tick()
-    time.sleep(0.4)
-    with pytest.raises(ChannelClosed, match=r"nothing was heard from it for 0 s, since \d\d:\d\d"):
+    clock.now += 0.2
+    b.tick()
+    clock.now += 0.2
+    with pytest.raises(ChannelClosed,
+                       match=r"nothing was heard from it for 0 s, since \d\d:\d\d:\d\d$"):
         b.tick()
+
+
+def test_who_was_stopped_itself_waits_anew_and_says_so(clock, pair):
+    a, b = pair(silence=4.0)
+    a.flush()
+    b.receive()
+    clock.now += 30.0
+    b.tick()
+    for _ in range(3):
+        clock.now += 1.5
+        a.tick()
+        b.receive()
+        b.tick()
+    a.receive()
+    a.close()
+    with pytest.raises(ChannelClosed) as raised:
+        for _ in range(2):
+            b.receive()
+    assert str(raised.value) == (
+        "the connection was closed, after this process itself had stood still for 30 s")
+
+
+def test_a_stop_of_long_ago_is_not_to_blame(clock, pair):
+    a, b = pair(silence=4.0)
+    a.flush()
+    b.receive()
+    clock.now += 30.0
+    for _ in range(9):
+        b.receive()
+        b.tick()
+        clock.now += 1.5
+        a.tick()
+    a.receive()
+    a.close()
+    with pytest.raises(ChannelClosed, match="the connection was closed$"):
+        for _ in range(2):
+            b.receive()
 
 
 def test_nobody_is_silent_before_he_has_come(pair):
