@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from epl.cluster import Cluster
     from epl.config import Config
     from epl.data import global_batch, shard
-    from epl.env import Env, explain, init
+    from epl.env import Env
     from epl.errors import ConfigError, WorkerLostError
     from epl.ir.collections import add_to_collection, get_collection
     from epl.ir.feeds import divide_feed, share_feed
     from epl.ir.graph_keys import GraphKeys
     from epl.runtime.stop import request_stop
+    from epl.start import explain, init
     from epl.strategies import replicate, set_default_strategy, split
 
 VERSION = __version__
@@ -42,9 +43,9 @@ _HOME = {
     "get_collection": "epl.ir.collections",
     "divide_feed": "epl.ir.feeds",
     "share_feed": "epl.ir.feeds",
-    "explain": "epl.env",
+    "explain": "epl.start",
     "global_batch": "epl.data",
-    "init": "epl.env",
+    "init": "epl.start",
     "replicate": "epl.strategies",
     "request_stop": "epl.runtime.stop",
     "set_default_strategy": "epl.strategies",

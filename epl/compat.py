@@ -9,6 +9,7 @@ names; a version that moves one needs a change here and nowhere else.
 import contextlib
 import functools
 import os
+import threading
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 import tensorflow.compat.v1 as tf
@@ -37,6 +38,9 @@ __all__ = [
     "training_util",
 ]
 
+
+# Held while a function of TensorFlow is another one: threads may build graphs at the same time.
+_PATCHING = threading.RLock()
 
 # TensorFlow 2 has two families of datasets, 1.15 as well; none of them is a base of all.
 DATASET_TYPES = (tf.data.Dataset, dataset_ops_module.DatasetV2)
@@ -102,14 +106,17 @@ def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
     Takes the place of `colocate_gradients_with_ops`, which says the same in a form that is not as
     exact: the gradients of what is colocated with something name that. Between two operations, and
     at the end, `begin` gets None. A gradient function may ask for gradients itself: after these
-    `begin` gets the operation again whose gradient it builds.
+    `begin` gets the operation again whose gradient it builds. Other threads build theirs as ever.
     """
-    original = gradients_util._maybe_colocate_with
     open_ops: List[Any] = [None]
+    builder = threading.get_ident()
 
     @contextlib.contextmanager
     def observed(op: Any, gradient_uid: Any, colocate: Any) -> Iterator[None]:
-        del colocate
+        if threading.get_ident() != builder:
+            with original(op, gradient_uid, colocate):
+                yield
+            return
         open_ops.append(op)
         begin(op)
         try:
@@ -119,11 +126,13 @@ def observed_gradients(begin: Callable[[Any], None]) -> Iterator[None]:
             open_ops.pop()
             begin(open_ops[-1])
 
-    gradients_util._maybe_colocate_with = observed
-    try:
-        yield
-    finally:
-        gradients_util._maybe_colocate_with = original
+    with _PATCHING:
+        original = gradients_util._maybe_colocate_with
+        gradients_util._maybe_colocate_with = observed
+        try:
+            yield
+        finally:
+            gradients_util._maybe_colocate_with = original
 
 
 @contextlib.contextmanager
@@ -134,7 +143,6 @@ def plain_imports(graph: Any, names: Iterable[str]) -> Iterator[None]:
     TensorFlow's importer as long as all the rest. Nor does it look for what is new among all
     operations of the graph, as TensorFlow 1.15 does.
     """
-    usual = importer._ProcessNewOps
 
     def make(target: Any) -> None:
         if target is not graph:  # another thread's
@@ -145,11 +153,13 @@ def plain_imports(graph: Any, names: Iterable[str]) -> Iterator[None]:
         for c_op in new:
             graph._create_op_from_tf_operation(c_op, compute_device=False)
 
-    importer._ProcessNewOps = make
-    try:
-        yield
-    finally:
-        importer._ProcessNewOps = usual
+    with _PATCHING:
+        usual = importer._ProcessNewOps
+        importer._ProcessNewOps = make
+        try:
+            yield
+        finally:
+            importer._ProcessNewOps = usual
 
 
 def set_int_attribute(op: Any, name: str, value: int) -> None:

@@ -20,8 +20,8 @@ from epl import compat
 from epl.env import Env
 from epl.errors import ConfigError
 from epl.ir.datasets import check_order
+from epl.ir.environment import plan_for, remember
 from epl.plan.global_batch import GlobalBatch, divide
-from epl.plan.parallel_plan import ParallelPlan
 
 _REMAINDERS = ("drop", "pad")
 # How many rows of all workers are looked at together; the fewer, the more often a function runs.
@@ -104,27 +104,16 @@ def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
             name, value))
     cluster = env.cluster
     parts = (env.config.pipeline.num_micro_batch,
-             _replicas(devices_per_replica), cluster.worker_num, cluster.worker_index)
+             _replicas(env, devices_per_replica), cluster.worker_num, cluster.worker_index)
     return divide(int(value), *parts) if name == "rows" else GlobalBatch(int(value), *parts)
 
 
-def check_replicas(plan: ParallelPlan) -> None:
-    """Raises ConfigError if the script divides its rows for another number of replicas."""
-    counted_on = Env.get().replicas_counted_on
-    replicas = plan.num_replicas // plan.num_workers
-    if counted_on and replicas not in counted_on:
-        devices = sum(plan.device_counts)
-        raise ConfigError(
-            "epl.global_batch counted on {} replica(s) of the model in each worker, but one takes "
-            "{} device(s), which makes {}: write epl.global_batch(..., devices_per_replica={})"
-            .format(" or ".join(map(str, sorted(counted_on))), devices, replicas, devices))
-
-
-def _replicas(devices: Optional[int]) -> int:
+def _replicas(env: Env, devices: Optional[int]) -> int:
     """Copies of the model in each worker, of so many devices; None: of those annotated so far."""
-    env = Env.get()
     if devices is None:
-        plan = env.plan_for(tf.get_default_graph())
+        graph = tf.get_default_graph()
+        remember(graph, env)
+        plan = plan_for(graph)
         devices = sum(plan.device_counts) if plan is not None else 1
     own = env.cluster.gpu_num_per_worker
     replicas, rest = divmod(own, devices) if devices > 0 else (0, 0)

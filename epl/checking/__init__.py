@@ -10,8 +10,7 @@ that the script built; what comes out is compared.
     every worker   read variables > step, sources fetched along > read variables
     all together   gather the rows > plain step on the chief > compare on each worker > one table
 
-    active      which check is on; imports nothing
-    codes       exit codes
+    codes       exit codes, the launcher's variable; imports nothing
     checker     the check: counts steps, runs what the others hold
     script      the graph as the script built it
     wanted      what a step has to be asked for, beside what the script wants

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.checking import active, notes, parts
-from epl.checking.codes import UNCHECKED_CODE
+from epl.checking import notes, parts
+from epl.checking.codes import STEPS_VARIABLE, UNCHECKED_CODE
 from epl.checking.compare import Expected, Row, compare, noise
 from epl.checking.exchange import Exchange
 from epl.checking.join import Batch, fed_sparse, feed_of, join
@@ -22,8 +22,10 @@ from epl.checking.reference import Outcome, Reference
 from epl.checking.report import Found, Report, worst
 from epl.checking.script import script_of
 from epl.checking.wanted import NOTHING, Wanted, look
+from epl.context import Context
 from epl.env import Env
 from epl.errors import CheckError
+from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
 
 STEPS = 3
@@ -55,14 +57,14 @@ def check(steps: int = STEPS, stop: bool = False) -> "Check":
       RuntimeError: before `epl.init()`, or while another check is on.
       ValueError: no positive number of steps.
     """
-    Env.get().require_init("epl.check")
+    env = Env.get()
+    env.require_init("epl.check")
     if steps < 1:
         raise ValueError("epl.check: {} step(s): compare 1 or more".format(steps))
-    if active.current() is not None:
+    if env.worker.check is not None:
         raise RuntimeError("epl.check: a check is on already, until its last step: call it once "
                            "(epl-launch --check calls it by itself)")
-    made = Check(steps, stop)
-    active.begin(made)
+    env.worker.check = made = Check(steps, stop)
     return made
 
 
@@ -147,7 +149,7 @@ class Check:
         asked, extra = list(fetches) + wanted.losses, wanted.extra
         values = execute(asked, extra)
         of = {t.name: np.array(v) for t, v in zip(extra, values[len(asked):])}
-        ignored: Set[str] = set() if Env.get().cluster.is_chief else wanted.once
+        ignored: Set[str] = set() if context_of(graph).cluster.is_chief else wanted.once
         taken = Taken(fed_values, _pick(wanted.taken, of, ignored),
                       _pick(wanted.drawn, of, ignored),
                       {name: digest(value) for name, value in before.items()}, problem)
@@ -158,11 +160,11 @@ class Check:
         try:
             self._compare(graph, _Step(wanted, taken, given, before))
         except CheckError as error:
-            self._end(str(error))
+            self._end(context_of(graph), str(error))
         else:
             self._done += 1
             if self._done == self._steps:
-                self._end("")
+                self._end(context_of(graph), "")
         return values[:len(fetches)]
 
     def _compare(self, graph: Any, step: _Step) -> None:
@@ -171,8 +173,8 @@ class Check:
         Raises:
           CheckError: it cannot be compared; on all workers.
         """
-        cluster = Env.get().cluster
-        exchange = Exchange(cluster)
+        context = context_of(graph)
+        cluster, exchange = context.cluster, Exchange(context)
         workers = [Taken(*each) for each in exchange.gather(step.taken)]
         problem = next((worker.problem for worker in workers if worker.problem), "")
         expected, words = None, Words([], [], 1, "")
@@ -245,17 +247,17 @@ class Check:
                 state_of(graph).plan.reduce_method == "mean")
         return self._references[key].run(step.before, batch, workers), why
 
-    def _end(self, problem: str) -> None:
+    def _end(self, context: Context, problem: str) -> None:
         """After the last step, or when no step can be compared."""
-        active.end()
+        context.worker.check = None
         for reference in self._references.values():
             reference.close()
         self._references = {}
         self.report = Report(self._done, worst(self._found), list(dict.fromkeys(self._notes)),
                              problem, self._layout, self._batch, self._how)
-        if Env.get().cluster.is_chief:
+        if context.cluster.is_chief:
             _print(self.report)
-        Exchange(Env.get().cluster).from_chief(None)  # it is printed
+        Exchange(context).from_chief(None)  # it is printed
         if self._stop:
             raise SystemExit(self.report.exit_code)
 
@@ -275,7 +277,7 @@ class Check:
 
 def begin_if_asked() -> None:
     """Begin the check that `epl-launch --check` asks for, once per process."""
-    steps = os.environ.pop(active.STEPS_VARIABLE, "")
+    steps = os.environ.pop(STEPS_VARIABLE, "")
     if steps:
         check(int(steps), stop=True)
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from epl.checking.compare import Expected, entries
 from epl.checking.record import Given
-from epl.runtime.control_plane import ControlPlane
+from epl.context import Context
+from epl.runtime import control_plane
 
 _CHUNK_BYTES = 64 << 20
 
@@ -16,9 +17,9 @@ _CHUNK_BYTES = 64 << 20
 class Exchange:
     """Every worker calls the same methods in the same order."""
 
-    def __init__(self, cluster: Any):
-        self._chief = cluster.is_chief
-        self._plane = ControlPlane.get() if cluster.worker_num > 1 else None
+    def __init__(self, context: Context):
+        self._chief = context.cluster.is_chief
+        self._plane = control_plane.of(context) if context.cluster.worker_num > 1 else None
 
     def gather(self, value: Any) -> List[Any]:
         """The value of every worker."""

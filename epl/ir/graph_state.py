@@ -10,6 +10,8 @@ import threading
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from epl import compat
+from epl.context import Context
+from epl.env import Env
 from epl.ir.annotations import Annotations
 
 _ATTRIBUTE = "_epl_state"
@@ -200,7 +202,8 @@ class GraphState:
       own_gradients: gradients of variables and of tensors without rows, as losses and `grad_ys`
         read them: each clone's own.
       first_gradient_id: the first operation that was built for gradients of variables, or None.
-      context: the configuration and cluster that it is trained under (see `Env.settle`), or None.
+      env: the environment that it was first seen in (see `ir.environment`), or None.
+      context: what it is trained under, once that is settled, or None.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
       plan: what the graph was rewritten for, or None.
       devices: who sits where (see `rewrite.place`), or None.
@@ -234,7 +237,8 @@ class GraphState:
         self.calls = GradientCalls()
         self.own_gradients: List[Any] = []
         self.first_gradient_id: Optional[int] = None
-        self.context: Any = None
+        self.env: Optional[Env] = None
+        self.context: Optional[Context] = None
         self.sources: Any = None
         self.plan: Any = None
         self.devices: Any = None

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
+from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
 from epl.profiler.boxes import computes_gradients
 from epl.profiler.cells import CellMap, map_cells
@@ -48,7 +49,7 @@ class Tracer:
         events = read_events(metadata.step_stats)
         for cell_map in self._cell_maps():
             if computes_gradients(events, cell_map):
-                plan = Env.get().plan_for(self._graph)
+                plan = plan_for(self._graph)
                 assert plan is not None  # there is a rewritten group
                 return make_timeline(step, plan, cell_map, events)
         return None
@@ -63,7 +64,7 @@ class Tracer:
 
     def _cell_maps(self) -> List[CellMap]:
         """Those of the gradients that are rewritten, which they are when a session has run them."""
-        state, plan = state_of(self._graph), Env.get().plan_for(self._graph)
+        state, plan = state_of(self._graph), plan_for(self._graph)
         if self._version != self._graph.version:
             self._version, self._maps = self._graph.version, {}
         for group in state.groups:
@@ -74,7 +75,7 @@ class Tracer:
 
 def require_step(graph: Any, caller: str) -> None:
     """Raises RuntimeError unless EPL has a training step in `graph`."""
-    Env.get().require_init(caller)
+    remember(graph, Env.get()).require_init(caller)
     if not state_of(graph).trains:
         raise RuntimeError(
             "{}: this graph has no training step of EPL; set a strategy before the model is built "

@@ -17,8 +17,13 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.data import check_replicas
-from epl.env import Env
+from epl.ir.environment import (
+    check_replicas,
+    context_of,
+    intended_plan,
+    open_graph,
+    settle,
+)
 from epl.ir.graph_state import (
     Gradient,
     GradientCall,
@@ -84,18 +89,17 @@ def noted_gradients(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) 
         flow; gradients of gradients that a session has trained with already.
     """
     graph = tf.get_default_graph()
-    env = Env.get()
     if _THREAD.building or not compat.is_top_level(graph):
         return build(*args, **kwargs)
     call = inspect.signature(build).bind(*args, **kwargs)
     _THREAD.building = True
     try:
-        return _outermost(graph, env, build, call)
+        return _outermost(graph, build, call)
     finally:
         _THREAD.building = False
 
 
-def _outermost(graph: Any, env: Env, build: Callable[..., List[Any]],
+def _outermost(graph: Any, build: Callable[..., List[Any]],
                call: inspect.BoundArguments) -> List[Any]:
     state = state_of(graph)
     call.arguments["ys"] = _as_list(call.arguments["ys"])
@@ -103,10 +107,10 @@ def _outermost(graph: Any, env: Env, build: Callable[..., List[Any]],
     of_gradients = _own_gradients_behind(graph, state, call)
     request = _Request(build, call, _variables(graph, xs), *_losses(state, call))
     if not any(v is not None for v in request.variables):
-        return _intermediate(graph, env, state, request)
-    env.open_graph(graph)
-    plan = env.intended_plan(graph)
-    alone = env.cluster.total_gpu_num == 1 and (plan is None or plan.is_single_device)
+        return _intermediate(graph, state, request)
+    open_graph(graph)
+    plan, cluster = intended_plan(graph), context_of(graph).cluster
+    alone = cluster.total_gpu_num == 1 and (plan is None or plan.is_single_device)
     if alone and state.context is None:
         return request.answer()
     if compat.control_flow_context(graph) is not None:
@@ -119,13 +123,13 @@ def _outermost(graph: Any, env: Env, build: Callable[..., List[Any]],
             "gradients are asked for on {} worker(s) with {} device(s) each, but no strategy is "
             "set: the script would train on one device of each worker, without the others; call "
             "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built"
-            .format(env.cluster.worker_num, env.cluster.gpu_num_per_worker))
-    check_replicas(plan)
-    env.settle(graph)
-    return _for_training(graph, env, state, request, plan)
+            .format(cluster.worker_num, cluster.gpu_num_per_worker))
+    check_replicas(graph, plan)
+    settle(graph)
+    return _for_training(graph, state, request, plan)
 
 
-def _for_training(graph: Any, env: Env, state: GraphState, request: _Request,
+def _for_training(graph: Any, state: GraphState, request: _Request,
                   plan: ParallelPlan) -> List[Any]:
     """Gradients of variables: they will be aggregated."""
     if state.first_gradient_id is None:
@@ -135,15 +139,16 @@ def _for_training(graph: Any, env: Env, state: GraphState, request: _Request,
             gradients = request.answer()
         else:
             gated = not plan.is_single_device \
-                and plan.clones_per_worker(env.cluster.worker_index) == 1
+                and plan.clones_per_worker(context_of(graph).cluster.worker_index) == 1
             gradients = _build_in_place(state, graph, request, gated)
         results.extend(_of_rows(state, request, gradients))
         return _noted(graph, state, request, gradients)
 
 
-def _intermediate(graph: Any, env: Env, state: GraphState, request: _Request) -> List[Any]:
+def _intermediate(graph: Any, state: GraphState, request: _Request) -> List[Any]:
     """Gradients of other tensors: they are every clone's own, and may lead on to variables'."""
-    config, cluster = env.context_of(graph)
+    context = context_of(graph)
+    config, cluster = context.config, context.cluster
     one_clone = cluster.gpu_num_per_worker == 1 and config.pipeline.num_micro_batch == 1
     if one_clone and cluster.worker_num == 1 or compat.control_flow_context(graph) is not None:
         return request.answer()
@@ -227,7 +232,7 @@ def _noted(graph: Any, state: GraphState, request: _Request, gradients: List[Any
         if variable is None or raw is None:
             continue
         with compat.inserted(graph, "{}/gradient_{}".format(name, index)):
-            if state.context.config.communication.sparse_as_dense:
+            if context_of(graph).config.communication.sparse_as_dense:
                 raw = tf.convert_to_tensor(raw)
             raw = _any_rows(raw)
             result[index] = _identity(raw)

@@ -20,8 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.checking import active
-from epl.env import Env
+from epl.ir.environment import context_of, intended_plan, is_remembered
 from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts, state_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedule import BACKWARD
@@ -59,8 +58,7 @@ def rewrite(graph: Any) -> None:
       NotImplementedError, ConfigError, ValueError: what the script built cannot be run as the plan
         says; the message names the operation and the cure. Later calls raise it again.
     """
-    env = Env.get()
-    if not env.initialized or not compat.is_top_level(graph):
+    if not is_remembered(graph) or not compat.is_top_level(graph):
         return
     state = state_of(graph)
     if state.rewritten_version == graph.version:
@@ -71,9 +69,9 @@ def rewrite(graph: Any) -> None:
         if state.failure is not None:
             raise state.failure
         state.recall_withdrawn()
-        plan = _plan(env, graph, state)
+        plan = _plan(graph, state)
         if plan is not None:
-            state.context = env.context_of(graph)
+            state.context = context_of(graph)
             try:
                 with _made_by_rewrite(graph, state), _seen(graph):
                     _Rewrite(graph, state, plan).run()
@@ -132,7 +130,7 @@ def _no_collection() -> Iterator[None]:
 @contextlib.contextmanager
 def _seen(graph: Any) -> Iterator[None]:
     """A check, if one is on, keeps the graph as the script built it."""
-    check = active.current()
+    check = context_of(graph).worker.check
     if check is None:
         yield
         return
@@ -141,20 +139,21 @@ def _seen(graph: Any) -> Iterator[None]:
     check.after_rewrite(graph)
 
 
-def _plan(env: Env, graph: Any, state: GraphState) -> Any:
+def _plan(graph: Any, state: GraphState) -> Any:
     """The plan to carry out: that of the gradients, or one to place a model that is only run."""
     if state.groups:
-        return env.intended_plan(graph)
+        return intended_plan(graph)
     needed = sum(t.device_count for t in state.annotations.task_graphs)
-    fits = 1 < env.context_of(graph).cluster.gpu_num_per_worker >= needed
-    return env.intended_plan(graph) if needed > 1 and fits else None
+    fits = 1 < context_of(graph).cluster.gpu_num_per_worker >= needed
+    return intended_plan(graph) if needed > 1 and fits else None
 
 
 class _Rewrite:
     """One pass over one graph."""
 
     def __init__(self, graph: Any, state: GraphState, plan: ParallelPlan):
-        config, cluster = state.context
+        context = context_of(graph)
+        config, cluster = context.config, context.cluster
         self._graph = graph
         self._state = state
         self._plan = plan

@@ -19,11 +19,11 @@ from typing import Any, List, NamedTuple
 import tensorflow.compat.v1 as tf
 
 from epl.communicators import horovod_backend
-from epl.env import Env
+from epl.context import Context
 from epl.errors import WorkerLostError
+from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import broadcast, fingerprint, progress, shared_feeds, stop
-from epl.runtime.control_plane import ControlPlane, give_precedence
+from epl.runtime import broadcast, control_plane, fingerprint, progress, shared_feeds, stop
 from epl.runtime.intents import (
     CREATION,
     END_OF_SCRIPT,
@@ -50,8 +50,6 @@ _SYNCHRONIZED = "_epl_synchronized"
 
 _COORDINATOR = "_epl_coordinator"  # of a monitored session, until training has ended in it
 _HAS_TRAINED = "_epl_has_trained"
-
-_ended_together = False  # the last meeting was that of `training_ended`
 
 
 class Outcome(NamedTuple):
@@ -105,15 +103,16 @@ def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
         ends at it without an error.
     """
     coordinator = getattr(session, _COORDINATOR, None)
+    context = context_of(session.graph)
     while True:
         progress.waiting_before_step("agreement")
-        outcome = _meet(what + shared_feeds.digest(fed), session)
+        outcome = _meet(context, what + shared_feeds.digest(fed), session)
         _level(session, outcome)
         if outcome.same:
             return
         if outcome.leaving or not outcome.stale:
-            wanted = _tell(Intent(what, can_end=coordinator is not None,
-                                  fed=shared_feeds.shown(fed)))
+            wanted = _tell(context, Intent(what, can_end=coordinator is not None,
+                                           fed=shared_feeds.shown(fed)))
             if coordinator is None or not all_can_end(wanted):
                 raise different(wanted)
             setattr(session, _COORDINATOR, None)
@@ -124,49 +123,51 @@ def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
 def session_created(session: Any) -> None:
     """Meet after a training session was made: its hooks then see the chief's variables."""
     progress.waiting("agreement to " + CREATION)
-    outcome = _meet(CREATION, session)
+    context = context_of(session.graph)
+    outcome = _meet(context, CREATION, session)
     if outcome.leaving:
-        raise different(_tell(Intent(CREATION)))
+        raise different(_tell(context, Intent(CREATION)))
     _level(session, outcome)
     progress.session_ready()
 
 
-def training_ended(asked: bool) -> None:
+def training_ended(context: Context, asked: bool) -> None:
     """Meet when a training session has ended: then the chief's last checkpoint is there.
 
     Args:
+      context: what it ran under.
       asked: hooks or threads of this worker have asked for it.
     """
-    global _ended_together
     while True:
         progress.waiting("agreement to " + END_OF_TRAINING)
-        if _meet(END_OF_TRAINING, None).same:
+        if _meet(context, END_OF_TRAINING, None).same:
             break
-        wanted = _tell(Intent(END_OF_TRAINING, asked))
+        wanted = _tell(context, Intent(END_OF_TRAINING, asked))
         if not all_can_end(wanted):
             raise different(wanted)
-    _ended_together = True
+    context.worker.ended_together = True
 
 
-def script_ended() -> bool:
+def script_ended(context: Context) -> bool:
     """Meet at the end of the script, unless the workers have ended their training together.
 
     Returns:
       False if another worker was about to go on with training.
     """
-    if Env.get().cluster.worker_num == 1 or _ended_together or not horovod_backend.is_connected():
+    if context.cluster.worker_num == 1 or context.worker.ended_together \
+            or not horovod_backend.is_connected():
         return True
     progress.waiting("agreement to " + END_OF_SCRIPT)
-    found = ControlPlane.get().last_maximum(
-        _vector(END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
-    if found is None or _outcome(found).same:
+    found = control_plane.of(context).last_maximum(
+        _vector(context, END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
+    if found is None or _outcome(context, found).same:
         return True
-    wanted = _tell(Intent(END_OF_SCRIPT))
+    wanted = _tell(context, Intent(END_OF_SCRIPT))
     sys.stderr.write("epl: {}\n".format(different(wanted)))
     return False
 
 
-def after_failure(error: BaseException) -> None:
+def after_failure(context: Context, error: BaseException) -> None:
     """Meet after a step failed on this worker.
 
     If all workers failed in it (the usual end of the data) they go on as TensorFlow would. If the
@@ -179,17 +180,17 @@ def after_failure(error: BaseException) -> None:
     what = "report that a step failed"
     end_of_data = isinstance(error, tf.errors.OutOfRangeError)
     progress.waiting("agreement on a step that failed here")
-    found = ControlPlane.get().maximum_within(
-        _vector(what, False, False, True),
+    found = control_plane.of(context).maximum_within(
+        _vector(context, what, False, False, True),
         END_OF_DATA_SECONDS if end_of_data else OTHER_ERROR_SECONDS)
     if found is None:
         message = ("a step failed on worker {}, and not on all workers: the job cannot go on. {}"
                    "The step's error: {}".format(
-                       Env.get().cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
+                       context.cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
         horovod_backend.disconnect()
         raise _begun_here(WorkerLostError(message)) from error
-    if not _outcome(found).same:
-        wanted = _tell(Intent("{} ({})".format(what, type(error).__name__)))
+    if not _outcome(context, found).same:
+        wanted = _tell(context, Intent("{} ({})".format(what, type(error).__name__)))
         raise _begun_here(different(wanted)) from error
 
 
@@ -200,23 +201,25 @@ def _begun_here(error: Exception) -> Exception:
     return error
 
 
-def _meet(what: str, session: Any) -> Outcome:
+def _meet(context: Context, what: str, session: Any) -> Outcome:
     """Meet for `what`; without a session the worker is leaving."""
-    global _ended_together
-    _ended_together = False
+    context.worker.ended_together = False
     stale = session is not None and not getattr(session, _SYNCHRONIZED, False)
     unverified = session is not None and not fingerprint.is_verified(state_of(session.graph))
-    return _outcome(ControlPlane.get().maximum(_vector(what, stale, unverified, session is None)))
+    return _outcome(context, control_plane.of(context).maximum(
+        _vector(context, what, stale, unverified, session is None)))
 
 
-def _vector(what: str, stale: bool, unverified: bool, leaving: bool) -> Any:
+def _vector(context: Context, what: str, stale: bool, unverified: bool,
+            leaving: bool) -> List[int]:
     number = int(hashlib.sha256(what.encode()).hexdigest()[:15], 16)
-    return [number, -number, int(stale), int(unverified), int(leaving), int(stop.wish())]
+    return [number, -number, int(stale), int(unverified), int(leaving),
+            int(stop.wish(context.worker))]
 
 
-def _outcome(maxima: Any) -> Outcome:
+def _outcome(context: Context, maxima: List[int]) -> Outcome:
     """What all workers of the meeting read from its result."""
-    stop.agree(maxima[5])
+    stop.agree(context.worker, maxima[5])
     return Outcome(maxima[0] == -maxima[1], bool(maxima[2]), bool(maxima[3]), bool(maxima[4]))
 
 
@@ -233,9 +236,9 @@ def _level(session: Any, outcome: Outcome) -> None:
         setattr(session, _SYNCHRONIZED, True)
 
 
-def _tell(intent: Intent) -> List[Intent]:
+def _tell(context: Context, intent: Intent) -> List[Intent]:
     """What every worker of the meeting came for; all of them call it if that differs."""
-    wanted = [made(Intent, each) for each in ControlPlane.get().gather(intent)]
+    wanted = [made(Intent, each) for each in control_plane.of(context).gather(intent)]
     if END_OF_SCRIPT in [i.what for i in wanted] and intent.what != END_OF_SCRIPT:
-        give_precedence()
+        control_plane.give_precedence()
     return wanted

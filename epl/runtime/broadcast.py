@@ -11,8 +11,8 @@ from typing import Any, Dict, Iterator, List
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.env import Env
-from epl.runtime.control_plane import ControlPlane
+from epl.ir.environment import context_of
+from epl.runtime import control_plane
 
 _CHUNK_BYTES = 64 << 20
 _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
@@ -24,8 +24,9 @@ def broadcast_variables(session: Any) -> None:
     Variables that the chief has not initialized are left alone. Every worker has to call this.
     """
     variables = compat.global_variables(session.graph)
-    plane = ControlPlane.get()
-    if Env.get().cluster.is_chief:
+    context = context_of(session.graph)
+    plane = control_plane.of(context)
+    if context.cluster.is_chief:
         for chunk in _chunks(session, variables):
             plane.from_chief(chunk)
         plane.from_chief(None)

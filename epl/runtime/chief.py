@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Only the chief writes, and restoring on the chief is enough.
 
-Each function stands in for one of TensorFlow's; the function itself comes as `original`.
+Each function stands in for one of TensorFlow's; the function itself comes as `original`, and the
+environment in which it is called as `env` where it is not that of a graph.
 """
 
 import inspect
@@ -12,27 +13,22 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.context import Wish
 from epl.env import Env
+from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement, monitored, progress, stop
-from epl.runtime.control_plane import ControlPlane
-
-
-def writes_here() -> bool:
-    """True on the chief, and everywhere before `epl.init`."""
-    env = Env.get()
-    return not env.initialized or env.cluster.is_chief
+from epl.runtime import agreement, control_plane, monitored, progress
 
 
 def _trains_with_others(graph: Any) -> bool:
     """True if training steps of `graph` involve other workers."""
-    return state_of(graph).trains and Env.get().cluster.worker_num > 1
+    return state_of(graph).trains and context_of(graph).cluster.worker_num > 1
 
 
-def save(original: Callable[..., str], saver: Any, sess: Any, save_path: str,
+def save(original: Callable[..., str], env: Env, saver: Any, sess: Any, save_path: str,
          global_step: Any = None, *args: Any, **kwargs: Any) -> str:
     """`Saver.save`: other workers write nothing and return the path that the chief writes."""
-    if writes_here():
+    if env.cluster.is_chief:
         return original(saver, sess, save_path, global_step, *args, **kwargs)
     if global_step is None:
         return save_path
@@ -41,16 +37,16 @@ def save(original: Callable[..., str], saver: Any, sess: Any, save_path: str,
     return "{}-{}".format(save_path, global_step)
 
 
-def write_graph(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def write_graph(original: Callable[..., Any], env: Env, *args: Any, **kwargs: Any) -> Any:
     """The `graph.pbtxt` of TensorFlow's checkpoint hook."""
-    return original(*args, **kwargs) if writes_here() else None
+    return original(*args, **kwargs) if env.cluster.is_chief else None
 
 
 def add_to_saved_model(original: Callable[..., Any], builder: Any, *args: Any,
                        **kwargs: Any) -> Any:
     """`SavedModelBuilder.add_meta_graph*`: where it is served there may be one device only."""
     call = inspect.signature(original).bind(builder, *args, **kwargs)
-    if Env.get().context_of(tf.get_default_graph()).cluster.gpu_num_per_worker > 1:
+    if context_of(tf.get_default_graph()).cluster.gpu_num_per_worker > 1:
         call.arguments["clear_devices"] = True
     return original(*call.args, **call.kwargs)
 
@@ -77,12 +73,13 @@ class SilentEventWriter:
         """Nothing to open."""
 
 
-def event_file_writer(original: Callable[..., Any], logdir: str, *args: Any, **kwargs: Any) -> Any:
+def event_file_writer(original: Callable[..., Any], env: Env, logdir: str, *args: Any,
+                      **kwargs: Any) -> Any:
     """`EventFileWriter`, as `tf.summary.FileWriter` makes it."""
-    return original(logdir, *args, **kwargs) if writes_here() else SilentEventWriter(logdir)
+    return original(logdir, *args, **kwargs) if env.cluster.is_chief else SilentEventWriter(logdir)
 
 
-def create_chief_session(original: Callable[[Any], Any], creator: Any) -> Any:
+def create_chief_session(original: Callable[[Any], Any], env: Env, creator: Any) -> Any:
     """`ChiefSessionCreator.create_session`: all workers start a training session alike.
 
     Other workers than the chief leave checkpoints alone (theirs may be missing, or be written at
@@ -92,7 +89,7 @@ def create_chief_session(original: Callable[[Any], Any], creator: Any) -> Any:
     if not _trains_with_others(graph) or monitored.evaluates(creator, graph):
         return original(creator)
     sources = creator._checkpoint_dir, creator._checkpoint_filename_with_path
-    if not writes_here():
+    if not env.cluster.is_chief:
         creator._checkpoint_dir = creator._checkpoint_filename_with_path = None
     try:
         session = original(creator)
@@ -127,23 +124,24 @@ def create_supervisor(original: Callable[..., None], supervisor: Any, *args: Any
     original(*call.args, **call.kwargs)
 
 
-def evaluate_checkpoint(original: Callable[..., Any], listener: Any, global_step: int) -> Any:
+def evaluate_checkpoint(original: Callable[..., Any], env: Env, listener: Any,
+                        global_step: int) -> Any:
     """The evaluation inside `tf.estimator.train_and_evaluate`: the chief's task.
 
     After SIGTERM there is no time for it.
     """
-    if writes_here() and stop.agreed() is not stop.Wish.SIGTERM:
+    if env.cluster.is_chief and env.worker.agreed is not Wish.SIGTERM:
         return original(listener, global_step)
     listener._timer.update_last_triggered_step(global_step)
     return None
 
 
-def train_and_evaluate_locally(original: Callable[..., Any], executor: Any) -> Any:
+def train_and_evaluate_locally(original: Callable[..., Any], env: Env, executor: Any) -> Any:
     """The body of `tf.estimator.train_and_evaluate`: all workers return the chief's metrics."""
     result = original(executor)
-    if Env.get().cluster.worker_num > 1:
+    if env.cluster.worker_num > 1:
         progress.waiting("the chief's metrics of train_and_evaluate")
-        result = ControlPlane.get().from_chief(_plain(result))
+        result = control_plane.of(env.context).from_chief(_plain(result))
         progress.finished()
     return result
 

@@ -9,12 +9,13 @@ They run in a graph and a session of their own, so they work whatever state the 
 import struct
 import threading
 import time
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, cast
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl.communicators import horovod_backend
+from epl.context import Context
 from epl.errors import ConfigError, WorkerLostError
 from epl.runtime import progress, stop, values
 
@@ -25,16 +26,16 @@ _LENGTH = struct.Struct("<q")
 _MAX_BYTES = 1 << 40
 
 
+def of(context: Context) -> "ControlPlane":
+    """That of the worker of `context`, made on first use."""
+    worker = context.worker
+    if worker.control_plane is None:
+        worker.control_plane = ControlPlane()
+    return cast(ControlPlane, worker.control_plane)
+
+
 class ControlPlane:
-    """Exchanges that every worker has to enter; `ControlPlane.get()` is the one instance."""
-
-    _instance: "Optional[ControlPlane]" = None
-
-    @classmethod
-    def get(cls) -> "ControlPlane":
-        if cls._instance is None:
-            cls._instance = cls()
-        return cls._instance
+    """Exchanges that every worker has to enter; `of` gives a worker's."""
 
     def __init__(self) -> None:
         with tf.Graph().as_default() as graph, tf.device("/cpu:0"):
@@ -140,7 +141,7 @@ def give_precedence() -> None:
 def _sleep(seconds: float) -> None:
     with stop.ended_at_once():
         # Asked only now: a SIGTERM that came before was still a wish, a later one ends the process.
-        if stop.wish() is not stop.Wish.SIGTERM:
+        if not stop.sigterm_came():
             time.sleep(max(0.0, seconds))
 
 

@@ -13,12 +13,12 @@ from typing import Any, Dict, List
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.env import Env
 from epl.errors import ConfigError
+from epl.ir.environment import context_of, plan_for
 from epl.ir.graph_state import Collective, GraphState, state_of
 from epl.rewrite import sparse
 from epl.rewrite.walk import ancestors
-from epl.runtime.control_plane import ControlPlane
+from epl.runtime import control_plane
 from epl.version import __version__
 
 _SHARED_ROWS = ("rows of {}, looked up without data that was fed or read (feed what is to differ): "
@@ -39,7 +39,7 @@ def compare(graph: Any) -> None:
     state = state_of(graph)
     lines = _lines(graph, state)
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    plane = ControlPlane.get()
+    plane = control_plane.of(context_of(graph))
     if len(set(plane.gather(digest))) > 1:
         raise ConfigError(first_difference(plane.gather(lines)))
     state.verified_collectives = len(_all_collectives(state))
@@ -69,7 +69,7 @@ def first_difference(programs: List[List[str]]) -> str:
 
 
 def _lines(graph: Any, state: GraphState) -> List[str]:
-    plan, config = Env.get().plan_for(graph), Env.get().context_of(graph).config
+    plan, config = plan_for(graph), context_of(graph).config
     lines = ["epl {}".format(__version__), "tensorflow {}".format(tf.__version__),
              "python {}".format(platform.python_version())]
     lines += ["config {} = {!r}".format(key, value)

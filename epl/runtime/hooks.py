@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every place where TensorFlow is patched, in two tables.
 
-A patch puts a function of EPL before one of TensorFlow, which it gets as its first argument. What
-every session run passes through is patched only once there is something to do: a script that trains
-on one device runs at the speed of plain TensorFlow.
+A patch puts a function of EPL before one of TensorFlow, which it gets as its first argument. It is
+an entrance: the graph at hand remembers the environment in which it was first seen. What needs the
+environment itself gets it as its second argument (`_with_env`). Patches are the process's, as
+TensorFlow is. What every session run passes through is patched only once there is something to do:
+a script that trains on one device runs at the speed of plain TensorFlow.
 """
 
 import functools
 import os
-from typing import Any, Callable, Tuple
+import threading
+from typing import Any, Callable, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
 from epl.ir import static_shapes
+from epl.ir.environment import remember
 from epl.ir.feeds import note_sparse
 from epl.ir.graph_state import state_of
 from epl.rewrite.gradients import noted_gradients
@@ -23,6 +27,7 @@ from epl.rewrite.rewriter import rewrite
 from epl.runtime import chief, monitored, session
 
 _MARK = "_epl_patched"
+_INSTALLING = threading.Lock()
 
 
 def _run_config_init(original: Callable[..., None], *args: Any, **kwargs: Any) -> None:
@@ -62,6 +67,21 @@ def _finalize(original: Callable[..., None], graph: Any) -> None:
     original(graph)
 
 
+def _environment(args: Sequence[Any]) -> Env:
+    """That of the graph at hand: of a session, the graph itself, or this thread's default graph."""
+    graph = next((g for g in (getattr(arg, "graph", arg) for arg in args[:2])
+                  if isinstance(g, tf.Graph)), None) or tf.get_default_graph()
+    return remember(graph, Env.get()) if compat.is_top_level(graph) else Env.get()
+
+
+def _with_env(replacement: Callable[..., Any]) -> Callable[..., Any]:
+    """A replacement that gets the environment as well."""
+    def replaced(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return replacement(original, _environment(args), *args, **kwargs)
+
+    return replaced
+
+
 _BASE_SESSION = compat.session_module.BaseSession
 _MONITORED = compat.monitored_session_module
 _TRAINING = compat.estimator_training_module
@@ -76,19 +96,21 @@ PATCHES: _Patches = (
     (compat.array_ops, "shape_internal", static_shapes.shape),
     (compat.array_ops, "size_internal", static_shapes.size),
     (compat.array_ops, "zeros_like_impl", static_shapes.zeros_like),
-    (_BASE_SESSION, "__init__", session.init),
-    (compat.saver_module.Saver, "save", chief.save),
+    (_BASE_SESSION, "__init__", _with_env(session.init)),
+    (compat.saver_module.Saver, "save", _with_env(chief.save)),
     (compat.SavedModelBuilder, "add_meta_graph_and_variables", chief.add_to_saved_model),
     (compat.SavedModelBuilder, "add_meta_graph", chief.add_to_saved_model),
-    (compat.summary_writer_module, "EventFileWriter", chief.event_file_writer),
-    (compat.training_util, "write_graph", chief.write_graph),
-    (_MONITORED.ChiefSessionCreator, "create_session", chief.create_chief_session),
+    (compat.summary_writer_module, "EventFileWriter", _with_env(chief.event_file_writer)),
+    (compat.training_util, "write_graph", _with_env(chief.write_graph)),
+    (_MONITORED.ChiefSessionCreator, "create_session",
+     _with_env(chief.create_chief_session)),
     (_MONITORED.WorkerSessionCreator, "create_session", chief.create_worker_session),
     (compat.supervisor_module.Supervisor, "__init__", chief.create_supervisor),
     (_MONITORED._MonitoredSession, "__init__", monitored.create),
     (_MONITORED._MonitoredSession, "_close_internal", monitored.close),
-    (_TRAINING._NewCheckpointListenerForEvaluate, "_evaluate", chief.evaluate_checkpoint),
-    (_TRAINING._TrainingExecutor, "run_local", chief.train_and_evaluate_locally),
+    (_TRAINING._NewCheckpointListenerForEvaluate, "_evaluate",
+     _with_env(chief.evaluate_checkpoint)),
+    (_TRAINING._TrainingExecutor, "run_local", _with_env(chief.train_and_evaluate_locally)),
     (compat.run_config_module.RunConfig, "__init__", _run_config_init),
 )
 
@@ -115,16 +137,17 @@ def install(several_devices: bool) -> None:
 
 
 def _install(patches: _Patches) -> None:
-    for owner, attribute, replacement in patches:
-        original = getattr(owner, attribute)
-        if not hasattr(original, _MARK):
-            setattr(owner, attribute, _before(replacement, original))
+    with _INSTALLING:
+        for owner, attribute, replacement in patches:
+            original = getattr(owner, attribute)
+            if not hasattr(original, _MARK):
+                setattr(owner, attribute, _before(replacement, original))
 
 
 def _before(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original, updated=())
     def patched(*args: Any, **kwargs: Any) -> Any:
-        if not Env.get().initialized:  # a test that has left what another had begun
+        if not _environment(args).initialized:  # a test that has left what another had begun
             return original(*args, **kwargs)
         return replacement(original, *args, **kwargs)
 

@@ -15,7 +15,8 @@ from typing import Any, Callable, Optional
 
 import tensorflow.compat.v1 as tf
 
-from epl.env import Env
+from epl.context import Wish
+from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
 from epl.runtime import agreement, progress, stop
 
@@ -53,7 +54,9 @@ class _TrainingHook(tf.train.SessionRunHook):
         self.graph = graph
         self.trains = trains
         self.handled = sys.exc_info()[1]
-        self._alone = _worker_num() == 1
+        context = context_of(graph)
+        self._worker = context.worker
+        self._alone = context.cluster.worker_num == 1
         self._counts = trains and not state_of(graph).trains
 
     def after_create_session(self, session: Any, coord: Any) -> None:
@@ -77,12 +80,12 @@ class _TrainingHook(tf.train.SessionRunHook):
 
     def _stopping(self) -> bool:
         if self._alone:
-            stop.agree(stop.wish())
-        return stop.agreed() is not stop.Wish.NONE
+            stop.agree(self._worker, stop.wish(self._worker))
+        return self._worker.agreed is not Wish.NONE
 
 
-def create(original: Callable[..., None], session: Any, session_creator: Any, hooks: Any,
-           *args: Any, **kwargs: Any) -> None:
+def create(original: Callable[..., None], session: Any, session_creator: Any,
+           hooks: Any, *args: Any, **kwargs: Any) -> None:
     """`_MonitoredSession.__init__`: a session that trains can be stopped."""
     graph = tf.get_default_graph()
     if not getattr(graph, _DIFFERENTIATED, False):
@@ -99,7 +102,8 @@ def create(original: Callable[..., None], session: Any, session_creator: Any, ho
     setattr(session, _HOOK, hook)
 
 
-def close(original: Callable[..., None], session: Any, exception_type: Any = None) -> None:
+def close(original: Callable[..., None], session: Any,
+          exception_type: Any = None) -> None:
     """`_MonitoredSession._close_internal`: workers end a training session together."""
     hook: Optional[_TrainingHook] = getattr(session, _HOOK, None)
     if hook is None:
@@ -109,8 +113,9 @@ def close(original: Callable[..., None], session: Any, exception_type: Any = Non
     try:
         original(session, exception_type)
         if hook.trains and not failed:
-            if state_of(hook.graph).trains and _worker_num() > 1:
-                agreement.training_ended(asked)
+            context = context_of(hook.graph)
+            if state_of(hook.graph).trains and context.cluster.worker_num > 1:
+                agreement.training_ended(context, asked)
             progress.finished()
     finally:
         if hook.trains:
@@ -134,7 +139,3 @@ def _asked_to_stop(session: Any) -> bool:
         return bool(session.should_stop())
     except Exception:  # what it raises, closing it raises again
         return False
-
-
-def _worker_num() -> int:
-    return Env.get().cluster.worker_num

@@ -8,6 +8,7 @@ import sys
 import types
 from typing import Any, Optional, Type
 
+from epl.env import Env
 from epl.errors import WorkerLostError
 from epl.runtime import agreement, progress, stacks
 
@@ -28,13 +29,13 @@ def begin(meets_others: bool) -> None:
         _begun = True
 
 
-def arrange() -> None:
+def arrange(env: Env) -> None:
     """The other workers have been met; meet them again at the end."""
     global _arranged
     progress.initialized()
     if not _arranged:
         # After Horovod's own, which closes the connection, and so called before it.
-        atexit.register(_at_exit, os.getpid())
+        atexit.register(_at_exit, os.getpid(), env)
         _arranged = True
 
 
@@ -68,12 +69,12 @@ def _loss(error: Optional[BaseException]) -> Optional[WorkerLostError]:
     return None
 
 
-def _at_exit(worker: int) -> None:
+def _at_exit(worker: int, env: Env) -> None:
     """A script that ends while others go on with training is told from one that has finished."""
     failed = getattr(sys, "last_value", None) is not None  # an exception ends the script
     if os.getpid() != worker or failed or progress.is_lost():
         return
-    if agreement.script_ended():
+    if agreement.script_ended(env.context):
         progress.finished()
     else:
         progress.left()

@@ -9,8 +9,8 @@ import hashlib
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Sequence, Set, Tuple
 
 from epl import compat
-from epl.env import Env
 from epl.errors import RewriteError
+from epl.ir.environment import context_of
 from epl.ir.graph_state import GradientGroup, GraphState, state_of
 from epl.rewrite import drawn, kinds
 from epl.rewrite.fetched import stand_ins
@@ -85,10 +85,10 @@ def is_step(graph: Any, ops: Sequence[Any]) -> bool:
 
 def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequence[Any]) -> Run:
     reached = ancestors([t.op for t in fetches] + list(targets))
-    groups = _groups(state, reached)
+    groups, several = _groups(state, reached), context_of(graph).cluster.worker_num > 1
     if not groups:
         unseen.check(graph, reached)
-        if state.trains and Env.get().cluster.worker_num > 1:
+        if state.trains and several:
             unseen.warn_of_own_rows(graph, reached)
         beside = [update for op in reached for update in state.detached.get(op, ())]
         return Run("", bool(_written_variables(graph, reached | ancestors(beside))), [], fetches,
@@ -106,7 +106,6 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
              if m not in merged and any(c.op in reached for c in m.collectives)]
     collectives = [c.name for group in groups for c in group.collectives] + [
         c.name for m in merged + asked for c in m.collectives]
-    several = Env.get().cluster.worker_num > 1
     names += ["{} for all workers".format(c.name) for m in asked for c in m.collectives]
     step = "run the step of {}, writing {}".format(
         ", ".join(names), _listed(_written_variables(graph, reached)))

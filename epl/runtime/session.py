@@ -13,8 +13,9 @@ from typing import Any, Callable, Dict, Iterable, List, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.checking import active
+from epl.context import Context
 from epl.env import Env
+from epl.ir.environment import context_of, remember
 from epl.ir.graph_state import state_of
 from epl.rewrite import unequal
 from epl.rewrite.rewriter import rewrite
@@ -24,14 +25,15 @@ from epl.runtime.settings import session_config
 
 _KNOWN_ID = "_epl_known_id"  # the last operation that the session has been told of
 _MADE_FOR = "_epl_made_for"  # how many devices the worker had when the session was made
-_STEPS = threading.Lock()  # a worker is in one step at a time, whatever its threads do
 _PLACED = "_epl_placed"  # the devices of the graph, once the session was found to have them
 
 
-def init(original: Callable[..., None], session: Any, target: str = "", graph: Any = None,
-         config: Any = None) -> None:
+def init(original: Callable[..., None], env: Env, session: Any, target: str = "",
+         graph: Any = None, config: Any = None) -> None:
     """`BaseSession.__init__`: the session gets this worker's share of the cores and its devices."""
-    context = Env.get().context_of(graph or tf.get_default_graph())
+    known = graph or tf.get_default_graph()
+    remember(known, env)
+    context = context_of(known)
     config = session_config(config, context)
     setattr(session, _MADE_FOR, context.cluster.gpu_num_per_worker)
     original(session, target, graph, config)
@@ -84,7 +86,8 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     if not state.trains:
         progress.alive()
         return original(session, handle, targets, fetches, fed, options, run_metadata)
-    if run.step and _is_beside():
+    context = context_of(session.graph)
+    if run.step and _is_beside(context):
         fetches = [state.looks.get(tensor.name, tensor) for tensor in fetches]
         run = describe(session.graph, fetches, targets)
         _check_look(run)
@@ -105,12 +108,12 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
         return original(session, handle, list(said.targets), list(said.fetches) + extra, divided,
                         options, run_metadata)
 
-    check = active.current()
+    check = context.worker.check
     if check is not None:
         whole = {compat.fed_tensor(key).name: v for key, v in feeds.whole(fed).items()}
-        return _step(session, run, agreed, functools.partial(
+        return _step(context, session, run, agreed, functools.partial(
             check.step, session, run, fetches, targets, whole, execute))
-    return _step(session, run, agreed, lambda: _told_of_rows(run, execute, fetches))
+    return _step(context, session, run, agreed, lambda: _told_of_rows(run, execute, fetches))
 
 
 def _told_of_rows(run: Run, execute: Callable[..., List[Any]], fetches: List[Any]) -> List[Any]:
@@ -154,11 +157,12 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
     inner = original(session, options)
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        if run.step and active.current() is not None:  # which sees what comes through `do_run`
+        context = context_of(graph)
+        if run.step and context.worker.check is not None:  # which sees what comes through `do_run`
             return session.run(fetches + targets, dict(zip(fed, args)), **kwargs)[:len(fetches)]
         if run.step:
             values = feeds.divided(fed, args, run, state)
-            return _step(session, run, _to_agree(run, zip(fed, args)),
+            return _step(context, session, run, _to_agree(run, zip(fed, args)),
                          lambda: inner(*values, **kwargs))
         try:
             return inner(*args, **kwargs)
@@ -174,15 +178,15 @@ def _to_agree(run: Run, fed: Iterable[Tuple[Any, Any]]) -> List[Tuple[Any, Any]]
     return [(t, value) for t, value in fed if t.op in run.to_agree] if run.to_agree else []
 
 
-def _step(session: Any, run: Run, agreed: List[Tuple[Any, Any]],
+def _step(context: Context, session: Any, run: Run, agreed: List[Tuple[Any, Any]],
           execute: Callable[[], Any]) -> Any:
     """Run a training step; with several workers, all of them or none."""
-    if Env.get().cluster.worker_num == 1:
+    if context.cluster.worker_num == 1:
         progress.step_begins([])
         result = execute()
     else:
-        with _STEPS:
-            result = _together(session, run, agreed, execute)
+        with context.worker.steps:
+            result = _together(context, session, run, agreed, execute)
         if run.levels:
             agreement.mark_stale(session)
     agreement.note_step(session)
@@ -190,7 +194,7 @@ def _step(session: Any, run: Run, agreed: List[Tuple[Any, Any]],
     return result
 
 
-def _together(session: Any, run: Run, agreed: shared_feeds.Fed,
+def _together(context: Context, session: Any, run: Run, agreed: shared_feeds.Fed,
               execute: Callable[[], Any]) -> Any:
     """Run a step of several workers."""
     agreement.before_step(session, run.step, agreed)
@@ -199,16 +203,16 @@ def _together(session: Any, run: Run, agreed: shared_feeds.Fed,
     try:
         return execute()
     except Exception as error:
-        agreement.after_failure(error)
+        agreement.after_failure(context, error)
         raise
 
 
-def _is_beside() -> bool:
+def _is_beside(context: Context) -> bool:
     """True in a thread that repeats something beside the training, as a Supervisor's do.
 
     With several workers its runs can be no steps: those of the others come at other times.
     """
-    return Env.get().cluster.worker_num > 1 \
+    return context.cluster.worker_num > 1 \
         and isinstance(threading.current_thread(), tf.train.LooperThread)
 
 

@@ -16,25 +16,16 @@ ever; the system sees to that itself, also while the main thread is inside Tenso
 
 import contextlib
 import ctypes
-import enum
 import os
 import signal
 import threading
 from typing import Any, Iterator
 
+from epl.context import Wish, Worker
+from epl.env import Env
 from epl.runtime import progress
 
-
-class Wish(enum.IntEnum):
-    """Why to stop; of several the highest counts."""
-
-    NONE = 0
-    SCRIPT = 1
-    SIGTERM = 2
-
-
-_wish = Wish.NONE
-_agreed = Wish.NONE
+_sigterm = False  # it came while it was a wish; a signal is the process's
 
 # As `signal`, but the system forgets the handler when it calls it.
 _set_once = ctypes.CDLL(None).sysv_signal
@@ -50,37 +41,36 @@ def request_stop() -> None:
     sessions that are made afterwards end before their first step. One worker's call is enough. A
     loop around a plain `tf.Session` is not stopped.
     """
-    global _wish
-    _wish = max(_wish, Wish.SCRIPT)
+    worker = Env.get().worker
+    worker.wish = max(worker.wish, Wish.SCRIPT)
 
 
-def wish() -> Wish:
-    """What this worker asks for."""
-    return _wish
+def wish(worker: Worker) -> Wish:
+    """What `worker` asks for."""
+    return Wish.SIGTERM if _sigterm else worker.wish
 
 
-def agree(highest: int) -> None:
+def sigterm_came() -> bool:
+    """True after a SIGTERM that asks for a stop."""
+    return _sigterm
+
+
+def agree(worker: Worker, highest: int) -> None:
     """All workers have learned that the highest wish among them is `highest`."""
-    global _agreed
-    _agreed = max(_agreed, Wish(highest))
-
-
-def agreed() -> Wish:
-    """What all workers carry out."""
-    return _agreed
+    worker.agreed = max(worker.agreed, Wish(highest))
 
 
 def _on_sigterm(signum: int, frame: Any) -> None:
     del signum, frame
-    global _wish
-    _wish = Wish.SIGTERM
+    global _sigterm
+    _sigterm = True
 
 
 def arm() -> None:
     """Let the next SIGTERM ask for a stop, if it would end the process and a launcher knows."""
     if not progress.is_reported() or threading.current_thread() is not threading.main_thread():
         return
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and _wish is not Wish.SIGTERM:
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL and not _sigterm:
         signal.signal(signal.SIGTERM, _on_sigterm)
         handler = _set_once(signal.SIGTERM, None)  # what Python has given to the system
         _set_once(signal.SIGTERM, handler)

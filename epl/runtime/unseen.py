@@ -13,7 +13,7 @@ from typing import Any, Iterable, Optional
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.env import Env
+from epl.ir.environment import context_of
 from epl.rewrite import kinds
 from epl.rewrite.walk import ancestors, data_ancestors
 
@@ -37,7 +37,7 @@ def check(graph: Any, reached: Iterable[Any]) -> None:
     told = ("operation '{}' ({}) updates a trainable variable by a gradient that EPL has not seen: "
             "its graph was imported, or tf.gradients did not build it. ".format(
                 update.name, update.type))
-    workers = Env.get().cluster.worker_num
+    workers = context_of(graph).cluster.worker_num
     if workers > 1:
         raise RuntimeError(told + "Each of the {} workers would train on its own rows alone; build "
                            "the model and its optimizer in this graph, after epl.init()".format(

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
+from epl.ir.environment import open_graph, remember
 from epl.ir.graph_state import state_of
 
 
@@ -33,15 +34,15 @@ class Replicate:
         self._entered: List[Any] = []
 
     def __enter__(self) -> "Replicate":
-        env = Env.get()
+        graph = tf.get_default_graph()
+        env = remember(graph, Env.get())
         env.require_init("epl.replicate")
         if env.strategy_stack:
             raise RuntimeError("epl.replicate inside epl.replicate ('{}' inside '{}') is not "
                                "allowed: close the outer one first".format(
                                    self.name, env.strategy_stack[-1].name))
-        graph = tf.get_default_graph()
         if compat.has_weights(graph):
-            env.open_graph(graph)
+            open_graph(graph)
         state_of(graph).annotations.begin(compat.last_id(graph), self.name, self.device_count)
         env.strategy_stack.append(self)
         self._entered.append(graph)
@@ -49,7 +50,7 @@ class Replicate:
 
     def __exit__(self, *unused: Any) -> None:
         graph = self._entered.pop()
-        Env.get().strategy_stack.remove(self)
+        remember(graph, Env.get()).strategy_stack.remove(self)
         annotations = state_of(graph).annotations
         annotations.resume(compat.last_id(graph), len(annotations.task_graphs) - 1)
 
@@ -92,15 +93,15 @@ def set_default_strategy(strategy: Replicate) -> None:
     if not isinstance(strategy, Replicate):
         raise TypeError("epl.set_default_strategy takes epl.replicate(...), not {!r}".format(
             strategy))
-    env = Env.get()
+    graph = tf.get_default_graph()
+    env = remember(graph, Env.get())
     env.require_init("epl.set_default_strategy")
     if env.strategy_stack:
         raise RuntimeError("epl.set_default_strategy inside 'with {!r}': close the block first"
                            .format(env.strategy_stack[-1]))
     env.default_strategy = strategy
-    graph = tf.get_default_graph()
     if compat.has_weights(graph):
-        env.open_graph(graph)
+        open_graph(graph)
     else:
         env.opening_strategy = strategy
     state_of(graph).annotations.begin(compat.last_id(graph), strategy.name, strategy.device_count)

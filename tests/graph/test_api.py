@@ -123,9 +123,9 @@ def test_collections():
 
 
 def test_one_worker_keeps_the_users_session_configuration():
-    assert settings.session_config(None, epl.Env.get()) is None
+    assert settings.session_config(None, epl.Env.get().context) is None
     mine = tf.ConfigProto(intra_op_parallelism_threads=3)
-    assert settings.session_config(mine, epl.Env.get()) is mine
+    assert settings.session_config(mine, epl.Env.get().context) is mine
 
 
 def test_workers_on_one_machine_share_its_cores(monkeypatch):
@@ -135,14 +135,14 @@ def test_workers_on_one_machine_share_its_cores(monkeypatch):
     env = epl.env.Env()
     env.reset(epl.Config(), epl.Cluster())
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    assert settings.session_config(None, env).intra_op_parallelism_threads == 4
+    assert settings.session_config(None, env.context).intra_op_parallelism_threads == 4
     mine = tf.ConfigProto(intra_op_parallelism_threads=3, allow_soft_placement=True)
-    found = settings.session_config(mine, env)
+    found = settings.session_config(mine, env.context)
     assert found.intra_op_parallelism_threads == 3 and found.allow_soft_placement
     assert found.inter_op_parallelism_threads == 4
     assert mine.inter_op_parallelism_threads == 0  # the caller's object is not changed
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert settings.session_config(mine, env) is mine
+    assert settings.session_config(mine, env.context) is mine
 
 
 @pytest.mark.parametrize("hosts, index, share", [
@@ -154,11 +154,11 @@ def test_only_workers_of_the_same_machine_share_its_cores(monkeypatch, hosts, in
     env = epl.env.Env()
     env.reset(epl.Config(), epl.Cluster())
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    found = settings.session_config(None, env)
+    found = settings.session_config(None, env.context)
     assert (found and found.intra_op_parallelism_threads) == share
 
 
 def test_visible_devices_reach_the_session():
     epl.init(epl.Config({"cluster.run_visible_devices": "1,2"}))
-    found = settings.session_config(None, epl.Env.get())
+    found = settings.session_config(None, epl.Env.get().context)
     assert found.gpu_options.visible_device_list == "1,2"

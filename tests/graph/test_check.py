@@ -10,7 +10,6 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.checking import active
 from epl.rewrite import accumulate, rewriter
 from tests.graph import devices
 from tests.graph.devices import (
@@ -37,7 +36,7 @@ def checked(layout=ACCUMULATION, steps=1, config=None):
         try:
             yield epl.check(steps)
         finally:
-            active.end()
+            epl.Env.get().worker.check = None
 
 
 def squared_error(outputs, labels):
@@ -340,7 +339,7 @@ def test_wrong_use():
             with pytest.raises(RuntimeError, match="a check is on already"):
                 epl.check()
         finally:
-            active.end()
+            epl.Env.get().worker.check = None
 
 
 def test_sparse_rows_of_a_dataset():

@@ -14,6 +14,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
+from epl.ir.environment import plan_for
 from epl.ir.graph_state import state_of
 from epl.plan.schedule import BACKWARD
 from epl.rewrite import kinds, loops
@@ -128,7 +129,7 @@ class Ordered:
         self.gradients = tf.gradients(self.loss, tf.trainable_variables())
         rewrite(graph)
         self.group = state_of(graph).groups[-1]
-        self.plan = epl.Env.get().plan_for(graph)
+        self.plan = plan_for(graph)
         self.cells = {}
         clones = self.group.clones
         for op, phase in self.group.anatomy.phase.items():
@@ -394,7 +395,7 @@ def test_the_slices_of_a_device_are_one_cell(schedule):
             loss = tf.reduce_mean(dense(hidden, 1))
         tf.gradients(loss, tf.trainable_variables())
         rewrite(graph)
-        group, plan = state_of(graph).groups[0], epl.Env.get().plan_for(graph)
+        group, plan = state_of(graph).groups[0], plan_for(graph)
         cells = {}
         for op, phase in group.anatomy.phase.items():
             for clone in group.clones.clones:

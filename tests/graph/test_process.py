@@ -76,10 +76,11 @@ def test_a_step_that_failed_here_is_an_error_of_its_own(status, monkeypatch):
         def maximum_within(self, numbers, seconds):
             return None
 
-    monkeypatch.setattr(agreement.ControlPlane, "get", AllAlone)
     monkeypatch.setattr(agreement.horovod_backend, "disconnect", lambda: None)
-    Env.get().reset(Config(), Cluster())
-    uncaught(lambda: agreement.after_failure(ValueError("not finite")))
+    env = Env()
+    env.worker.control_plane = AllAlone()
+    env.reset(Config(), Cluster())
+    uncaught(lambda: agreement.after_failure(env.context, ValueError("not finite")))
     assert (status[0]().state, status[0]().error) == ("failed", "ValueError: not finite")
 
 

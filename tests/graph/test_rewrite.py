@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl import compat
 from epl.errors import RewriteError
+from epl.ir.environment import plan_for
 from epl.ir.graph_state import Collective, Gradient, GradientGroup, state_of
 from epl.plan.parallel_plan import make_plan
 from epl.rewrite.rewriter import rewrite
@@ -114,7 +115,7 @@ def rewritten(monkeypatch):
         tf.gradients(loss, tf.trainable_variables())
         rewrite(graph)
         state = state_of(graph)
-        yield state.groups[0], epl.Env.get().plan_for(graph), state.devices
+        yield state.groups[0], plan_for(graph), state.devices
     monkeypatch.undo()
     epl.init()
 

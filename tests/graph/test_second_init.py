@@ -11,6 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
+from epl.ir.environment import plan_for
 from epl.ir.graph_state import state_of
 from tests.graph import devices
 from tests.graph.devices import PIPELINE, ROWS, Layout, started, weight_after
@@ -26,7 +27,7 @@ def init_again(devices_per_worker=2, config=None):
 
 
 def described(graph):
-    plan = epl.Env.get().plan_for(graph)
+    plan = plan_for(graph)
     return plan.num_micro_batch, plan.num_stages, plan.reduce_method, plan.schedule
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
+from epl.ir.environment import plan_for
 from tests.graph import devices
 from tests.graph.devices import PIPELINE, Layout, started
 
@@ -19,7 +20,7 @@ EVALUATED = 40
 
 def stage_names(graph=None):
     """The stages of the plan for `graph`."""
-    return epl.Env.get().plan_for(graph or tf.get_default_graph()).stage_names
+    return plan_for(graph or tf.get_default_graph()).stage_names
 
 
 def top():
@@ -194,7 +195,7 @@ def test_the_strategy_set_last_before_a_model_counts():
         with own_graph():
             network(tf.placeholder(tf.float32, [None, 3]), nothing)
             tf.train.AdamOptimizer().minimize(tf.reduce_mean(tf.trainable_variables()[0]))
-            plan = epl.Env.get().plan_for(tf.get_default_graph())
+            plan = plan_for(tf.get_default_graph())
             assert (plan.stage_names, plan.num_slices) == (("both",), 2)
 
 

@@ -23,8 +23,8 @@ OPTIMIZERS = {
 @contextlib.contextmanager
 def workers(number):
     """The run is looked at as that of one of so many workers; there is nothing to exchange."""
-    with devices.started(devices.REPLICAS), mock.patch.object(unseen, "Env") as environment:
-        environment.get.return_value.cluster.worker_num = number
+    with devices.started(devices.REPLICAS), mock.patch.object(unseen, "context_of") as context:
+        context.return_value.cluster.worker_num = number
         yield
 
 

@@ -1,0 +1,69 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What one `epl.init` put in force, and what a worker knows of itself in its job.
+
+Modules are handed a `Context`, or find that of a graph (`epl.ir.environment`); none of them asks
+for one of the process. So two workers can live in one process, each with a context of its own.
+"""
+
+import enum
+import threading
+from typing import Any, Dict, List, NamedTuple
+
+from epl.cluster import Cluster
+from epl.config import Config
+
+
+class Wish(enum.IntEnum):
+    """Why to stop training; of several the highest counts."""
+
+    NONE = 0
+    SCRIPT = 1
+    SIGTERM = 2
+
+
+class Worker:
+    """One worker in its job: what changes while it runs, and outlives a second `epl.init`.
+
+    Attributes:
+      wish: the stop that its script asks for (see `runtime.stop`).
+      agreed: the stop that all workers carry out.
+      ended_together: the last meeting was that of the end of a training (see `runtime.agreement`).
+      control_plane: its exchanges outside of graphs (see `runtime.control_plane`), once there are.
+      check: the check that is on (see `checking`), or None.
+      steps: held during a step: a worker is in one at a time, whatever its threads do.
+    """
+
+    def __init__(self) -> None:
+        self.wish = Wish.NONE
+        self.agreed = Wish.NONE
+        self.ended_together = False
+        self.control_plane: Any = None
+        self.check: Any = None
+        self.steps = threading.Lock()
+
+
+class Context(NamedTuple):
+    """What one `epl.init` put in force.
+
+    Attributes:
+      config: the `epl.Config`.
+      cluster: the `epl.Cluster`.
+      worker: this worker in its job.
+    """
+
+    config: Config
+    cluster: Cluster
+    worker: Worker
+
+    def differences(self, other: "Context") -> List[str]:
+        """What `other` says otherwise, as text."""
+        own, others = self._facts(), other._facts()
+        return ["{} = {!r} instead of {!r}".format(name, others[name], own[name])
+                for name in own if own[name] != others[name]]
+
+    def _facts(self) -> Dict[str, Any]:
+        return dict(self.config.as_dict(), workers=self.cluster.worker_num,
+                    worker_index=self.cluster.worker_index,
+                    devices_per_worker=self.cluster.gpu_num_per_worker,
+                    device_type=self.cluster.device_type)

@@ -1,0 +1,101 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The environment that a graph is built in, what it is trained under, and the plan for it.
+
+    epl.init > env.context --first gradients--> state.context   what it is trained under
+    strategies > annotations -----rewrite-----> state.plan      what was carried out
+
+A graph remembers the environment in which an entrance first saw it. Threads that a script starts
+(those of a `Supervisor`, queue runners) find it there.
+"""
+
+from typing import Any, Optional
+
+from epl.context import Context
+from epl.env import Env
+from epl.errors import ConfigError
+from epl.ir.graph_state import state_of
+from epl.plan.parallel_plan import ParallelPlan, make_plan
+
+
+def remember(graph: Any, env: Env) -> Env:
+    """The environment that `graph` belongs to: the one that it was first seen in."""
+    state = state_of(graph)
+    if state.env is None:
+        state.env = env
+    return state.env
+
+
+def is_remembered(graph: Any) -> bool:
+    """True if `graph` was seen, in an environment that `epl.init` has set up."""
+    env = state_of(graph).env
+    return env is not None and env.initialized
+
+
+def context_of(graph: Any) -> Context:
+    """What `graph` is trained under; what is in force in its environment if that is open."""
+    state = state_of(graph)
+    return state.context or _env(graph).context
+
+
+def settle(graph: Any) -> None:
+    """What is in force now is what `graph` is trained under, whatever comes later.
+
+    Raises:
+      RuntimeError: it is trained under something else already.
+    """
+    now, state = _env(graph).context, state_of(graph)
+    differences = state.context.differences(now) if state.context is not None else []
+    if differences:
+        raise RuntimeError(
+            "gradients are asked for in a graph that was built before another epl.init ({}): a "
+            "graph is trained in one way; build the other model in a graph of its own "
+            "(tf.Graph, or tf.reset_default_graph() before it)".format(", ".join(differences)))
+    state.context = state.context or now
+
+
+def open_graph(graph: Any) -> None:
+    """Let `graph` begin with what new graphs begin with, if nothing in it is annotated."""
+    annotations, strategy = state_of(graph).annotations, _env(graph).opening_strategy
+    if strategy is not None and not annotations.task_graphs:
+        annotations.begin(0, strategy.name, strategy.device_count)
+
+
+def plan_for(graph: Any) -> Optional[ParallelPlan]:
+    """The plan that `graph` was rewritten for; before that, the one that it would be now."""
+    return state_of(graph).plan or intended_plan(graph)
+
+
+def intended_plan(graph: Any) -> Optional[ParallelPlan]:
+    """What the annotations of `graph` ask for; None if nothing in it or around it is annotated."""
+    env = _env(graph)
+    stages = [(t.name, t.device_count) for t in state_of(graph).annotations.task_graphs]
+    strategy = env.opening_strategy or env.default_strategy
+    if not stages and strategy is not None:
+        stages = [(strategy.name, strategy.device_count)]
+    if not stages:
+        return None
+    context = context_of(graph)
+    config, cluster = context.config, context.cluster
+    return make_plan(stages, cluster.worker_num, cluster.gpu_num_per_worker,
+                     config.pipeline.num_micro_batch,
+                     config.communication.gradients_reduce_method, config.pipeline.strategy,
+                     config.cluster.device_place_prefer_intra_node)
+
+
+def check_replicas(graph: Any, plan: ParallelPlan) -> None:
+    """Raises ConfigError if the script divides its rows for another number of replicas."""
+    counted_on = _env(graph).replicas_counted_on
+    replicas = plan.num_replicas // plan.num_workers
+    if counted_on and replicas not in counted_on:
+        devices = sum(plan.device_counts)
+        raise ConfigError(
+            "epl.global_batch counted on {} replica(s) of the model in each worker, but one takes "
+            "{} device(s), which makes {}: write epl.global_batch(..., devices_per_replica={})"
+            .format(" or ".join(map(str, sorted(counted_on))), devices, replicas, devices))
+
+
+def _env(graph: Any) -> Env:
+    env = state_of(graph).env
+    assert env is not None  # an entrance has seen the graph before it comes to anything else
+    return env

@@ -1,0 +1,87 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The top of the package: `epl.init` puts all parts to work, `epl.explain` asks them."""
+
+from typing import Optional
+
+import tensorflow.compat.v1 as tf
+
+from epl.checking.checker import begin_if_asked
+from epl.cluster import Cluster
+from epl.communicators import horovod_backend
+from epl.config import Config
+from epl.env import Env
+from epl.errors import ConfigError
+from epl.ir.environment import plan_for, remember
+from epl.ir.graph_state import state_of
+from epl.runtime import hooks, process
+
+
+def init(config: Optional[Config] = None) -> None:
+    """Start EPL: call it once at the start of a script, before the model is built.
+
+    Calling it again puts another configuration in force for graphs whose gradients are built
+    afterwards, and forgets the strategy that was set.
+
+    Args:
+      config: an `epl.Config`; None means `epl.Config()`.
+
+    Raises:
+      RuntimeError: eager execution is on.
+      TypeError: something that is no `epl.Config`.
+      ConfigError: a configuration or cluster that cannot work.
+      WorkerLostError: without `epl-launch`, a worker did not come in time.
+    """
+    if tf.executing_eagerly():
+        raise RuntimeError("EPL rewrites graphs, but eager execution is on; call "
+                           "tf.compat.v1.disable_v2_behavior() (or disable_eager_execution()) "
+                           "right after importing tensorflow")
+    if config is not None and not isinstance(config, Config):
+        raise TypeError("epl.init takes an epl.Config, not {!r}; write "
+                        "epl.init(epl.Config({{...}}))".format(config))
+    config, cluster, env = config or Config(), Cluster(), Env.get()
+    if cluster.device_type == "gpu" and not tf.test.is_built_with_cuda() \
+            and not tf.test.is_built_with_rocm():
+        raise ConfigError("this worker has {} GPU(s), but its TensorFlow {} is built without GPU "
+                          "support; install one with it, or hide the GPUs from the launcher: "
+                          "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(
+                              cluster.gpu_num_per_worker, tf.__version__))
+    process.begin(meets_others=cluster.worker_num > 1)
+    _check_connection(cluster)
+    hooks.install(cluster.total_gpu_num > 1)
+    env.reset(config, cluster)
+    begin_if_asked()
+    process.arrange(env)
+
+
+def _check_connection(cluster: Cluster) -> None:
+    """Join the other workers; done here so that a job that cannot start ends before it is built."""
+    if cluster.worker_num > 1:
+        horovod_backend.connect(cluster)
+    elif horovod_backend.is_connected():
+        raise ConfigError("this process is one of {} connected workers, but the cluster "
+                          "information now says 1 worker; do not change it between two epl.init() "
+                          "calls".format(horovod_backend.size()))
+
+
+def explain() -> str:
+    """Print the plan for the default graph, and return what was printed.
+
+    The plan is a table of replicas, stages and devices, and with several stages or micro-batches
+    the schedule as it would run; then the gradients, and what they exchange with other workers.
+    The exchange is built when the graph is complete, before a session first runs it.
+
+    Raises:
+      RuntimeError: before `epl.init()`.
+    """
+    graph = tf.get_default_graph()
+    remember(graph, Env.get()).require_init("epl.explain")
+    plan = plan_for(graph)
+    if plan is None:
+        text = ("no strategy is set: the script runs on one device; call "
+                "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built")
+    else:
+        text = "\n".join([plan.describe()] + [
+            line for group in state_of(graph).groups for line in group.describe()])
+    print(text)
+    return text
