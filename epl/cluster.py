@@ -12,6 +12,7 @@ import os
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from epl.communicators.horovod import variables
 from epl.errors import ConfigError, quoted, shown
 from epl.limits import MAX_DEVICES, MAX_WORKERS
 
@@ -69,6 +70,13 @@ class Cluster:
         else:
             spec = _from_arguments(worker_hosts, worker_index)
         self._spec = _validated(spec)
+
+    @classmethod
+    def described_by(cls, environ: Mapping[str, str]) -> "Cluster":
+        """The cluster that these variables describe, instead of the process's environment."""
+        made = cls.__new__(cls)
+        made._spec = _validated(read_environment(environ))
+        return made
 
     @property
     def worker_num(self) -> int:
@@ -137,7 +145,7 @@ def read_environment(environ: Mapping[str, str]) -> ClusterSpec:
     """The cluster that `environ` describes. Raises ConfigError for anything inconsistent."""
     if "EPL_NUM_WORKERS" in environ:
         return _from_launcher(environ)
-    if "HOROVOD_SIZE" in environ:
+    if variables.SIZE in environ:
         return _from_horovod(environ)
     if environ.get("TF_CONFIG", "").strip():
         return _from_tf_config(environ["TF_CONFIG"])
@@ -159,11 +167,12 @@ def _from_launcher(environ: Mapping[str, str]) -> ClusterSpec:
 def _from_horovod(environ: Mapping[str, str]) -> ClusterSpec:
     """Workers started by another runner of Horovod jobs; it names no hosts, but how many share one.
 
-    Ranks are dealt host by host, `HOROVOD_LOCAL_SIZE` at a time.
+    Ranks are dealt host by host, as many as one host has at a time.
     """
-    size, local_size = _workers(environ, "HOROVOD_SIZE"), _integer(environ, "HOROVOD_LOCAL_SIZE", 1)
+    size = _workers(environ, variables.SIZE)
+    local_size = _integer(environ, variables.LOCAL_SIZE, 1)
     hosts = ["host{}".format(rank // max(local_size, 1)) for rank in range(size)]
-    return ClusterSpec(hosts, _integer(environ, "HOROVOD_RANK"), 1, "")
+    return ClusterSpec(hosts, _integer(environ, variables.RANK), 1, "")
 
 
 def _from_tf_config(text: str) -> ClusterSpec:

@@ -8,9 +8,10 @@ for one of the process. So two workers can live in one process, each with a cont
 
 import enum
 import threading
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from epl.cluster import Cluster
+from epl.communicators.base import Communicator, Group, all_workers
 from epl.config import Config
 
 
@@ -29,7 +30,6 @@ class Worker:
       wish: the stop that its script asks for (see `runtime.stop`).
       agreed: the stop that all workers carry out.
       ended_together: the last meeting was that of the end of a training (see `runtime.agreement`).
-      control_plane: its exchanges outside of graphs (see `runtime.control_plane`), once there are.
       check: the check that is on (see `checking`), or None.
       steps: held during a step: a worker is in one at a time, whatever its threads do.
     """
@@ -38,7 +38,6 @@ class Worker:
         self.wish = Wish.NONE
         self.agreed = Wish.NONE
         self.ended_together = False
-        self.control_plane: Any = None
         self.check: Any = None
         self.steps = threading.Lock()
 
@@ -50,11 +49,24 @@ class Context(NamedTuple):
       config: the `epl.Config`.
       cluster: the `epl.Cluster`.
       worker: this worker in its job.
+      communicator: what connects it to the others; one worker has none.
     """
 
     config: Config
     cluster: Cluster
     worker: Worker
+    communicator: Optional[Communicator] = None
+
+    @property
+    def connection(self) -> Communicator:
+        """The communicator of a job with several workers."""
+        assert self.communicator is not None
+        return self.communicator
+
+    @property
+    def workers(self) -> Group:
+        """All workers of the job."""
+        return all_workers(self.cluster.worker_num)
 
     def differences(self, other: "Context") -> List[str]:
         """What `other` says otherwise, as text."""

@@ -8,9 +8,10 @@ remembers the one in which an entrance first saw it (`epl.ir.environment`); all 
 
 import contextlib
 import threading
-from typing import Any, Iterator, List, Optional, Set
+from typing import Any, Iterator, List, NamedTuple, Optional, Set
 
 from epl.cluster import Cluster
+from epl.communicators.base import Communicator
 from epl.config import Config
 from epl.context import Context, Worker
 
@@ -21,10 +22,26 @@ class _Thread(threading.local):
     env: "Optional[Env]" = None
 
 
+class Seat(NamedTuple):
+    """The place of a worker that is started within a process, by a thread: it is connected already.
+
+    Attributes:
+      cluster: the workers, and which it is.
+      communicator: what connects it to the others; None: there are none.
+    """
+
+    cluster: Cluster
+    communicator: Optional[Communicator]
+
+
 class Env:
     """What `epl.init` set up. `Env.get()` is the one in force.
 
+    Args:
+      seat: where the worker sits if it is not the process.
+
     Attributes:
+      seat: the same.
       worker: this worker in its job.
       default_strategy: what `epl.set_default_strategy` was last given.
       opening_strategy: what new graphs begin with: the strategy that was last set before its graph
@@ -36,7 +53,8 @@ class Env:
     _instance: "Optional[Env]" = None
     _thread = _Thread()
 
-    def __init__(self) -> None:
+    def __init__(self, seat: Optional[Seat] = None) -> None:
+        self.seat = seat
         self._context: Optional[Context] = None
         self.worker = Worker()
         self._forget_strategies()
@@ -83,9 +101,10 @@ class Env:
         """Raises RuntimeError unless `epl.init()` has been called."""
         self._required(caller)
 
-    def reset(self, config: Config, cluster: Cluster) -> None:
+    def reset(self, config: Config, cluster: Cluster,
+              communicator: Optional[Communicator] = None) -> None:
         """Put a new configuration and cluster in force; forget strategies."""
-        self._context = Context(config, cluster, self.worker)
+        self._context = Context(config, cluster, self.worker, communicator)
         self._forget_strategies()
 
     def _required(self, caller: str) -> Context:

@@ -8,7 +8,8 @@ import tensorflow.compat.v1 as tf
 
 from epl.checking.checker import begin_if_asked
 from epl.cluster import Cluster
-from epl.communicators import horovod_backend
+from epl.communicators import registry
+from epl.communicators.base import Communicator
 from epl.config import Config
 from epl.env import Env
 from epl.errors import ConfigError
@@ -39,29 +40,37 @@ def init(config: Optional[Config] = None) -> None:
     if config is not None and not isinstance(config, Config):
         raise TypeError("epl.init takes an epl.Config, not {!r}; write "
                         "epl.init(epl.Config({{...}}))".format(config))
-    config, cluster, env = config or Config(), Cluster(), Env.get()
+    config, env = config or Config(), Env.get()
+    cluster = env.seat.cluster if env.seat is not None else Cluster()
     if cluster.device_type == "gpu" and not tf.test.is_built_with_cuda() \
             and not tf.test.is_built_with_rocm():
         raise ConfigError("this worker has {} GPU(s), but its TensorFlow {} is built without GPU "
                           "support; install one with it, or hide the GPUs from the launcher: "
                           "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(
                               cluster.gpu_num_per_worker, tf.__version__))
-    process.begin(meets_others=cluster.worker_num > 1)
-    _check_connection(cluster)
+    if env.seat is None:
+        process.begin(meets_others=cluster.worker_num > 1)
+        communicator = _connected(config, cluster)
+    else:
+        communicator = env.seat.communicator
     hooks.install(cluster.total_gpu_num > 1)
-    env.reset(config, cluster)
-    begin_if_asked()
-    process.arrange(env)
+    env.reset(config, cluster, communicator)
+    if env.seat is None:
+        begin_if_asked()
+        process.arrange(env)
 
 
-def _check_connection(cluster: Cluster) -> None:
+def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
     """Join the other workers; done here so that a job that cannot start ends before it is built."""
+    communicator = registry.communicator(config.communication.communicator)
     if cluster.worker_num > 1:
-        horovod_backend.connect(cluster)
-    elif horovod_backend.is_connected():
+        communicator.connect(cluster.worker_index, cluster.hosts)
+        return communicator
+    if communicator.is_connected:
         raise ConfigError("this process is one of {} connected workers, but the cluster "
                           "information now says 1 worker; do not change it between two epl.init() "
-                          "calls".format(horovod_backend.size()))
+                          "calls".format(communicator.size))
+    return None
 
 
 def explain() -> str:

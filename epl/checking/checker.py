@@ -13,7 +13,6 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.checking import notes, parts
-from epl.checking.codes import STEPS_VARIABLE, UNCHECKED_CODE
 from epl.checking.compare import Expected, Row, compare, noise
 from epl.checking.exchange import Exchange
 from epl.checking.join import Batch, fed_sparse, feed_of, join
@@ -27,6 +26,7 @@ from epl.env import Env
 from epl.errors import CheckError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
+from epl.shared.check import STEPS_VARIABLE, UNCHECKED_CODE
 
 STEPS = 3
 

@@ -4,8 +4,8 @@
 
 from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
-from epl.checking.codes import DIFFERENT_CODE, UNCHECKED_CODE
 from epl.checking.compare import DIFFERS, OWN, SAME, SENSITIVE, UNLIKE, Row
+from epl.shared.check import DIFFERENT_CODE, UNCHECKED_CODE
 
 _ORDER = (SAME, OWN, SENSITIVE, DIFFERS, UNLIKE)
 _SHOWN = 12

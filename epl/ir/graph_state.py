@@ -10,32 +10,12 @@ import threading
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from epl import compat
+from epl.communicators.base import Collective
 from epl.context import Context
 from epl.env import Env
 from epl.ir.annotations import Annotations
 
 _ATTRIBUTE = "_epl_state"
-
-
-class Collective(NamedTuple):
-    """One operation that exchanges data with the other workers.
-
-    Attributes:
-      op: the TensorFlow operation.
-      kind: "all_reduce" or "all_gather".
-      name: the name under which the workers meet; unique in the graph.
-      dtype: name of the element type.
-      shape: static shape as text.
-    """
-
-    op: Any
-    kind: str
-    name: str
-    dtype: str
-    shape: str
-
-    def describe(self) -> str:
-        return "{} {} {}{}".format(self.kind, self.name, self.dtype, self.shape)
 
 
 class Gradient(NamedTuple):

@@ -13,9 +13,6 @@ what will run
     plan         command, environment and directories of every worker: pure data
     dry_run      the plans in words
     directories  where logs and outputs go
-    rendezvous   where Horovod's workers find each other
-    store        what answers there
-    secret       that of a job, and that of machines started by hand
 decisions, without processes, clocks or files
     events       what the state machine is told, what it answers, how a job ends
     job          the state machine of one attempt

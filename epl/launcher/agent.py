@@ -17,6 +17,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from epl.communicators.horovod.rendezvous import meeting_of
 from epl.errors import ConfigError
 from epl.launcher import members, remote
 from epl.launcher.channel import Channel, ChannelClosed, Message
@@ -26,7 +27,6 @@ from epl.launcher.local import LocalHost
 from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import WorkerPlan, plan_from_json
 from epl.launcher.program import check_program
-from epl.launcher.rendezvous import meeting_of
 from epl.launcher.signals import heed, signal_news
 from epl.typed import made, taken
 

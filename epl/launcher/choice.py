@@ -13,6 +13,7 @@ import os
 import socket
 from typing import Optional
 
+from epl.communicators.horovod.rendezvous import LOOPBACK
 from epl.launcher.devices import find_gpus, plan_devices
 from epl.launcher.host import Crew
 from epl.launcher.join import JoinedMachines
@@ -21,7 +22,6 @@ from epl.launcher.machines import Machines, Say
 from epl.launcher.options import Options
 from epl.launcher.placement import placement
 from epl.launcher.plan import LOCAL
-from epl.launcher.rendezvous import LOOPBACK
 from epl.launcher.ssh import SshMachines
 
 

@@ -6,10 +6,9 @@ import os
 import shlex
 from typing import Collection, List, Mapping, Sequence
 
+from epl.communicators.horovod.variables import RENDEZVOUS_PORT
 from epl.launcher import cores
 from epl.launcher.plan import LOCAL, WorkerPlan, process_environment
-
-_PORT = "HOROVOD_GLOO_RENDEZVOUS_PORT"
 
 
 def describe(plans: Sequence[WorkerPlan], inherited: Mapping[str, str],
@@ -32,8 +31,8 @@ def describe(plans: Sequence[WorkerPlan], inherited: Mapping[str, str],
         lines.append("  logs       " + ("the terminal (--debug)" if plan.terminal else
                                         os.path.join(plan.log_directory, "stdout.log, stderr.log")))
         variables = dict(_variables(plan, inherited, available))
-        if _PORT in variables:
-            variables[_PORT] = "(chosen at the start)"
+        if RENDEZVOUS_PORT in variables:
+            variables[RENDEZVOUS_PORT] = "(chosen at the start)"
         lines.append("  environment")
         lines.extend("    {}={}".format(name, shlex.quote(variables[name]))
                      for name in sorted(variables))

@@ -6,7 +6,7 @@ import enum
 import signal
 from typing import NamedTuple, Optional, Tuple, Union
 
-from epl.runtime.progress import Status
+from epl.shared.progress import Status
 
 TIMEOUT_CODE = 124
 

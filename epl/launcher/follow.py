@@ -11,8 +11,9 @@ import time
 from datetime import datetime
 from typing import Any, List, Mapping, NamedTuple, Optional
 
+from epl.communicators.horovod.rendezvous import Meeting
 from epl.errors import ConfigError
-from epl.launcher import events, handshake, hostfile, report, secret
+from epl.launcher import events, handshake, hostfile, report
 from epl.launcher.agent import Agent, wait_for
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.console import Console, wants_colour
@@ -25,9 +26,9 @@ from epl.launcher.local import LocalHost
 from epl.launcher.options import Options
 from epl.launcher.plan import WorkerPlan, plan_workers
 from epl.launcher.program import check_program
-from epl.launcher.rendezvous import Meeting
 from epl.launcher.signals import heed, signal_news
 from epl.launcher.sinks import Sinks
+from epl.shared import secret
 from epl.typed import made, taken
 
 _RETRY_S = 0.5

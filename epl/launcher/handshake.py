@@ -14,8 +14,8 @@ back.
 
 from typing import Any, Dict, NamedTuple, Optional
 
-from epl.launcher import secret as secrets
 from epl.launcher.channel import ChannelClosed, Message
+from epl.shared import secret as secrets
 from epl.typed import made, taken
 
 KNOCK, CHALLENGE, HELLO, STRANGER = "knock", "challenge", "hello", "stranger"

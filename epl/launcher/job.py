@@ -50,8 +50,8 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from epl.launcher import events
 from epl.launcher.events import Timer
 from epl.launcher.options import GRACE_S
-from epl.runtime import progress
-from epl.runtime.progress import Status
+from epl.shared import progress
+from epl.shared.progress import Status
 
 # A process inside a system call that does not return (a dead network disk, a broken driver)
 # outlives even SIGKILL for a while; the launcher does not wait for it for ever.

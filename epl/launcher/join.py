@@ -23,8 +23,9 @@ import socket
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
+from epl.communicators.horovod.rendezvous import meeting_of
 from epl.errors import ConfigError
-from epl.launcher import handshake, hostfile, members, secret
+from epl.launcher import handshake, hostfile, members
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
 from epl.launcher.host import TICK_S, Crew, Host
@@ -34,8 +35,8 @@ from epl.launcher.options import Options
 from epl.launcher.placement import placement
 from epl.launcher.plan import LOCAL, WorkerPlan
 from epl.launcher.remote import RemoteHost
-from epl.launcher.rendezvous import meeting_of
 from epl.launcher.signals import heed
+from epl.shared import secret
 from epl.typed import made
 
 JOIN_S = 600.0  # the machines wait so long for each other, where --start_timeout says nothing

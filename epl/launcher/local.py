@@ -17,7 +17,7 @@ from epl.launcher.guard import Guard
 from epl.launcher.host import Callback, Host, Output, Stacks, Started
 from epl.launcher.plan import LOCAL, WorkerPlan, process_environment
 from epl.launcher.process import WorkerProcess, become_subreaper, give_terminal_to
-from epl.runtime import progress
+from epl.shared import progress
 
 # The epl runtime has `faulthandler` write all stacks to EPL_STACKS_FILE on this signal.
 DUMP_SIGNAL = signal.SIGRTMIN + 5

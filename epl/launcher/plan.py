@@ -7,18 +7,21 @@ import json
 import os
 from typing import Any, Collection, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
+from epl.communicators.horovod import rendezvous
+from epl.communicators.horovod.rendezvous import Meeting
+from epl.communicators.horovod.variables import ALL as HOROVOD_VARIABLES
+from epl.communicators.horovod.variables import INTERFACE
 from epl.errors import ConfigError
-from epl.launcher import cores, rendezvous
+from epl.launcher import cores
 from epl.launcher.devices import DevicePlan
 from epl.launcher.options import Options
 from epl.launcher.program import command
-from epl.launcher.rendezvous import Meeting
+from epl.shared.check import STEPS_VARIABLE
 
 LOCAL = "localhost"  # the name of the machine that the launcher runs on
 
 # The user's own word on threads: where one of these is set, nothing is added.
 _THREAD_SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-_CHECK_STEPS = "EPL_CHECK_STEPS"
 _PROGRESS_FILE, _STACKS_FILE = "EPL_PROGRESS_FILE", "EPL_STACKS_FILE"
 
 
@@ -118,7 +121,7 @@ def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devic
             "CUDA_VISIBLE_DEVICES": devices.visible[index],
         }
         if options.check:
-            ours[_CHECK_STEPS] = str(options.check)
+            ours[STEPS_VARIABLE] = str(options.check)
         ours.update(_meeting(index, host, reached_at, meeting))
         plans.append(WorkerPlan(index, host, local_index, local_size,
                                 command(options, directory, interpreter),
@@ -134,7 +137,7 @@ def _meeting(index: int, host: str, reached_at: Sequence[str], meeting: Meeting
         return {}
     variables = rendezvous.worker_environment(index, reached_at, meeting)
     if host != LOCAL:  # only there can be known which interface leads here
-        del variables["HOROVOD_GLOO_IFACE"]
+        del variables[INTERFACE]
     return variables
 
 
@@ -158,7 +161,7 @@ def process_environment(plan: WorkerPlan, inherited: Mapping[str, str],
       available: the cores of the machine.
     """
     # A job of one worker must not meet the workers of a job around it.
-    result = {k: v for k, v in inherited.items() if k not in rendezvous.VARIABLES}
+    result = {k: v for k, v in inherited.items() if k not in HOROVOD_VARIABLES}
     result.update(plan.environment)
     result["PATH"] = os.pathsep.join(
         [os.path.dirname(plan.interpreter)] + [p for p in [result.get("PATH")] if p])
@@ -168,8 +171,8 @@ def process_environment(plan: WorkerPlan, inherited: Mapping[str, str],
         # Never fewer than two: an operation that blocks must not hold up the one it waits for.
         result["TF_NUM_INTEROP_THREADS"] = str(max(2, count))
     meeting = rendezvous.meeting_of(result)
-    if meeting is not None and "HOROVOD_GLOO_IFACE" not in plan.environment:
-        result["HOROVOD_GLOO_IFACE"] = rendezvous.interface_towards(meeting.host)
+    if meeting is not None and INTERFACE not in plan.environment:
+        result[INTERFACE] = rendezvous.interface_towards(meeting.host)
     return result
 
 
@@ -184,7 +187,7 @@ def _local_positions(placement: Sequence[str]) -> List[Tuple[str, int, int]]:
 
 def _with_users(ours: Dict[str, str], options: Options) -> Dict[str, str]:
     for name in options.environment:
-        if name in ours and name != "HOROVOD_GLOO_IFACE":
+        if name in ours and name != INTERFACE:
             raise ConfigError("--env {}: the launcher sets this variable itself; leave it out"
                               .format(name))
     result = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}

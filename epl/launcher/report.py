@@ -6,10 +6,10 @@ import os
 import signal
 from typing import Collection, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
 
-from epl.checking.codes import DIFFERENT_CODE, UNCHECKED_CODE
 from epl.launcher import events, stall, tracebacks
 from epl.launcher.events import Timer
-from epl.runtime.progress import Status
+from epl.shared.check import DIFFERENT_CODE, UNCHECKED_CODE
+from epl.shared.progress import Status
 
 _MAX_LINE_CHARACTERS = 300
 _SHOWN_LINES = 15

@@ -11,8 +11,9 @@ import time
 from datetime import datetime
 from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 
+from epl.communicators.horovod.rendezvous import NOWHERE, Meeting, serve_rendezvous
 from epl.errors import ConfigError
-from epl.launcher import dry_run, events, report, restart, secret
+from epl.launcher import dry_run, events, report, restart
 from epl.launcher.choice import make_machines
 from epl.launcher.console import Console, wants_colour
 from epl.launcher.directories import (
@@ -28,10 +29,10 @@ from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import LOCAL, WorkerPlan, addresses, plan_workers
 from epl.launcher.program import check_program
 from epl.launcher.record import Record
-from epl.launcher.rendezvous import NOWHERE, Meeting, serve_rendezvous
 from epl.launcher.signals import signal_news
 from epl.launcher.sinks import Sinks
 from epl.launcher.supervisor import Supervisor
+from epl.shared import secret
 
 _OWN_DESCRIPTORS, _DESCRIPTORS_PER_WORKER = 24, 4  # of a launcher
 

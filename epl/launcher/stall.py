@@ -6,8 +6,8 @@ import collections
 import os
 from typing import Collection, List, Mapping, Optional, Sequence
 
-from epl.runtime import progress
-from epl.runtime.progress import Status
+from epl.shared import progress
+from epl.shared.progress import Status
 
 _FRAMES = 4
 # Code that the user did not write: installed packages, Python itself, EPL.

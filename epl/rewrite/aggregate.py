@@ -12,7 +12,8 @@ from typing import Any, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from epl.communicators import horovod_backend, wire
+from epl.communicators import wire
+from epl.communicators.base import MEAN, SUM, Communicator, Group
 from epl.ir.graph_state import Collective
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.rewrite import kinds
@@ -25,13 +26,15 @@ class ReduceOptions(NamedTuple):
     """How to reduce.
 
     Attributes:
-      num_workers: workers that take part.
+      communicator: what connects the workers.
+      group: those that take part.
       average: mean over the workers, else sum.
       max_splits: fused groups at most.
       fp16_scale: factor before the cast to 16 bits; None: gradients travel as they are.
     """
 
-    num_workers: int
+    communicator: Communicator
+    group: Group
     average: bool = True
     max_splits: int = 5
     fp16_scale: Optional[int] = None
@@ -124,12 +127,13 @@ def _unfused(flat: Any, members: Sequence[Any]) -> List[Any]:
 def _reduce_one(tensor: Any, name: str, options: ReduceOptions,
                 collectives: List[Collective]) -> Any:
     if options.fp16_scale is None or tensor.dtype.size <= 2:
-        reduced = horovod_backend.all_reduce(tensor, name, options.average)
-        record(reduced, "all_reduce", name, tensor, collectives)
+        reduced, collective = options.communicator.all_reduce(
+            tensor, name, options.group, MEAN if options.average else SUM)
+        collectives.append(collective)
         return reduced
     dtype, tensor = tensor.dtype.base_dtype, wire.as_reals(tensor)
     # Divided by the number of workers before the cast, so that the sum cannot overflow either.
-    scale = options.fp16_scale / float(options.num_workers)
+    scale = options.fp16_scale / float(options.group.size)
     scaled = tensor * tf.cast(scale, tensor.dtype)
     fits = tf.reduce_all(tf.logical_or(tf.abs(scaled) <= _FP16_MAX,
                                        tf.logical_not(tf.is_finite(scaled))))
@@ -139,20 +143,20 @@ def _reduce_one(tensor: Any, name: str, options: ReduceOptions,
             options.fp16_scale), tf.reduce_max(tf.abs(scaled))])
     with tf.control_dependencies([check]):
         half = tf.cast(scaled, tf.float16)
-    reduced = horovod_backend.all_reduce(half, name, average=False)
-    record(reduced, "all_reduce", name, half, collectives)
-    back = (1.0 if options.average else options.num_workers) / float(options.fp16_scale)
+    reduced, collective = options.communicator.all_reduce(half, name, options.group, SUM)
+    collectives.append(collective)
+    back = (1.0 if options.average else options.group.size) / float(options.fp16_scale)
     return wire.from_reals(tf.cast(reduced, tensor.dtype) * tf.cast(back, tensor.dtype), dtype)
 
 
 def _gather_sparse(slices: Any, name: str, options: ReduceOptions,
                    collectives: List[Collective]) -> Any:
-    values = horovod_backend.all_gather(slices.values, name + "_values")
-    record(values, "all_gather", name + "_values", slices.values, collectives)
-    indices = horovod_backend.all_gather(slices.indices, name + "_indices")
-    record(indices, "all_gather", name + "_indices", slices.indices, collectives)
+    communicator, group = options.communicator, options.group
+    values, of_values = communicator.all_gather(slices.values, name + "_values", group)
+    indices, of_indices = communicator.all_gather(slices.indices, name + "_indices", group)
+    collectives.extend([of_values, of_indices])
     if options.average:
-        values = divided(values, options.num_workers)
+        values = divided(values, options.group.size)
     return tf.IndexedSlices(values, indices, slices.dense_shape)
 
 
@@ -160,10 +164,3 @@ def divided(tensor: Any, number: int) -> Any:
     """`tensor` / `number`; TensorFlow 1.15 cannot divide in bfloat16."""
     wide = tf.cast(tensor, tf.float32) if tensor.dtype == tf.bfloat16 else tensor
     return tf.cast(wide / tf.cast(number, wide.dtype), tensor.dtype)
-
-
-def record(result: Any, kind: str, name: str, source: Any, collectives: List[Collective]) -> None:
-    """Append the collective behind `result`, which exchanges `source`, to `collectives`."""
-    shape = str(source.shape.as_list()) if source.shape.ndims is not None else "[unknown]"
-    collectives.append(Collective(horovod_backend.collective_op(result), kind, name,
-                                  source.dtype.base_dtype.name, shape))

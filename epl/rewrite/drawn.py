@@ -16,10 +16,9 @@ from typing import Any, Iterable, List, NamedTuple, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.communicators import horovod_backend
+from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState
 from epl.rewrite import kinds
-from epl.rewrite.aggregate import record
 from epl.rewrite.functions import Library
 from epl.rewrite.merge import Merged
 from epl.rewrite.walk import ancestors, value_ancestors, value_descendants
@@ -55,13 +54,13 @@ def share_draws(graph: Any, state: GraphState) -> None:
 def look(graph: Any, state: GraphState, writes: Iterable[Any]) -> Drawn:
     """Find the draws that reach `writes`, as the graph is now."""
     known = set().union(*[group.sources for group in state.groups])
-    behind = value_ancestors(writes, _ends(state, writes))
+    behind = value_ancestors(writes, _ends(graph, state, writes))
     library = Library(graph)
     draws = sorted((op for op in behind - known - state.leaving.of_batch
                     if kinds.varies(op, library)), key=lambda op: op._id)
     reached = value_descendants(draws, behind) if draws else set()
     return Drawn(draws, reached - {
-        op for op in behind if horovod_backend.is_collective(op)})
+        op for op in behind if context_of(graph).connection.is_collective(op)})
 
 
 def left_apart(graph: Any, state: GraphState, writes: Iterable[Any]) -> List[Any]:
@@ -90,11 +89,12 @@ def _send_all(graph: Any, state: GraphState, ops: Iterable[Any], found: Drawn,
     return some
 
 
-def _ends(state: GraphState, writes: Iterable[Any]) -> Set[Any]:
+def _ends(graph: Any, state: GraphState, writes: Iterable[Any]) -> Set[Any]:
     """What is the same on all workers: gradients, and what was exchanged."""
     aggregated = {op for group in state.groups for op in group.returned_ops}
+    communicator = context_of(graph).connection
     aggregated.update(op for op in ancestors(writes, aggregated)
-                      if horovod_backend.is_collective(op))
+                      if communicator.is_collective(op))
     return aggregated
 
 
@@ -121,13 +121,12 @@ def _send(graph: Any, state: GraphState, tensor: Any, users: List[Any]) -> None:
     name = "epl/drawn/{}".format(tensor.name.replace(":", "_"))
     value = state.sent.get(tensor.name)
     if value is None:
+        context = context_of(graph)
         with compat.inserted(graph, name):
-            value = horovod_backend.broadcast(tensor, name)
-        collectives: List[Any] = []
-        record(value, "broadcast", name, tensor, collectives)
+            value, collective = context.connection.broadcast(tensor, name, context.workers)
         state.sent[tensor.name] = value
         owner = state.groups[0]
-        owner.on_demand[tensor.name + " of the chief"] = Merged(value, tuple(collectives))
+        owner.on_demand[tensor.name + " of the chief"] = Merged(value, (collective,))
     for user in users:
         compat.replace_input(user, tensor, value)
     state.note_change(users)

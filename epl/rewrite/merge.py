@@ -13,11 +13,11 @@ from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.communicators import horovod_backend
+from epl.context import Context
 from epl.ir.graph_state import Collective, GradientGroup
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite.accumulate import scale
-from epl.rewrite.aggregate import ReduceOptions, record, reduce_dense
+from epl.rewrite.aggregate import ReduceOptions, reduce_dense
 from epl.rewrite.relations import Reduced, Rows
 
 # What reduces the values of clones, stacked along a new first axis.
@@ -57,7 +57,7 @@ def of_clones(values: Sequence[Any], relation: Any) -> Any:
 
 
 def of_workers(values: Sequence[Any], relations: Sequence[Any], names: Sequence[str],
-               num_workers: int) -> List[Merged]:
+               context: Context) -> List[Merged]:
     """The values of the whole job, from those of this worker.
 
     Means and sums travel together, each kind in one exchange for each element type.
@@ -66,36 +66,35 @@ def of_workers(values: Sequence[Any], relations: Sequence[Any], names: Sequence[
       values: tensors, of the same shapes on all workers; those of rows may differ in the number.
       relations: `Rows` or `Reduced`, of each.
       names: of each, unique in the graph.
-      num_workers: workers that take part.
+      context: what connects them.
     """
     found: Dict[int, Merged] = {}
     for how in ("mean", "sum"):
         members = [n for n, r in enumerate(relations) if r == Reduced(how)]
         if members:
             collectives: List[Collective] = []
+            options = ReduceOptions(context.connection, context.workers, how == "mean", 1)
             reduced = reduce_dense([values[n] for n in members], "{}/{}".format(
-                names[members[0]], how), ReduceOptions(num_workers, how == "mean", 1), collectives)
+                names[members[0]], how), options, collectives)
             for number, value in zip(members, reduced):
                 found[number] = Merged(value, tuple(collectives))
     for number, (value, relation, name) in enumerate(zip(values, relations, names)):
         if number not in found:
-            found[number] = _gathered(value, relation, name)
+            found[number] = _gathered(value, relation, name, context)
     return [found[number] for number in range(len(values))]
 
 
-def _gathered(value: Any, relation: Any, name: str) -> Merged:
+def _gathered(value: Any, relation: Any, name: str, context: Context) -> Merged:
     """Rows of all workers, joined in their order; or what those values reduce to."""
     rows = isinstance(relation, Rows)
     axis = relation.axis if rows else 0
     first = _turned(value, axis) if rows else tf.expand_dims(value, 0)
     kind = first.dtype
     first = tf.cast(first, tf.uint8) if kind == tf.bool else first
-    collectives: List[Collective] = []
-    every = horovod_backend.all_gather(first, name)
-    record(every, "all_gather", name, first, collectives)
+    every, collective = context.connection.all_gather(first, name, context.workers)
     every = tf.cast(every, kind)
     result = _turned(every, axis) if rows else _STACKED[relation.how](every, 0)
-    return Merged(result, tuple(collectives))
+    return Merged(result, (collective,))
 
 
 def _turned(tensor: Any, axis: int) -> Any:

@@ -9,6 +9,7 @@ further data for are left alone.
 from typing import Any, Iterable, List, Set
 
 from epl import compat
+from epl.ir.environment import context_of
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite import kinds, loops
@@ -121,7 +122,7 @@ def _merged(group: GradientGroup, tensor: Any, relation: Relation, num_workers: 
                            for clone in clones], relation)
         if num_workers == 1:
             return Merged(value, ())
-        return of_workers([value], [relation], [name], num_workers)[0]
+        return of_workers([value], [relation], [name], context_of(tensor.graph))[0]
 
 
 def _check(tensor: Any, relation: Relation) -> None:

@@ -160,8 +160,8 @@ class _Rewrite:
         self._cluster = cluster
         self._worker = cluster.worker_index
         communication = config.communication
-        self._options = ReduceOptions(
-            num_workers=cluster.worker_num, average=plan.reduce_method == "mean",
+        self._options = None if context.communicator is None else ReduceOptions(
+            context.communicator, context.workers, average=plan.reduce_method == "mean",
             max_splits=communication.max_splits,
             fp16_scale=communication.fp16_scale if communication.fp16 else None)
         if state.plan not in (None, plan):
@@ -261,7 +261,7 @@ class _Rewrite:
         reduced, values = local, [value for _, value in losses]
         rows = self._rows(group, values)
         values.extend(rows[-1:])
-        if self._cluster.worker_num > 1:
+        if self._options is not None:
             with compat.inserted(self._graph, group.name):
                 reduced, values = reduce_gradients(local, group.name + "/", self._options,
                                                    group.collectives, values, apart)

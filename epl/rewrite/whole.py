@@ -19,6 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import static_shapes
+from epl.ir.environment import context_of
 from epl.ir.graph_state import Collective, GraphState
 from epl.rewrite import kinds, loops, registered
 from epl.rewrite.batch_axis import BatchAxes
@@ -223,7 +224,7 @@ class WholeBatch:
         local = [self._of_worker(tensor, relation) for tensor, relation in borders]
         with compat.inserted(self._graph, self._scope):
             found = of_workers(local, [relation for _, relation in borders], names,
-                               self._num_workers)
+                               context_of(self._graph))
         for (tensor, _), merged in zip(borders, found):
             self._values[tensor.name] = merged.value
             group = self._owner(tensor)

@@ -18,12 +18,11 @@ from typing import Any, List, NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from epl.communicators import horovod_backend
 from epl.context import Context
 from epl.errors import WorkerLostError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import broadcast, control_plane, fingerprint, progress, shared_feeds, stop
+from epl.runtime import broadcast, control_plane, fingerprint, shared_feeds, stop
 from epl.runtime.intents import (
     CREATION,
     END_OF_SCRIPT,
@@ -33,6 +32,7 @@ from epl.runtime.intents import (
     different,
     ended_by_others,
 )
+from epl.shared import progress
 from epl.typed import made
 
 # How long a worker whose step failed waits for the others to fail in the same step. All started it
@@ -155,7 +155,7 @@ def script_ended(context: Context) -> bool:
       False if another worker was about to go on with training.
     """
     if context.cluster.worker_num == 1 or context.worker.ended_together \
-            or not horovod_backend.is_connected():
+            or not context.connection.is_connected:
         return True
     progress.waiting("agreement to " + END_OF_SCRIPT)
     found = control_plane.of(context).last_maximum(
@@ -187,7 +187,7 @@ def after_failure(context: Context, error: BaseException) -> None:
         message = ("a step failed on worker {}, and not on all workers: the job cannot go on. {}"
                    "The step's error: {}".format(
                        context.cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
-        horovod_backend.disconnect()
+        context.connection.disconnect()
         raise _begun_here(WorkerLostError(message)) from error
     if not _outcome(context, found).same:
         wanted = _tell(context, Intent("{} ({})".format(what, type(error).__name__)))

@@ -17,7 +17,8 @@ from epl.context import Wish
 from epl.env import Env
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement, control_plane, monitored, progress
+from epl.runtime import agreement, control_plane, monitored
+from epl.shared import progress
 
 
 def _trains_with_others(graph: Any) -> bool:

@@ -18,7 +18,8 @@ import tensorflow.compat.v1 as tf
 from epl.context import Wish
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement, progress, stop
+from epl.runtime import agreement, stop
+from epl.shared import progress
 
 _DIFFERENTIATED = "_epl_differentiated"
 _HOOK = "_epl_hook"  # of a monitored session

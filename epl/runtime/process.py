@@ -10,7 +10,8 @@ from typing import Any, Optional, Type
 
 from epl.env import Env
 from epl.errors import WorkerLostError
-from epl.runtime import agreement, progress, stacks
+from epl.runtime import agreement, stacks
+from epl.shared import progress
 
 _begun = _arranged = False
 

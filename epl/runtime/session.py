@@ -19,9 +19,10 @@ from epl.ir.environment import context_of, remember
 from epl.ir.graph_state import state_of
 from epl.rewrite import unequal
 from epl.rewrite.rewriter import rewrite
-from epl.runtime import agreement, feeds, progress, shared_feeds
+from epl.runtime import agreement, feeds, shared_feeds
 from epl.runtime.runs import Run, describe, is_step
 from epl.runtime.settings import session_config
+from epl.shared import progress
 
 _KNOWN_ID = "_epl_known_id"  # the last operation that the session has been told of
 _MADE_FOR = "_epl_made_for"  # how many devices the worker had when the session was made

@@ -53,4 +53,6 @@ def session_config(config: Any, context: Context) -> Any:
         if not result.inter_op_parallelism_threads:
             # Never fewer than two: an operation that blocks must not hold up the one it waits for.
             result.inter_op_parallelism_threads = max(2, share)
+    if context.communicator is not None:
+        context.communicator.prepare_session(result)
     return config if result == (config or tf.ConfigProto()) else result

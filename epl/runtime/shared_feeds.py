@@ -17,7 +17,7 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, S
 import numpy as np
 
 from epl import compat
-from epl.communicators import horovod_backend
+from epl.ir.environment import context_of
 from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite import kinds, sparse
 from epl.rewrite.functions import Library
@@ -51,7 +51,8 @@ def to_agree(graph: Any, state: GraphState, reached: Set[Any],
     declared = {graph.get_tensor_by_name(name).op
                 for name, axis in state.declared_feeds.items() if axis is None}
     aggregated = {op for group in groups for op in group.returned_ops}
-    aggregated.update(op for op in reached if horovod_backend.combines(op))
+    communicator = context_of(graph).connection
+    aggregated.update(op for op in reached if communicator.combines(op))
     written = value_ancestors(writes(graph, reached), aggregated)
     return frozenset(ancestors(rows) | declared | written)
 

@@ -23,7 +23,7 @@ from typing import Any, Iterator
 
 from epl.context import Wish, Worker
 from epl.env import Env
-from epl.runtime import progress
+from epl.shared import progress
 
 _sigterm = False  # it came while it was a wish; a signal is the process's
 

@@ -23,7 +23,7 @@ import tempfile
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional
 
-from epl.runtime import progress
+from epl.shared import progress
 from tests.campaign import __main__ as campaign
 from tests.campaign.deaths import VARIABLE
 from tests.support import network as networks

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from epl.runtime import progress
+from epl.shared import progress
 from tests.support import jobs
 from tests.support.launched import wait_until
 

@@ -88,7 +88,7 @@ def test_one_line_says_that_there_is_no_gpu_whatever_happens(start, script):
     """Also if the job is started several times."""
     job = start(script("again.py", """if True:
         import os, sys
-        from epl.runtime import progress
+        from epl.shared import progress
         progress.start()
         progress.session_ready()
         progress.step_done()

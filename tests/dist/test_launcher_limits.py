@@ -17,7 +17,8 @@ from tests.support.launched import SOON_S, WAIT_FOR_CHILD, alive, read, wait_unt
 
 REPORTS = """
 import os, signal, sys, time
-from epl.runtime import progress, stacks
+from epl.runtime import stacks
+from epl.shared import progress
 index = int(os.environ["EPL_WORKER_INDEX"])
 attempt = int(os.environ["EPL_RESTART_COUNT"])
 directory = os.environ["EPL_OUTPUT_DIR"]

@@ -150,7 +150,8 @@ def test_sixteen_workers(start, script):
 
 def test_start_needs_no_tensorflow_and_little_time(script):
     report = subprocess.run(
-        [sys.executable, "-c", "import sys, epl.launcher.cli as cli, epl.launcher.rendezvous as r;"
+        [sys.executable, "-c", "import sys, epl.launcher.cli as cli;"
+         "import epl.communicators.horovod.rendezvous as r;"
          "r.serve_rendezvous(None, ['127.0.0.1'] * 2, '127.0.0.1', 'secret').stop();"
          "print([m for m in sys.modules if m.split('.')[0] in ('tensorflow', 'numpy')])"],
         stdout=subprocess.PIPE, env=environment_for(), timeout=SOON_S)

@@ -14,7 +14,7 @@ import socket
 import numpy as np
 import pytest
 
-from epl.launcher.rendezvous import serve_rendezvous
+from epl.communicators.horovod.rendezvous import serve_rendezvous
 from tests.support import jobs
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from epl.runtime import progress
+from epl.shared import progress
 from tests.support import jobs
 from tests.support.launched import alive, status, wait_until
 

@@ -7,10 +7,12 @@ import sys
 import pytest
 
 from epl.cluster import Cluster
+from epl.communicators.base import Communicator
 from epl.config import Config
 from epl.env import Env
 from epl.errors import WorkerLostError
-from epl.runtime import agreement, process, progress
+from epl.runtime import agreement, process
+from epl.shared import progress
 
 
 @pytest.fixture
@@ -70,16 +72,17 @@ def test_an_error_of_its_own_is_told_from_the_loss_of_another(status, body, stat
     assert len(shown) == 1
 
 
-def test_a_step_that_failed_here_is_an_error_of_its_own(status, monkeypatch):
+def test_a_step_that_failed_here_is_an_error_of_its_own(status):
     """What the script sees is that the job cannot go on without the others."""
-    class AllAlone:
-        def maximum_within(self, numbers, seconds):
+    class AllAlone(Communicator):
+        def all_reduce_max(self, numbers, seconds=None):
             return None
 
-    monkeypatch.setattr(agreement.horovod_backend, "disconnect", lambda: None)
+        def disconnect(self):
+            pass
+
     env = Env()
-    env.worker.control_plane = AllAlone()
-    env.reset(Config(), Cluster())
+    env.reset(Config(), Cluster(), AllAlone())
     uncaught(lambda: agreement.after_failure(env.context, ValueError("not finite")))
     assert (status[0]().state, status[0]().error) == ("failed", "ValueError: not finite")
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from epl.runtime import progress
+from epl.shared import progress
 
 LAUNCH = [sys.executable, "-m", "epl.launcher"]
 # Far above what anything here takes on a busy machine, far below the grace time and the sleeps.

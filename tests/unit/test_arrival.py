@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from epl.communicators import arrival
+from epl.communicators.horovod import arrival
+from epl.communicators.horovod.rendezvous import Meeting, serve_rendezvous, worker_environment
 from epl.errors import ConfigError, WorkerLostError
-from epl.launcher.rendezvous import Meeting, serve_rendezvous, worker_environment
 
 SECONDS = 60.0
 SECRET = "0123456789abcdef"

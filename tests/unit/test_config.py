@@ -21,7 +21,7 @@ def clean_environment(monkeypatch):
 
 def test_defaults_are_those_of_the_original():
     config = Config()
-    assert len(OPTIONS) == 26
+    assert len(OPTIONS) == 27  # the original's, and communication.communicator
     assert config.pipeline.num_micro_batch == 1
     assert config.pipeline.strategy == "preferbackward"
     assert config.communication.max_splits == 5

@@ -15,6 +15,7 @@ import time
 
 import pytest
 
+from epl.communicators.horovod.rendezvous import NOWHERE, Meeting
 from epl.launcher import events, members, ssh
 from epl.launcher.channel import Channel
 from epl.launcher.devices import DevicePlan
@@ -22,7 +23,6 @@ from epl.launcher.host import Output, Started
 from epl.launcher.options import Options
 from epl.launcher.plan import plan_to_json, plan_workers
 from epl.launcher.remote import RemoteHost
-from epl.launcher.rendezvous import NOWHERE, Meeting
 from tests.support.jobs import environment_for
 
 HOST = "far"

@@ -12,7 +12,7 @@ from epl.launcher import channel, events
 from epl.launcher.channel import Channel, ChannelClosed, Decoder, Message, encode
 from epl.launcher.host import Output, Stacks, Started
 from epl.launcher.remote import read_event, send_event
-from epl.runtime.progress import Status
+from epl.shared.progress import Status
 
 PREAMBLE = b"\0epl-launch 2\n"
 MESSAGES = [Message("hello", {"rank": 1, "name": "h\u00fc"}), Message("Output", {"worker": 0},

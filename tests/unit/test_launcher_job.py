@@ -20,7 +20,7 @@ from epl.launcher.job import (
     Limits,
     Phase,
 )
-from epl.runtime.progress import ARRIVAL, Status
+from epl.shared.progress import ARRIVAL, Status
 
 GRACE_S = 5.0
 TERM, KILL, INT, HUP = (int(s) for s in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT,

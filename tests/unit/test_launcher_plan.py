@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 
+from epl.communicators.horovod.rendezvous import Meeting
 from epl.errors import ConfigError
 from epl.launcher import cores, dry_run
 from epl.launcher.devices import DevicePlan
@@ -20,7 +21,6 @@ from epl.launcher.plan import (
     process_environment,
 )
 from epl.launcher.program import check_program
-from epl.launcher.rendezvous import Meeting
 
 OPTIONS = Options(2, 1, None, "", "train.sh", [])
 CPU = DevicePlan("cpu", ["", ""])

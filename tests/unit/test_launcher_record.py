@@ -11,11 +11,11 @@ from datetime import datetime, timezone
 import pytest
 
 import epl.version
+from epl.communicators.horovod.rendezvous import NOWHERE
 from epl.launcher.devices import DevicePlan
 from epl.launcher.options import Options
 from epl.launcher.plan import LOCAL, plan_workers
 from epl.launcher.record import Record, without_values
-from epl.launcher.rendezvous import NOWHERE
 
 
 @pytest.fixture

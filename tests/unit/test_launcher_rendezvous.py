@@ -7,16 +7,16 @@ import socket
 
 import pytest
 
-from epl.errors import ConfigError
-from epl.launcher import store
-from epl.launcher.rendezvous import (
-    VARIABLES,
+from epl.communicators.horovod import store
+from epl.communicators.horovod.rendezvous import (
     Meeting,
     answer,
     meeting_of,
     serve_rendezvous,
     worker_environment,
 )
+from epl.communicators.horovod.variables import ALL as VARIABLES
+from epl.errors import ConfigError
 
 LOCAL = ["127.0.0.1", "127.0.0.1"]
 SECRET = "5ecret" * 5

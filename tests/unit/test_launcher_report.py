@@ -21,7 +21,7 @@ from epl.launcher.events import (
 from epl.launcher.plan import LOCAL, WorkerPlan
 from epl.launcher.record import Record, without_values
 from epl.launcher.report import Evidence
-from epl.runtime.progress import Status
+from epl.shared.progress import Status
 
 TRACEBACK = ["Traceback (most recent call last):", "  File \"a.py\", line 3, in <module>",
              "    f()", "ValueError: no data"]

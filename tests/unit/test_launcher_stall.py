@@ -6,7 +6,7 @@ import pytest
 
 from epl.launcher import stall
 from epl.launcher.local import _StacksFile
-from epl.runtime.progress import Status
+from epl.shared.progress import Status
 
 
 def status(state, step=0, waits_for=None, ready=True):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from epl.communicators import own_name
+from epl.communicators.horovod import own_name
 from epl.errors import ConfigError
 
 LOCAL = {"HOROVOD_GLOO_RENDEZVOUS_ADDR": "127.0.0.1"}
@@ -20,7 +20,7 @@ NOBODY = "nobody-is-called.invalid"
 # is asked; the library of Horovod is in tests/dist/test_culprits.py.
 REPLACE = """
 import _socket, socket
-from epl.communicators import own_name
+from epl.communicators.horovod import own_name
 path = getattr(_socket, "__file__", None)
 print(path is not None and own_name._replace(path, b"gethostname",
                                              own_name._FUNCTION(own_name._own_name)))

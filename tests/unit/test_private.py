@@ -9,15 +9,15 @@ from datetime import datetime
 import pytest
 
 from epl import private
+from epl.communicators.horovod.rendezvous import NOWHERE
 from epl.errors import ConfigError
 from epl.launcher.devices import DevicePlan
 from epl.launcher.directories import make_directories, make_log_dir, warning_of
 from epl.launcher.options import Options
 from epl.launcher.plan import LOCAL, plan_workers
 from epl.launcher.record import Record
-from epl.launcher.rendezvous import NOWHERE
 from epl.launcher.sinks import Sinks
-from epl.runtime.progress import READY, Reporter, read
+from epl.shared.progress import READY, Reporter, read
 
 OPENERS = [private.open_to_append, private.open_in_place, private.open_new]
 

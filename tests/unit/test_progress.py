@@ -12,7 +12,8 @@ import zlib
 
 import pytest
 
-from epl.runtime import progress, stop
+from epl.runtime import stop
+from epl.shared import progress
 
 FULL_DISK = "/dev/full"
 
@@ -93,7 +94,7 @@ def test_a_record_that_is_half_another_is_refused():
 
 def test_readers_never_see_half_a_record(path):
     writer = subprocess.Popen([sys.executable, "-c", (
-        "import sys; from epl.runtime import progress as p; p.start()\n"
+        "import sys; from epl.shared import progress as p; p.start()\n"
         "for n in range(200000): p.waiting('a' * (n % 600)); p.step_done()")])
     try:
         steps = []

@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from epl.errors import ConfigError
-from epl.launcher import secret
 from epl.launcher.channel import ChannelClosed, Message
 from epl.launcher.handshake import CHALLENGE, HELLO, KNOCK, Door, Knock
+from epl.shared import secret
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ if sys.argv[1].startswith("slow_") and RANK == 1:
 # TensorFlow is imported behind what ends last.
 import tensorflow.compat.v1 as tf  # noqa: E402
 
-from epl.runtime import progress  # noqa: E402
+from epl.shared import progress  # noqa: E402
 from tests.dist.jobs.common import line_fit, start  # noqa: E402
 
 

@@ -5,7 +5,8 @@
 import os
 import time
 
-from epl.runtime import progress, stacks
+from epl.runtime import stacks
+from epl.shared import progress
 
 DIRECTORY = os.environ["EPL_OUTPUT_DIR"]
 

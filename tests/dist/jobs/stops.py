@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.communicators import horovod_backend
-from epl.runtime import progress
+from epl.shared import progress
 from tests.dist.jobs import launched
 from tests.dist.jobs.common import line_fit, report, start
 
@@ -208,7 +207,7 @@ def forked():
 
 
 def _leave():
-    horovod_backend.disconnect()
+    epl.Env.get().context.communicator.disconnect()
     time.sleep(8)
 
 

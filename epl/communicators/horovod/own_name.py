@@ -20,6 +20,7 @@ import socket
 import struct
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
+from epl.communicators.horovod.variables import RENDEZVOUS_ADDR
 from epl.errors import ConfigError
 
 LOOPBACK = b"127.0.0.1"
@@ -44,9 +45,9 @@ def answer_for_library(path: str, environ: Mapping[str, str]) -> None:
     Raises:
       ConfigError: the machine's name stands for no address, and others could not reach it here.
     """
-    if _kept or not environ.get("HOROVOD_GLOO_RENDEZVOUS_ADDR") or resolves(socket.gethostname()):
+    if _kept or not environ.get(RENDEZVOUS_ADDR) or resolves(socket.gethostname()):
         return
-    alone = environ["HOROVOD_GLOO_RENDEZVOUS_ADDR"].startswith("127.")
+    alone = environ[RENDEZVOUS_ADDR].startswith("127.")
     if not alone or not _replace(path, b"gethostname", _FUNCTION(_own_name)):
         raise ConfigError("this machine's own name '{}' stands for no address at which Horovod "
                           "could listen; write it and its address into /etc/hosts".format(

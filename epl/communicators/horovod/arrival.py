@@ -19,8 +19,9 @@ import sys
 import time
 from typing import Callable, List, Mapping, Optional
 
+from epl.communicators.horovod import variables
 from epl.errors import ConfigError, WorkerLostError
-from epl.launcher import secret
+from epl.shared import secret
 
 LIMIT_VARIABLE = "EPL_START_TIMEOUT"
 DEFAULT_LIMIT_S = 600.0
@@ -97,12 +98,12 @@ def wait_for_all(environ: Mapping[str, str], say: Callable[[str], None] = _say) 
       WorkerLostError: a worker did not come in time.
     """
     limit = _limit(environ)
-    address = environ.get("HOROVOD_GLOO_RENDEZVOUS_ADDR")
+    address = environ.get(variables.RENDEZVOUS_ADDR)
     if not address:
         return
-    store = Store(address, environ["HOROVOD_GLOO_RENDEZVOUS_PORT"])
+    store = Store(address, environ[variables.RENDEZVOUS_PORT])
     try:
-        _Arrival(store, int(environ["HOROVOD_RANK"]), int(environ["HOROVOD_SIZE"]), limit,
+        _Arrival(store, int(environ[variables.RANK]), int(environ[variables.SIZE]), limit,
                  say).wait()
     except NoStore:
         pass

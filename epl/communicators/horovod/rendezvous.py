@@ -20,18 +20,12 @@ import socket
 import sys
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
+from epl.communicators.horovod import variables
+from epl.communicators.horovod.store import Server
 from epl.errors import ConfigError
-from epl.launcher.store import Server
 
 LOOPBACK = "127.0.0.1"
 _ANSWER_S = 5.0
-
-_ADDR, _PORT = "HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT"
-
-# What `worker_environment` sets. A job of one worker must not inherit them from an outer job.
-VARIABLES = ("HOROVOD_RANK", "HOROVOD_SIZE", "HOROVOD_LOCAL_RANK", "HOROVOD_LOCAL_SIZE",
-             "HOROVOD_CROSS_RANK", "HOROVOD_CROSS_SIZE", "HOROVOD_HOSTNAME", _ADDR, _PORT,
-             "HOROVOD_GLOO_IFACE", "HOROVOD_CONTROLLER", "HOROVOD_CPU_OPERATIONS")
 
 
 class Meeting(NamedTuple):
@@ -104,27 +98,27 @@ def worker_environment(index: int, hosts: Sequence[str], meeting: Meeting) -> Di
     if meeting.secret:
         address = "{}:{}/{}".format(*meeting)
     return {
-        "HOROVOD_RANK": str(slot.rank),
-        "HOROVOD_SIZE": str(slot.size),
-        "HOROVOD_LOCAL_RANK": str(slot.local_rank),
-        "HOROVOD_LOCAL_SIZE": str(slot.local_size),
-        "HOROVOD_CROSS_RANK": str(slot.cross_rank),
-        "HOROVOD_CROSS_SIZE": str(slot.cross_size),
-        "HOROVOD_HOSTNAME": slot.hostname,
-        _ADDR: address,
-        _PORT: str(meeting.port),
-        "HOROVOD_GLOO_IFACE": interface_towards(meeting.host),
-        "HOROVOD_CONTROLLER": "gloo",
-        "HOROVOD_CPU_OPERATIONS": "gloo",
+        variables.RANK: str(slot.rank),
+        variables.SIZE: str(slot.size),
+        variables.LOCAL_RANK: str(slot.local_rank),
+        variables.LOCAL_SIZE: str(slot.local_size),
+        variables.CROSS_RANK: str(slot.cross_rank),
+        variables.CROSS_SIZE: str(slot.cross_size),
+        variables.HOSTNAME: slot.hostname,
+        variables.RENDEZVOUS_ADDR: address,
+        variables.RENDEZVOUS_PORT: str(meeting.port),
+        variables.INTERFACE: interface_towards(meeting.host),
+        variables.CONTROLLER: "gloo",
+        variables.CPU_OPERATIONS: "gloo",
     }
 
 
 def meeting_of(environment: Mapping[str, str]) -> Optional[Meeting]:
     """Where the worker with these variables meets the others; None if it meets nobody."""
-    if _ADDR not in environment:
+    if variables.RENDEZVOUS_ADDR not in environment:
         return None
-    address, _, secret = environment[_ADDR].partition("/")
-    return Meeting(address.split(":")[0], int(environment[_PORT]), secret)
+    address, _, secret = environment[variables.RENDEZVOUS_ADDR].partition("/")
+    return Meeting(address.split(":")[0], int(environment[variables.RENDEZVOUS_PORT]), secret)
 
 
 def answer(meeting: Meeting) -> Optional[int]:
@@ -184,8 +178,8 @@ def interface_towards(addr: str) -> str:
     Across machines a value that the user has set wins: only they know which of two networks is
     the fast one.
     """
-    if not _is_loopback(addr) and os.environ.get("HOROVOD_GLOO_IFACE"):
-        return os.environ["HOROVOD_GLOO_IFACE"]
+    if not _is_loopback(addr) and os.environ.get(variables.INTERFACE):
+        return os.environ[variables.INTERFACE]
     import psutil  # comes with Horovod
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

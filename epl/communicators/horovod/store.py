@@ -18,7 +18,7 @@ import socketserver
 import threading
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Set, Tuple
 
-from epl.launcher import secret as secrets
+from epl.shared import secret as secrets
 
 MAX_VALUE_BYTES = 1 << 20  # the addresses of one worker's sockets take some 70 bytes per worker
 MAX_STORE_BYTES = 256 << 20

@@ -1,0 +1,291 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What EPL asks of a communicator: exchanges in a graph, and between the workers' Python code.
+
+    in the graph     all_reduce, all_gather, reduce_scatter, broadcast, send, receive
+    outside of it    all_reduce_max, all_gather_object, broadcast_object
+
+An exchange in a graph adds operations to it; those who take part meet under a name when they run.
+All of a group run it, in whatever order they come to several of them. The result comes with a
+`Collective`, the record of what was added.
+
+An implementation overrides the methods that begin with an underscore, as far as it can. One that it
+lacks is refused with its name and the cure.
+"""
+
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+from epl.communicators import values
+from epl.errors import ConfigError
+
+SUM, MEAN, MAX = "sum", "mean", "max"
+
+# What `_all_reduce` and its like give: the result, and the operation in which the workers meet.
+Met = Tuple[Any, Any]
+
+
+class Group(NamedTuple):
+    """Workers that exchange with one another.
+
+    Attributes:
+      axis: what they have in common: "workers" are all of the job.
+      ranks: their ranks in the job, ascending.
+    """
+
+    axis: str
+    ranks: Tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.ranks)
+
+
+def all_workers(number: int) -> Group:
+    """The group of all workers of a job."""
+    return Group("workers", tuple(range(number)))
+
+
+class Collective(NamedTuple):
+    """One operation that exchanges data with other workers.
+
+    Attributes:
+      op: the TensorFlow operation in which they meet.
+      kind: "all_reduce", "all_gather", "reduce_scatter", "broadcast", "send" or "receive".
+      name: the name under which they meet; unique in the graph.
+      dtype: name of the element type.
+      shape: static shape of what this worker gives, as text.
+      group: who takes part.
+    """
+
+    op: Any
+    kind: str
+    name: str
+    dtype: str
+    shape: str
+    group: Group = Group("workers", ())
+
+    def describe(self) -> str:
+        return "{} {} {}{}".format(self.kind, self.name, self.dtype, self.shape)
+
+
+Exchanged = Tuple[Any, Collective]  # the result, and what was added for it
+
+
+class Disconnected(RuntimeError):
+    """The connection to the other workers is lost; the text says why, in one line."""
+
+
+class Communicator:
+    """Connects the workers of a job.
+
+    Attributes:
+      name: that of its row in the registry.
+      group: all workers of the job, once it is connected.
+      rank: this worker's.
+    """
+
+    name = ""
+
+    def __init__(self) -> None:
+        self.group = all_workers(1)
+        self.rank = 0
+
+    # The connection.
+
+    def connect(self, rank: int, hosts: Sequence[str]) -> None:
+        """Join the other workers; does nothing if they are joined already.
+
+        Args:
+          rank: this worker's.
+          hosts: `host` or `host:port` of every worker, in the order of ranks.
+
+        Raises:
+          ConfigError: they cannot be joined, and why.
+          WorkerLostError: another worker did not come in time.
+        """
+        self.rank, self.group = rank, all_workers(len(hosts))
+
+    @property
+    def size(self) -> int:
+        """Number of connected workers."""
+        return self.group.size
+
+    @property
+    def is_connected(self) -> bool:
+        """True from `connect` on, until `disconnect`."""
+        raise NotImplementedError(self._lacks("is_connected"))
+
+    def disconnect(self) -> None:
+        """Leave the other workers; whatever they still wait for fails at once."""
+        raise NotImplementedError(self._lacks("disconnect"))
+
+    def leave(self) -> Optional[List[int]]:
+        """Disconnect while an `all_reduce_max` is under way that nobody waits for any more.
+
+        Returns:
+          Its result, if it has come after all.
+        """
+        self.disconnect()
+        return None
+
+    def prepare_session(self, config: Any) -> None:
+        """Set in a session's `tf.ConfigProto` what exchanges in its graph need."""
+
+    # Exchanges in a graph.
+
+    def all_reduce(self, tensor: Any, name: str, group: Group, how: str = SUM) -> Exchanged:
+        """The sum, mean or maximum of `tensor` over a group, on all of it.
+
+        Args:
+          tensor: of the same shape and dtype on all.
+          name: the name under which they meet.
+          group: who takes part.
+          how: SUM, MEAN or MAX.
+
+        Raises:
+          TypeError: values of this type cannot be reduced.
+        """
+        return self._record("all_reduce", tensor, name, group,
+                            self._all_reduce(tensor, name, group, how))
+
+    def all_gather(self, tensor: Any, name: str, group: Group) -> Exchanged:
+        """The tensors of a group one after the other along axis 0, in the order of ranks.
+
+        Args:
+          tensor: of the same dtype on all; the first dimensions may differ.
+          name, group: as for `all_reduce`.
+
+        Raises:
+          TypeError: values of this type cannot travel.
+        """
+        return self._record("all_gather", tensor, name, group,
+                            self._all_gather(tensor, name, group))
+
+    def reduce_scatter(self, tensor: Any, name: str, group: Group, how: str = SUM) -> Exchanged:
+        """This worker's rows of the sum or mean of `tensor` over a group.
+
+        Of n rows and k members the first n % k get one row more than the others, in the order of
+        ranks.
+
+        Args:
+          tensor: of the same shape and dtype on all, with at least one dimension.
+          name, group: as for `all_reduce`.
+          how: SUM or MEAN.
+
+        Raises:
+          TypeError: values of this type cannot be added up.
+          ValueError: a number without rows.
+        """
+        if tensor.shape.ndims == 0:
+            raise ValueError("{} has no rows that {} workers could share".format(
+                tensor.name, group.size))
+        return self._record("reduce_scatter", tensor, name, group,
+                            self._reduce_scatter(tensor, name, group, how))
+
+    def broadcast(self, tensor: Any, name: str, group: Group) -> Exchanged:
+        """The first member's value of `tensor`, of the same shape and dtype on all, on all."""
+        return self._record("broadcast", tensor, name, group,
+                            self._broadcast(tensor, name, group))
+
+    def send(self, tensor: Any, name: str, to: int) -> Collective:
+        """Give `tensor` to the worker of rank `to`, which receives it under this name."""
+        group = Group("pair", tuple(sorted((self.rank, to))))
+        return self._record("send", tensor, name, group, self._send(tensor, name, to))[1]
+
+    def receive(self, dtype: Any, shape: Any, name: str, source: int) -> Exchanged:
+        """What the worker of rank `source` sends under this name."""
+        group = Group("pair", tuple(sorted((self.rank, source))))
+        met = self._receive(dtype, shape, name, source)
+        return self._record("receive", met[0], name, group, met)
+
+    def is_collective(self, op: Any) -> bool:
+        """True for an operation in which workers meet."""
+        raise NotImplementedError(self._lacks("is_collective"))
+
+    def combines(self, op: Any) -> bool:
+        """True for one whose result is made of what all of its group give, the same for all."""
+        raise NotImplementedError(self._lacks("combines"))
+
+    # Exchanges of the workers' Python code. All workers of the job enter them in the same order.
+
+    def all_reduce_max(self, numbers: Sequence[int],
+                       seconds: Optional[float] = None) -> Optional[List[int]]:
+        """Element-wise maximum of `numbers` (64-bit integers) over all workers.
+
+        Args:
+          numbers: equally many on all.
+          seconds: how long to wait for the others; None: as long as it takes.
+
+        Returns:
+          The maximum, or None if the others did not come in time.
+
+        Raises:
+          Disconnected: they never will.
+        """
+        raise NotImplementedError(self._lacks("all_reduce_max"))
+
+    def all_gather_bytes(self, data: bytes) -> List[bytes]:
+        """What every worker gives, in the order of ranks. Raises Disconnected."""
+        raise NotImplementedError(self._lacks("all_gather_bytes"))
+
+    def broadcast_bytes(self, data: bytes) -> bytes:
+        """What worker 0 gives; that of the others is ignored. Raises Disconnected."""
+        raise NotImplementedError(self._lacks("broadcast_bytes"))
+
+    def all_gather_object(self, value: Any) -> List[Any]:
+        """The `value` of every worker, plain data (see `values`), in the order of ranks."""
+        return [_decoded(data, "worker {}".format(rank))
+                for rank, data in enumerate(self.all_gather_bytes(values.encode(value)))]
+
+    def broadcast_object(self, value: Any) -> Any:
+        """Worker 0's `value`, plain data; what other workers pass is ignored."""
+        return _decoded(self.broadcast_bytes(values.encode(value)), "the chief")
+
+    # For implementations.
+
+    def _all_reduce(self, tensor: Any, name: str, group: Group, how: str) -> Met:
+        raise NotImplementedError(self._lacks("all_reduce"))
+
+    def _all_gather(self, tensor: Any, name: str, group: Group) -> Met:
+        raise NotImplementedError(self._lacks("all_gather"))
+
+    def _reduce_scatter(self, tensor: Any, name: str, group: Group, how: str) -> Met:
+        raise NotImplementedError(self._lacks("reduce_scatter"))
+
+    def _broadcast(self, tensor: Any, name: str, group: Group) -> Met:
+        raise NotImplementedError(self._lacks("broadcast"))
+
+    def _send(self, tensor: Any, name: str, to: int) -> Met:
+        raise NotImplementedError(self._lacks("send"))
+
+    def _receive(self, dtype: Any, shape: Any, name: str, source: int) -> Met:
+        raise NotImplementedError(self._lacks("receive"))
+
+    def _lacks(self, call: str) -> str:
+        return ("the communicator '{}' has no {}: choose one that has it with the configuration "
+                "key communication.communicator".format(self.name, call))
+
+    @staticmethod
+    def _record(kind: str, source: Any, name: str, group: Group, met: Met) -> Exchanged:
+        shape = str(source.shape.as_list()) if source.shape.ndims is not None else "[unknown]"
+        result, op = met
+        return result, Collective(op, kind, name, source.dtype.base_dtype.name, shape, group)
+
+
+def rows_of_member(rows: int, position: int, size: int) -> Tuple[int, int]:
+    """(first, number) of the rows that the member at `position` of `size` gets of `rows`."""
+    each, more = divmod(rows, size)
+    return position * each + min(position, more), each + (position < more)
+
+
+def unreadable(who: str, why: Any) -> ConfigError:
+    """The error for what `who` sent and nobody can read."""
+    return ConfigError("what {} sent cannot be read ({}); start all workers with one version of "
+                       "EPL".format(who, why))
+
+
+def _decoded(data: bytes, who: str) -> Any:
+    try:
+        return values.decode(data)
+    except ValueError as error:
+        raise unreadable(who, error) from None

@@ -1,0 +1,161 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Horovod as a communicator. It is imported only when there is more than one worker."""
+
+import os
+import sys
+from typing import Any, List, Sequence
+
+from epl import compat
+from epl.communicators import wire
+from epl.communicators.base import MAX, MEAN, Group, Met, rows_of_member
+from epl.communicators.horovod import arrival, own_name, rendezvous
+from epl.communicators.horovod.variables import RANK
+from epl.communicators.through_graph import ThroughGraph
+from epl.errors import ConfigError
+from epl.shared import secret
+
+# EPL fuses gradients itself, by a fixed plan. Horovod's own fusion depends on timing, and with it
+# the order of summation: with it on, two runs on three or more workers need not agree to the bit.
+_NO_FUSION = ("HOROVOD_FUSION_THRESHOLD", "0")
+
+_FORBIDDEN = 403  # what the rendezvous says to a wrong secret
+
+
+def _hvd() -> Any:
+    import horovod.tensorflow as hvd
+
+    return hvd
+
+
+def _library() -> str:
+    """The file of Horovod's own code."""
+    from horovod.tensorflow import mpi_ops
+
+    return str(mpi_ops._basics.MPI_LIB_CTYPES._name)
+
+
+class HorovodCommunicator(ThroughGraph):
+    """All workers of a job, connected by Horovod."""
+
+    name = "horovod"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rendezvous: Any = None  # kept alive as long as the process
+
+    def connect(self, rank: int, hosts: Sequence[str]) -> None:
+        try:
+            hvd = _hvd()
+        except ImportError as error:
+            raise ConfigError("{} workers need Horovod with TensorFlow support, but it cannot be "
+                              "imported ({}); install it with: bash scripts/setup.sh".format(
+                                  len(hosts), error)) from error
+        if not hvd.is_initialized():
+            if RANK not in os.environ:
+                self._prepare_rendezvous(rank, hosts)
+            os.environ.setdefault(*_NO_FUSION)
+            own_name.answer_for_library(_library(), os.environ)
+            arrival.wait_for_all(os.environ)
+            hvd.init()
+        if hvd.size() != len(hosts) or hvd.rank() != rank:
+            raise ConfigError("Horovod connects worker {} of {}, the cluster information says "
+                              "worker {} of {}; start all workers with one epl-launch".format(
+                                  hvd.rank(), hvd.size(), rank, len(hosts)))
+        super().connect(rank, hosts)
+
+    @property
+    def size(self) -> int:
+        return int(_hvd().size()) if self.is_connected else 1
+
+    @property
+    def is_connected(self) -> bool:
+        return "horovod.tensorflow" in sys.modules and bool(_hvd().is_initialized())
+
+    def disconnect(self) -> None:
+        _hvd().shutdown()
+
+    def reason(self, message: str) -> str:
+        """The line in which Horovod says what happened; TensorFlow may put others around it."""
+        said = [line.strip() for line in message.splitlines() if "Horovod has" in line]
+        return said[0] if said else super().reason(message)
+
+    def is_collective(self, op: Any) -> bool:
+        return bool(op.type.startswith("Horovod"))
+
+    def combines(self, op: Any) -> bool:
+        return self.is_collective(op) and op.type not in ("HorovodBroadcast",
+                                                          "HorovodReducescatter")
+
+    def _all_reduce(self, tensor: Any, name: str, group: Group, how: str) -> Met:
+        hvd = self._hvd_for(group)
+        if how == MAX:
+            return self._met(hvd.allreduce(tensor, op=hvd.Max, name=name), name)
+        reduced, op = self._met(hvd.allreduce(
+            wire.to_sum(tensor), op=hvd.Average if how == MEAN else hvd.Sum, name=name), name)
+        return wire.from_sum(reduced, tensor.dtype.base_dtype), op
+
+    def _all_gather(self, tensor: Any, name: str, group: Group) -> Met:
+        every, op = self._met(
+            self._hvd_for(group).allgather(wire.to_gather(tensor), name=name), name)
+        return wire.from_gather(every, tensor.dtype.base_dtype), op
+
+    def _reduce_scatter(self, tensor: Any, name: str, group: Group, how: str) -> Met:
+        hvd = self._hvd_for(group)
+        own, op = self._met(hvd.reducescatter(
+            wire.to_sum(tensor), op=hvd.Average if how == MEAN else hvd.Sum, name=name), name)
+        shape: List[Any] = compat.static_shape(tensor)
+        if shape and shape[0] is not None:
+            shape[0] = rows_of_member(shape[0], group.ranks.index(self.rank), group.size)[1]
+        result = wire.from_sum(own, tensor.dtype.base_dtype)
+        if tensor.shape.ndims is not None:
+            result.set_shape(shape)
+        return result, op
+
+    def _broadcast(self, tensor: Any, name: str, group: Group) -> Met:
+        sent, op = self._met(self._hvd_for(group).broadcast(
+            wire.to_gather(tensor), root_rank=0, name=name), name)
+        return wire.from_gather(sent, tensor.dtype.base_dtype), op
+
+    def _hvd_for(self, group: Group) -> Any:
+        if group.ranks != self.group.ranks:
+            raise NotImplementedError(
+                "Horovod's process sets are not in use: the ranks {} of '{}' exchange, of {} "
+                "workers; all of them have to take part".format(
+                    list(group.ranks), group.axis, self.group.size))
+        return _hvd()
+
+    def _met(self, result: Any, name: str) -> Met:
+        """`result`, whose collective TensorFlow does not take for another one of the same input.
+
+        Horovod's operations are not stateful to TensorFlow, which computes two alike once only.
+        Which of the two names is left depends on what a worker fetches, so that workers would wait
+        for each other under different names (seen with Horovod 0.28.1, TensorFlow 1.15.5).
+        """
+        op = result.op  # averaging and device handling may add operations behind it
+        while not self.is_collective(op):
+            op = op.inputs[0].op
+        compat.set_text_attribute(op, "_epl_name", name)
+        return result, op
+
+    def _prepare_rendezvous(self, rank: int, hosts: Sequence[str]) -> None:
+        """Without a launcher (TF_CONFIG only) the chief's own address serves the rendezvous."""
+        if ":" not in hosts[0]:
+            raise ConfigError("{} workers, but neither a launcher's rendezvous nor the chief's "
+                              "host:port is known; start the job with epl-launch".format(
+                                  len(hosts)))
+        host, port = hosts[0].rsplit(":", 1)
+        names = [address.rsplit(":", 1)[0] for address in hosts]
+        # Nobody can hand a secret of this job to its workers: they have one in common, and the
+        # cluster.
+        meeting = rendezvous.Meeting(
+            host, int(port), secret.proof(secret.shared(), "rendezvous", *hosts))
+        if rank == 0:
+            self._rendezvous = rendezvous.serve_rendezvous(
+                meeting.port, names, host, meeting.secret)
+        elif rendezvous.answer(meeting) == _FORBIDDEN:
+            raise ConfigError("the secret of this worker's machine, {}, is not that of the chief's "
+                              "({}), or TF_CONFIG has another cluster there; copy the file from "
+                              "there, and give all workers one cluster".format(
+                                  secret.path_of_shared(), hosts[0]))
+        os.environ.update(rendezvous.worker_environment(rank, names, meeting))

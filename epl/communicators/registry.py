@@ -1,0 +1,49 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Communicators by their names, as the configuration key `communication.communicator` says them."""
+
+import importlib
+from typing import Callable, Dict, List, Union
+
+from epl.communicators.base import Communicator
+from epl.errors import ConfigError, nearest
+
+Maker = Callable[[], Communicator]
+
+_makers: Dict[str, Union[str, Maker]] = {
+    "horovod": "epl.communicators.horovod.backend:HorovodCommunicator",
+}
+_made: Dict[str, Communicator] = {}  # a process is connected once, whatever is initialized again
+
+
+def register(name: str, make: Union[str, Maker]) -> None:
+    """Let `name` be a communicator.
+
+    Args:
+      name: what the configuration says.
+      make: makes it; a function, or "module:attribute" where that is imported on first use.
+    """
+    _makers[name] = make
+
+
+def names() -> List[str]:
+    """The names that there are."""
+    return sorted(_makers)
+
+
+def communicator(name: str) -> Communicator:
+    """This process's communicator of this name, made on first use.
+
+    Raises:
+      ConfigError: there is none of this name.
+    """
+    if name not in _makers:
+        raise ConfigError("communication.communicator = '{}' is unknown; {}".format(
+            name, nearest(name, _makers)))
+    if name not in _made:
+        make = _makers[name]
+        if isinstance(make, str):
+            module, _, attribute = make.partition(":")
+            make = getattr(importlib.import_module(module), attribute)
+        _made[name] = make()  # type: ignore[operator]
+    return _made[name]
