@@ -7,7 +7,20 @@ The graph owns it, so it is collected with the graph, and two graphs never mix.
 
 import bisect
 import threading
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Any,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 from epl import compat
 from epl.communicators.base import Collective
@@ -16,6 +29,7 @@ from epl.env import Env
 from epl.ir.annotations import Annotations
 
 _ATTRIBUTE = "_epl_state"
+_Record = TypeVar("_Record")
 
 
 class Gradient(NamedTuple):
@@ -192,7 +206,6 @@ class GraphState:
       sent: name of a tensor that is drawn behind the gradients -> the chief's value.
       statistics: numbers of the data that gradients read (see `rewrite.whole_loss`).
       whole_losses: name of a loss -> what is that of the whole batch if the clones' are averaged.
-      detached: operation that computes a loss -> writes from the batch that waited before it.
       varied_seeds: random operations whose seed was made this worker's own.
       rewritten_version: `graph.version` when everything pending was last carried out.
       failure: the error that ended a rewrite, or None.
@@ -227,7 +240,6 @@ class GraphState:
         self.sent: Dict[str, Any] = {}
         self.statistics: List[Any] = []
         self.whole_losses: Dict[str, Any] = {}
-        self.detached: Dict[Any, List[Any]] = {}
         self._made: List[Tuple[int, int]] = []
         self._backward: List[Tuple[int, int]] = []
         self.varied_seeds: Set[Any] = set()
@@ -239,6 +251,14 @@ class GraphState:
         self.verified_collectives = 0
         self.runs: Any = None
         self.lock = threading.RLock()
+        self._records: Dict[type, Any] = {}
+
+    def record(self, kind: Type[_Record]) -> _Record:
+        """The one object of type `kind` that is kept for this graph, made when first asked for."""
+        if kind not in self._records:
+            self._records[kind] = kind()
+        found: _Record = self._records[kind]
+        return found
 
     @property
     def collectives(self) -> List[Collective]:

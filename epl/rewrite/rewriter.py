@@ -40,6 +40,7 @@ from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.anatomy import Anatomy, Script, dissect
 from epl.rewrite.branches import warn_of_other_rows
 from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.deferred import defer_updates
 from epl.rewrite.fed import check_feeds
 from epl.rewrite.looks import look_at_summaries
 from epl.rewrite.losses import check_losses
@@ -335,7 +336,7 @@ class _Rewrite:
                                         state.sources.tensor)
         order = first.order
         if self._divides:
-            self._defer_updates(anatomy, family)
+            defer_updates(self._graph, anatomy, family, state)
         if len(self._clones) > 1:
             self._copy(clones, anatomy)
             if order is None:
@@ -404,24 +405,6 @@ class _Rewrite:
                     "the loss depends on no operation of TaskGraph {} ('{}'): its device would do "
                     "nothing; remove this epl.replicate, or move it to where its part of the "
                     "model begins".format(number, name))
-
-    def _defer_updates(self, anatomy: Anatomy, family: List[GradientGroup]) -> None:
-        """What waited for an update waits no longer; what the script gets does."""
-        waited: List[Any] = []
-        for op in (op for op in anatomy.ops if op not in anatomy.late):
-            cut = [c for c in op.control_inputs if c in anatomy.late]
-            if cut:
-                updates = [update for c in cut for update in _outside(c, anatomy)]
-                compat.remove_control_inputs(op, anatomy.late)
-                waited.extend(updates)
-                self._state.detached.setdefault(op, []).extend(updates)
-                self._state.note_change([op])
-            else:  # another loss may have had it wait no longer
-                waited.extend(self._state.detached.get(op, ()))
-        unique = sorted(set(waited), key=lambda op: op._id)
-        if unique:
-            for op in (op for group in family for op in group.returned_ops):
-                op._add_control_inputs(unique)
 
     # Placement.
 
@@ -493,14 +476,6 @@ def _check_data(anatomy: Anatomy) -> None:
                 "that depends on the batch: several micro-batches or replicas would take it in no "
                 "certain order; take it before the model, for instance with batch() or window() of "
                 "the dataset".format(op.name, op.type, origin.name))
-
-
-def _outside(op: Any, anatomy: Anatomy) -> List[Any]:
-    """What stands outside of all loops for `op`, one of `late` that something waits for."""
-    if op not in anatomy.loop:
-        return [op]
-    behind = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    return [update for b in behind if b in anatomy.late for update in _outside(b, anatomy)]
 
 
 def _ys(family: List[GradientGroup]) -> List[Any]:

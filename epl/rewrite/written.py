@@ -16,6 +16,7 @@ from epl.ir import feeds, static_shapes
 from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite import kinds
 from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.deferred import Deferred
 from epl.rewrite.leaving import Leaving, is_decided, owner
 from epl.rewrite.walk import data_ancestors
 from epl.rewrite.whole import View, WholeBatch
@@ -35,6 +36,7 @@ def prepare(graph: Any, state: GraphState, num_workers: int) -> None:
     if state.job is None:
         state.job = WholeBatch(graph, state, "epl/whole", lambda t: owner([t], state), num_workers)
     state.leaving = state.leaving._replace(late=state.leaving.late.union(
+        state.record(Deferred).late,
         *[group.anatomy.late for group in state.groups if group.anatomy is not None]))
 
 

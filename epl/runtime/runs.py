@@ -13,6 +13,7 @@ from epl.errors import RewriteError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GradientGroup, GraphState, state_of
 from epl.rewrite import drawn, kinds
+from epl.rewrite.deferred import Deferred
 from epl.rewrite.fetched import stand_ins
 from epl.rewrite.walk import ancestors
 from epl.runtime import shared_feeds, unseen
@@ -90,7 +91,8 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
         unseen.check(graph, reached)
         if state.trains and several:
             unseen.warn_of_own_rows(graph, reached)
-        beside = [update for op in reached for update in state.detached.get(op, ())]
+        waited = state.record(Deferred).waited
+        beside = [update for op in reached for update in waited.get(op, ())]
         return Run("", bool(_written_variables(graph, reached | ancestors(beside))), [], fetches,
                    list(targets) + sorted(set(beside), key=lambda op: op._id), [], {})
     names = [group.name for group in groups]
