@@ -96,7 +96,7 @@ def watch_passes():
             (rewriter.Sources, "cut", "sources"), (rewriter._Rewrite, "_place", "place"),
             (clones.Copies, "add", "clones, the rest"), (tf, "import_graph_def", "clones, import"),
             (clones, "_Template", "clones, template"),
-            (rewriter, "order_cells", "order"), (rewriter, "accumulate", "accumulate"),
+            (rewriter, "order_actions", "order"), (rewriter, "accumulate", "accumulate"),
             (statistics, "average_updates", "statistics"), (merge, "sources_of", "merge"),
             (merge, "wanted", "merge"), (merge, "merge_registered", "merge"),
             (rewriter, "merge_summaries", "summaries"), (rewriter, "verify_group", "verify"),

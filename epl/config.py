@@ -10,11 +10,11 @@ default.
 
 import os
 import re
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Union
 
 from epl.errors import ConfigError, nearest, quoted, shown
 from epl.limits import MAX_MICRO_BATCHES, MAX_SPLITS
-from epl.plan.schedule import SCHEDULES
+from epl.plan import schedules
 
 
 class Option(NamedTuple):
@@ -23,7 +23,8 @@ class Option(NamedTuple):
     Attributes:
       default: value when nothing is set; its type is the key's type.
       meaning: one line for people.
-      choices: the allowed values (lower case), for strings.
+      choices: the allowed values (lower case), for strings; of a mapping the keys, which stand for
+        its values.
       minimum: the smallest allowed value, for integers.
       maximum: the largest.
       available: False while the feature behind the key is not built.
@@ -31,7 +32,7 @@ class Option(NamedTuple):
 
     default: Any
     meaning: str
-    choices: Tuple[str, ...] = ()
+    choices: Union[Tuple[str, ...], Mapping[str, str]] = ()
     minimum: Optional[int] = None
     maximum: int = 2 ** 31 - 1
     available: bool = True
@@ -47,7 +48,7 @@ OPTIONS = {
     "pipeline.num_micro_batch": Option(1, "micro-batches per step", minimum=1,
                                         maximum=MAX_MICRO_BATCHES),
     "pipeline.strategy": Option(
-        "preferbackward", "order of forward and backward micro-batches", choices=tuple(SCHEDULES)),
+        "preferbackward", "order of forward and backward micro-batches", choices=schedules.NAMES),
     "gradient_checkpoint.type": _later(
         "", "recompute activations in the backward pass", choices=("", "collection", "auto")),
     "gradient_checkpoint.end_taskgraph": _later(-1, "last TaskGraph to checkpoint"),
@@ -96,6 +97,8 @@ def _checked(key: str, value: Any, source: str) -> Any:
     if option.choices and value not in option.choices:
         raise ConfigError("{} '{}' = {} is not one of {}; {}".format(
             source, key, shown(value), list(option.choices), nearest(value, option.choices)))
+    if isinstance(option.choices, Mapping):
+        value = option.choices[value]
     if option.minimum is not None and value < option.minimum:
         raise ConfigError("{} '{}' = {} is too small: use {} or more".format(
             source, key, shown(value), option.minimum))

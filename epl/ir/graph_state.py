@@ -61,7 +61,7 @@ class GradientGroup:
       merged: name of a tensor -> its merged value in a step of this group.
       on_demand: as `merged`, of what takes further feeds: exchanged in the steps that need it.
       clones: the model's copies (see `rewrite.clones`), or None if there is one clone only.
-      order: what orders the cells (see `rewrite.order`), or None.
+      order: what orders the actions (see `rewrite.order`), or None.
       anatomy: what the step consists of (see `rewrite.anatomy`).
       row_counts: rows of each clone of this worker and their mean over all workers, a vector; None
         if all have equally many anyway.
@@ -100,7 +100,7 @@ class GradientGroup:
 
     @property
     def edges(self) -> List[Any]:
-        """The control edges that order the cells."""
+        """The control edges that order the actions."""
         return [] if self.order is None else self.order.edges
 
     @property

@@ -1,27 +1,32 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A simulation as text: a row per stage, time to the right.
+"""A simulation as text: a row per device, time to the right.
 
     stage 0 | F0 F1 .  .  B0 -  .  B1 -
     stage 1 | .  F0 B0 -  F1 B1 -  .  .
 
-Fi is the forward of micro-batch i, Bi its backward, `-` the same task going on, `.` an idle stage.
+Fi is the forward of micro-batch i, Bi its backward (other letters are in `action.KINDS`), `-` the
+same action going on, `.` an idle device. Where devices have several stages each, a letter says
+which of its own a device is at, and what stands before a row which stages they are:
+
+    device 0, stages 0a 2b | F0a F0b ...
 """
 
 from bisect import bisect_right
 from fractions import Fraction
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
-from epl.plan.schedule import FORWARD
-from epl.plan.simulator import Simulation, Span
+from epl.plan.action import Span
+from epl.plan.simulator import Simulation
 
 _IDLE = "."
 _GOES_ON = "-"
 
 
 class _Row(NamedTuple):
-    """The tasks of a stage that are drawn, one after the other."""
+    """The actions of a device that are drawn, one after the other."""
 
+    title: str
     labels: List[str]
     starts: List[Fraction]
     ends: List[Fraction]
@@ -30,9 +35,9 @@ class _Row(NamedTuple):
 def draw(simulation: Simulation, width: int = 100, max_blocks: int = 4) -> str:
     """Draw a simulation.
 
-    A column lasts as long as the shortest task and shows what runs in its middle, so that no task
-    is lost; tasks that take no time are not drawn. What does not fit into a line goes on in
-    another block of rows, and of many blocks the first and the last are drawn.
+    A column lasts as long as the shortest action and shows what runs in its middle, so that no
+    action is lost; actions that take no time are not drawn. What does not fit into a line goes on
+    in another block of rows, and of many blocks the first and the last are drawn.
 
     Args:
       simulation: what to draw.
@@ -44,14 +49,14 @@ def draw(simulation: Simulation, width: int = 100, max_blocks: int = 4) -> str:
     """
     if max_blocks < 2:
         raise ValueError("max_blocks = {}: use 2 or more".format(max_blocks))
-    rows = [_row(simulation.of_stage(stage)) for stage in range(simulation.num_stages)]
+    rows = _rows(simulation)
     column = min((end - start for row in rows for start, end in zip(row.starts, row.ends)),
                  default=None)
     if column is None:
         return ""
-    prefix = "stage {{:>{}}} | ".format(len(str(simulation.num_stages - 1)))
+    prefix = "{{:{}}} | ".format(max(len(row.title) for row in rows))
     cell = max(len(label) for row in rows for label in row.labels)
-    per_block = max(1, (width - len(prefix.format(0)) + 1) // (cell + 1))
+    per_block = max(1, (width - len(prefix.format("")) + 1) // (cell + 1))
     makespan = Fraction(simulation.makespan)
     num_columns = -int(-makespan // column)
     num_blocks = -(-num_columns // per_block)
@@ -64,22 +69,44 @@ def draw(simulation: Simulation, width: int = 100, max_blocks: int = 4) -> str:
         if num_blocks > 1:
             lines.append("time {} to {}".format(_text(columns[0] * column),
                                                 _text(min(makespan, (columns[-1] + 1) * column))))
-        for stage, row in enumerate(rows):
+        for row in rows:
             cells = [_cell(row, i, column).ljust(cell) for i in columns]
-            lines.append((prefix.format(stage) + " ".join(cells)).rstrip())
+            lines.append((prefix.format(row.title) + " ".join(cells)).rstrip())
     return "\n".join(lines)
 
 
-def _row(spans: Sequence[Span]) -> _Row:
+def _rows(simulation: Simulation) -> List[_Row]:
+    stages = [sorted({span.action.stage for span in own}) for own in simulation.devices]
+    number = "{{:>{}}}".format(len(str(len(stages) - 1)))
+    plain = all(own in ([], [device]) for device, own in enumerate(stages))
+    if plain:
+        titles = ["stage " + number.format(device) for device in range(len(stages))]
+    else:
+        titles = ["device {}, stages {}".format(number.format(device), " ".join(
+            "{}{}".format(stage, _letter(i)) for i, stage in enumerate(own)))
+                  for device, own in enumerate(stages)]
+    return [_row(title, spans, None if plain else own)
+            for title, spans, own in zip(titles, simulation.devices, stages)]
+
+
+def _row(title: str, spans: Sequence[Span], stages: Optional[List[int]]) -> _Row:
+    """The row of a device; with letters for `stages`, or None for no letters."""
     drawn = [span for span in spans if span.end > span.start]
-    # Fractions, because a rounded middle of a column could miss a task.
-    return _Row(["{}{}".format("F" if span.phase == FORWARD else "B", span.micro_batch)
-                 for span in drawn],
+    letters = ["" if stages is None else _letter(stages.index(span.action.stage))
+               for span in drawn]
+    # Fractions, because a rounded middle of a column could miss an action.
+    return _Row(title, [span.label + letter for span, letter in zip(drawn, letters)],
                 [Fraction(span.start) for span in drawn], [Fraction(span.end) for span in drawn])
 
 
+def _letter(number: int) -> str:
+    """a, b, ..., z; then aa, ab, ..."""
+    high, low = divmod(number, 26)
+    return (_letter(high - 1) if high else "") + "abcdefghijklmnopqrstuvwxyz"[low]
+
+
 def _cell(row: _Row, index: int, column: Fraction) -> str:
-    """What a stage does in the middle of column `index`."""
+    """What a device does in the middle of column `index`."""
     middle = (index + Fraction(1, 2)) * column
     last = bisect_right(row.starts, middle) - 1
     if last < 0 or row.ends[last] <= middle:

@@ -11,15 +11,18 @@ A clone of the model computes one slice of one micro-batch of one replica.
 from fractions import Fraction
 from functools import reduce
 from math import gcd
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from epl.errors import ConfigError, nearest
+from epl.plan import schedules
+from epl.plan.action import BACKWARD, FORWARD, KINDS, Action
 from epl.plan.drawing import draw
 from epl.plan.layout import Device, Placement, lay_out
-from epl.plan.schedule import Task, get_schedule
 from epl.plan.simulator import Simulation, Times, simulate
 
 _REDUCE_METHODS = ("mean", "sum")
+_CARRIED_OUT = (FORWARD, BACKWARD)  # kinds of actions that the rewrite has operations for
+_OTHERS = "choose another schedule, such as 'preferbackward'"
 
 
 class ParallelPlan(NamedTuple):
@@ -33,7 +36,8 @@ class ParallelPlan(NamedTuple):
       placements: every stage of every replica, in that order.
       num_micro_batch: micro-batches per replica and step.
       reduce_method: "mean" or "sum" over slices, micro-batches and replicas.
-      schedule: name of the order of forwards and backwards, a key of `schedule.SCHEDULES`.
+      schedule: name of the order of forwards and backwards.
+      actions: what the device of every stage does, in that order; the same in all replicas.
     """
 
     num_workers: int
@@ -44,6 +48,7 @@ class ParallelPlan(NamedTuple):
     num_micro_batch: int
     reduce_method: str
     schedule: str
+    actions: Tuple[Tuple[Action, ...], ...]
 
     @property
     def num_stages(self) -> int:
@@ -63,6 +68,12 @@ class ParallelPlan(NamedTuple):
         """Every worker runs exactly one clone, on its only device."""
         return (self.num_stages, self.num_micro_batch, self.num_slices,
                 self.devices_per_worker) == (1, 1, 1, 1)
+
+    @property
+    def kinds(self) -> Tuple[str, ...]:
+        """The kinds of actions that there are, in the order of `action.KINDS`."""
+        listed = {action.kind for own in self.actions for action in own}
+        return tuple(kind for kind in KINDS if kind in listed)
 
     def replicas_of(self, worker: int) -> Tuple[int, ...]:
         """The replicas all of whose devices are on `worker`."""
@@ -90,14 +101,9 @@ class ParallelPlan(NamedTuple):
         devices = self.placements[replica * self.num_stages + stage].devices
         return devices[slice_index * len(devices) // self.num_slices]
 
-    def tasks(self, stage: int) -> List[Task]:
-        """The forwards and backwards of a stage, in the order in which it runs them."""
-        return get_schedule(self.schedule)(stage, self.num_stages, self.num_micro_batch)
-
-    def simulate(self, forward_time: Times = 1, backward_time: Times = 1) -> Simulation:
-        """A step of one replica without transfer times; arguments as `simulator.simulate`."""
-        return simulate([self.tasks(stage) for stage in range(self.num_stages)],
-                        forward_time, backward_time)
+    def simulate(self, times: Optional[Times] = None) -> Simulation:
+        """A step of one replica without transfer times; `times` as of `simulator.simulate`."""
+        return simulate(self.actions, times)
 
     def describe(self) -> str:
         """The plan as a table for people; `epl.explain()` prints it.
@@ -122,14 +128,15 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
       devices_per_worker: devices of each.
       num_micro_batch: micro-batches per replica and step.
       reduce_method: "mean" or "sum".
-      schedule: a key of `schedule.SCHEDULES`.
+      schedule: a name out of `schedules.NAMES`.
       prefer_intra_node: fill the devices of one worker before those of the next.
 
     Raises:
       ValueError: no stage.
       ConfigError: a number or a name that cannot be used, too few devices for a replica, or some
-        left over.
-      NotImplementedError: a layout that this version cannot run, with the numbers and the cure.
+        left over; a schedule that cannot run.
+      NotImplementedError: a layout or a schedule that this version cannot run, with the numbers and
+        the cure.
     """
     if not stages:
         raise ValueError("a plan needs one stage or more; call epl.set_default_strategy("
@@ -142,12 +149,36 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
     if reduce_method not in _REDUCE_METHODS:
         raise ConfigError("reduce_method = {!r} is not one of {}; {}".format(
             reduce_method, list(_REDUCE_METHODS), nearest(str(reduce_method), _REDUCE_METHODS)))
-    get_schedule(schedule)  # refused here, not when the first stage asks for its tasks
+    actions = schedules.actions_of(schedule, schedules.Shape(len(stages), num_micro_batch))
+    schedule = schedules.NAMES[schedule]
+    _check_carried_out(schedule, actions)
     device_counts = tuple(count for _, count in stages)
     return ParallelPlan(
         num_workers, devices_per_worker, _names(stages), device_counts,
         lay_out(device_counts, num_workers, devices_per_worker, prefer_intra_node),
-        num_micro_batch, reduce_method, schedule)
+        num_micro_batch, reduce_method, schedule, actions)
+
+
+def _check_carried_out(schedule: str, actions: Tuple[Tuple[Action, ...], ...]) -> None:
+    """Raises NotImplementedError where the rewrite cannot make a graph do this yet."""
+    for device, own in enumerate(actions):
+        for action in own:
+            if action.stage != device:
+                raise NotImplementedError(
+                    "pipeline.strategy = {!r} runs stage {} on device {}: this version of EPL runs "
+                    "stage 0 on device 0, stage 1 on device 1 and so on; {}".format(
+                        schedule, action.stage, device, _OTHERS))
+            if action.kind not in _CARRIED_OUT:
+                raise NotImplementedError(
+                    "pipeline.strategy = {!r} lists {}: this version of EPL runs actions of the "
+                    "kinds {} alone; {}".format(
+                        schedule, action, " and ".join(_CARRIED_OUT), _OTHERS))
+        if own and own[0] != Action(FORWARD, device, 0):
+            raise NotImplementedError(
+                "pipeline.strategy = {!r} lets device {} begin with {}: the operations of "
+                "micro-batch 0 are the script's own, which run outside of steps too and can wait "
+                "for no other; let it begin with {}".format(
+                    schedule, device, own[0], Action(FORWARD, device, 0)))
 
 
 def _names(stages: Sequence[Tuple[str, int]]) -> Tuple[str, ...]:
@@ -183,7 +214,7 @@ def _table(plan: ParallelPlan) -> List[str]:
 
 def _timetable(plan: ParallelPlan) -> List[str]:
     """The schedule as it would run; the times are an assumption, the order is the plan's."""
-    simulation = plan.simulate(Fraction(1), Fraction(1))
+    simulation = plan.simulate(dict.fromkeys(plan.kinds, Fraction(1)))
     share = simulation.bubble_share
     return [
         "schedule {} (assumed: backward time = forward time, transfers take no time):".format(

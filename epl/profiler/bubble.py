@@ -10,12 +10,12 @@ The window of a replica reaches from the start of its first forward to the end o
 The update behind it is no part of the pipeline.
 """
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from epl.plan.action import Span
 from epl.plan.parallel_plan import ParallelPlan
-from epl.plan.schedule import BACKWARD, FORWARD
 from epl.plan.simulator import Simulation
-from epl.profiler.boxes import Box, total, union
+from epl.profiler.spans import union
 
 
 class Bubble(NamedTuple):
@@ -23,11 +23,10 @@ class Bubble(NamedTuple):
 
     Attributes:
       measured: 1 - busy / (devices x window), both summed over the replicas.
-      planned: of the plan's schedule if a cell takes `forward` or `backward` of its stage.
-      equal_times: of the plan's schedule if all cells take the same time.
+      planned: of the plan's schedule if an action takes what `times` says.
+      equal_times: of the plan's schedule if all actions take the same time.
       window: (start, end) around the windows of all replicas.
-      forward: mean busy time of a forward cell, per stage.
-      backward: the same of a backward cell.
+      times: kind of action -> mean busy time of one, per stage; of the kinds in the plan.
       simulation: the plan with these times.
     """
 
@@ -35,53 +34,52 @@ class Bubble(NamedTuple):
     planned: float
     equal_times: float
     window: Tuple[int, int]
-    forward: Tuple[float, ...]
-    backward: Tuple[float, ...]
+    times: Dict[str, Tuple[float, ...]]
     simulation: Simulation
 
 
-def measure(boxes: Sequence[Box], plan: ParallelPlan) -> Bubble:
+def measure(spans: Sequence[Span], plan: ParallelPlan) -> Bubble:
     """The bubble of a step.
 
     Args:
-      boxes: of the step, with one cell at least.
+      spans: of the step, with one action at least.
       plan: what was carried out.
 
     Raises:
-      ValueError: there is no cell.
+      ValueError: there is no action.
     """
-    cells = [box for box in boxes if box.cell is not None]
-    if not cells:
-        raise ValueError("no cell of the pipeline ran on the devices of the plan, so nothing can "
+    acting = [span for span in spans if span.action is not None]
+    if not acting:
+        raise ValueError("no action of the pipeline ran on the devices of the plan, so nothing can "
                          "be measured; tf.ConfigProto(log_device_placement=True) shows where they "
                          "ran")
     stage_time = busy = 0
     windows = []
-    for replica in sorted({box.cell.replica for box in cells if box.cell is not None}):
-        own = [box for box in cells if box.cell is not None and box.cell.replica == replica]
-        windows.append((min(box.start for box in own), max(box.end for box in own)))
-        devices = {box.device for box in own}
+    for replica in sorted({span.action.replica for span in acting}):
+        own = [span for span in acting if span.action.replica == replica]
+        windows.append((min(span.start for span in own), max(span.end for span in own)))
+        devices = {span.device for span in own}
         stage_time += len(devices) * (windows[-1][1] - windows[-1][0])
-        busy += sum(total(union(piece for box in own if box.device == device
-                                for piece in box.pieces)) for device in devices)
-    forward = _means(cells, plan, FORWARD)
-    backward = _means(cells, plan, BACKWARD)
-    simulation = plan.simulate(forward, backward)
+        busy += sum(end - start for device in devices for start, end in union(
+            piece for span in own if span.device == device for piece in span.pieces))
+    times = _means(acting, plan)
+    simulation = plan.simulate(times)
     return Bubble(
         measured=1 - busy / stage_time if stage_time else 0.0,
         planned=float(simulation.bubble_share),
-        equal_times=float(plan.simulate(1, 1).bubble_share),
+        equal_times=float(plan.simulate().bubble_share),
         window=(min(start for start, _ in windows), max(end for _, end in windows)),
-        forward=forward, backward=backward, simulation=simulation)
+        times=times, simulation=simulation)
 
 
-def _means(cells: Sequence[Box], plan: ParallelPlan, phase: str) -> Tuple[float, ...]:
-    """Mean busy time of the cells of a phase, per stage."""
-    found: List[List[int]] = [[] for _ in range(plan.num_stages)]
-    for box in cells:
-        if box.cell is not None and box.cell.phase == phase:
-            found[box.cell.stage].append(box.busy)
-    return tuple(sum(times) / len(times) if times else 0.0 for times in found)
+def _means(spans: Sequence[Span], plan: ParallelPlan) -> Dict[str, Tuple[float, ...]]:
+    """Kind of action -> mean busy time, per stage."""
+    found: Dict[str, List[List[int]]] = {
+        kind: [[] for _ in range(plan.num_stages)] for kind in plan.kinds}
+    for span in spans:
+        found[span.action.kind][span.action.stage].append(span.busy)
+    return {kind: tuple(sum(times) / len(times) if times else 0.0 for times in per_stage)
+            for kind, per_stage in found.items()}
 
 
 def percent(share: float, digits: Optional[int] = 1) -> str:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step in the trace event format of Chrome, for chrome://tracing and https://ui.perfetto.dev.
 
-    process CPU:1    cells           |-- F0 ----------------|-- B0 ------- ...
+    process CPU:1    actions         |-- F0 ----------------|-- B0 ------- ...
                                       |MatMul||Relu||MatMul|  |MatMul|
                      operations           |MatMul|                            what runs beside
                      copies, launches                                         GPUs only
@@ -13,10 +13,9 @@ as the format wants it; its times are microseconds.
 
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from epl.profiler.boxes import Box
-from epl.profiler.cells import CellMap
+from epl.plan.action import Action, Span
+from epl.profiler.action_map import ActionMap
 from epl.profiler.events import COPIED, LAUNCHED, RAN, Event
-from epl.rewrite.order import Cell
 
 _TITLES = {RAN: "operations", COPIED: "copies", LAUNCHED: "launches by the host"}
 _CLOCK_NS = 1000  # an operation may seem ready a little before the end of what it waits for
@@ -56,14 +55,14 @@ class _Rows:
         return self.rows[-1]
 
 
-def chrome_trace(events: Sequence[Event], boxes: Sequence[Box], cell_map: CellMap,
+def chrome_trace(events: Sequence[Event], spans: Sequence[Span], action_map: ActionMap,
                  about: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
     """The trace as JSON's own types.
 
     Args:
       events: of a step, in the order in which they started.
-      boxes: of the same step.
-      cell_map: its cells.
+      spans: of the same step.
+      action_map: its actions.
       about: further facts, kept with the trace.
     """
     found: List[Dict[str, Any]] = []
@@ -71,7 +70,7 @@ def chrome_trace(events: Sequence[Event], boxes: Sequence[Box], cell_map: CellMa
     for process, device in enumerate(devices):
         found += _metadata("process", process, 0, device, process)
         rows = _rows([event for event in events if event.device == device],
-                     [box for box in boxes if box.device == device], cell_map)
+                     [span for span in spans if span.device == device], action_map)
         for thread, (title, row) in enumerate(rows):
             found += _metadata("thread", process, thread, title, thread)
             found += [dict(what, ph="X", pid=process, tid=thread, ts=start / 1000.0,
@@ -79,39 +78,40 @@ def chrome_trace(events: Sequence[Event], boxes: Sequence[Box], cell_map: CellMa
     return {"traceEvents": found, "displayTimeUnit": "ms", "otherData": dict(about or {})}
 
 
-def _rows(events: Iterable[Event], boxes: Iterable[Box],
-          cell_map: CellMap) -> List[Tuple[str, _Row]]:
+def _rows(events: Iterable[Event], spans: Iterable[Span],
+          action_map: ActionMap) -> List[Tuple[str, _Row]]:
     """The rows of one device with their titles."""
-    cells, pieces = _Rows(), {}  # type: Tuple[_Rows, Dict[Optional[Cell], List[Tuple[_Row, _Row]]]]
-    for box in boxes:
-        for start, end in box.pieces:
-            row = cells.take(start, end, _slice_of_box(box))
-            pieces.setdefault(box.cell, []).append((row, _Row(row.slices[-1][0], end)))
+    actions = _Rows()
+    pieces: Dict[Optional[Action], List[Tuple[_Row, _Row]]] = {}
+    for span in spans:
+        for start, end in span.pieces:
+            row = actions.take(start, end, _slice_of_span(span))
+            pieces.setdefault(span.action, []).append((row, _Row(row.slices[-1][0], end)))
     beside = {kind: _Rows() for kind in _TITLES}
     for event in events:
-        cell = cell_map.find(event.name)
-        what = _slice_of_event(event, cell)
-        inner = pieces.get(cell, []) if cell is not None and event.kind == RAN else []
+        action = action_map.find(event.name)
+        what = _slice_of_event(event, action)
+        inner = pieces.get(action, []) if action is not None and event.kind == RAN else []
         if not any(row.take(event.start, event.end, what) for _, row in inner):
             beside[event.kind].take(event.start, event.end, what)
     for found in pieces.values():
         for row, inside in found:
             row.slices.extend(inside.slices)
-    return ([("cells", row) for row in cells.rows]
+    return ([("actions", row) for row in actions.rows]
             + [(title, row) for kind, title in _TITLES.items() for row in beside[kind].rows])
 
 
-def _slice_of_box(box: Box) -> Dict[str, Any]:
-    args: Dict[str, Any] = {"busy_ms": box.busy / 1e6}
-    if box.cell is not None:
-        args.update(box.cell._asdict())
-    return {"name": box.label, "cat": "cell" if box.cell else "update", "args": args}
+def _slice_of_span(span: Span) -> Dict[str, Any]:
+    args: Dict[str, Any] = {"busy_ms": span.busy / 1e6}
+    if span.action is not None:
+        args.update(span.action._asdict())
+    return {"name": span.label, "cat": "action" if span.action else "update", "args": args}
 
 
-def _slice_of_event(event: Event, cell: Optional[Cell]) -> Dict[str, Any]:
+def _slice_of_event(event: Event, action: Optional[Action]) -> Dict[str, Any]:
     args: Dict[str, Any] = {"op": event.name, "waited_us": (event.start - event.ready) / 1000.0}
-    if cell is not None:
-        args["cell"] = cell.describe()
+    if action is not None:
+        args["action"] = action.path
     return {"name": event.type or event.name, "cat": "operation", "args": args}
 
 

@@ -33,11 +33,11 @@ def write_timeline(timeline: Timeline, output_dir: str, picture: bool = True) ->
       The paths.
     """
     base = os.path.join(output_dir, "timeline_{}".format(timeline.step))
-    about = {"summary": timeline.describe().split("\n"), "gradients": timeline.cell_map.group,
+    about = {"summary": timeline.describe().split("\n"), "gradients": timeline.action_map.group,
              "bubble_measured": timeline.bubble.measured,
              "bubble_planned": timeline.bubble.planned,
              "bubble_equal_times": timeline.bubble.equal_times}
-    trace = chrome_trace(timeline.events, timeline.boxes, timeline.cell_map, about)
+    trace = chrome_trace(timeline.events, timeline.spans, timeline.action_map, about)
     with open(base + ".json", "w", encoding="utf-8") as file:
         json.dump(trace, file)
     if picture:

@@ -1,15 +1,15 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The timeline of one training step: events, boxes, bubble; as text."""
+"""The timeline of one training step: events, spans, bubble; as text."""
 
 from typing import List, NamedTuple, Tuple
 
+from epl.plan.action import KINDS, Action, Span
 from epl.plan.parallel_plan import ParallelPlan
-from epl.profiler.boxes import Box, make_boxes
+from epl.profiler.action_map import ActionMap
 from epl.profiler.bubble import Bubble, measure, percent
-from epl.profiler.cells import CellMap
 from epl.profiler.events import Event
-from epl.rewrite.order import Cell
+from epl.profiler.spans import make_spans
 
 
 class Timeline(NamedTuple):
@@ -18,27 +18,27 @@ class Timeline(NamedTuple):
     Attributes:
       step: value of the global step when the step began.
       plan: what was carried out.
-      cell_map: which operation belongs where.
+      action_map: which operation belongs where.
       events: operations, in the order in which they started.
-      boxes: cells and updates, in the order in which their longest pieces start.
+      spans: actions and updates, in the order in which their longest pieces start.
       bubble: idle shares of the stages' time.
     """
 
     step: int
     plan: ParallelPlan
-    cell_map: CellMap
+    action_map: ActionMap
     events: Tuple[Event, ...]
-    boxes: Tuple[Box, ...]
+    spans: Tuple[Span, ...]
     bubble: Bubble
 
     @property
-    def missing(self) -> List[Cell]:
-        """Cells of which nothing ran on the devices that the plan means for them."""
-        seen = {box.cell for box in self.boxes}
-        planned = [Cell(replica, stage, task.phase, task.micro_batch)
-                   for replica, stage in sorted(self.cell_map.devices)
-                   for task in self.plan.tasks(stage)]
-        return [cell for cell in planned if cell not in seen]
+    def missing(self) -> List[Action]:
+        """Actions of which nothing ran on the devices that the plan means for them."""
+        seen = {span.action for span in self.spans}
+        replicas = sorted({replica for replica, _ in self.action_map.devices})
+        return [action for replica in replicas for own in self.plan.actions
+                for action in (each._replace(replica=replica) for each in own)
+                if action not in seen]
 
     @property
     def duration(self) -> int:
@@ -56,24 +56,25 @@ class Timeline(NamedTuple):
             .format(percent(bubble.measured), percent(bubble.planned),
                     percent(bubble.equal_times))]
         for stage, name in enumerate(plan.stage_names):
-            lines.append("stage {} ({}): forward {}, backward {} per micro-batch".format(
-                stage, name, _ms(bubble.forward[stage]), _ms(bubble.backward[stage])))
+            lines.append("stage {} ({}): {} per micro-batch".format(stage, name, ", ".join(
+                "{} {}".format(KINDS[kind].title, _ms(times[stage]))
+                for kind, times in bubble.times.items())))
         missing = self.missing
         if missing:
-            lines.append("not measured, as nothing of them ran on the plan's devices: {} cell(s), "
-                         "such as {}".format(len(missing), missing[0].describe()))
+            lines.append("not measured, as nothing of them ran on the plan's devices: {} "
+                         "action(s), such as {}".format(len(missing), missing[0].path))
         return "\n".join(lines)
 
 
-def make_timeline(step: int, plan: ParallelPlan, cell_map: CellMap,
+def make_timeline(step: int, plan: ParallelPlan, action_map: ActionMap,
                   events: List[Event]) -> Timeline:
     """The timeline of the events of one step.
 
     Raises:
-      ValueError: none of the events belongs to a cell.
+      ValueError: none of the events belongs to an action.
     """
-    boxes = make_boxes(events, cell_map)
-    return Timeline(step, plan, cell_map, tuple(events), tuple(boxes), measure(boxes, plan))
+    spans = make_spans(events, action_map)
+    return Timeline(step, plan, action_map, tuple(events), tuple(spans), measure(spans, plan))
 
 
 def _ms(nanoseconds: float) -> str:

@@ -10,10 +10,10 @@ from epl import compat
 from epl.env import Env
 from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
-from epl.profiler.boxes import computes_gradients
-from epl.profiler.cells import CellMap, map_cells
+from epl.profiler.action_map import ActionMap, map_actions
 from epl.profiler.events import read_events
 from epl.profiler.files import Files, check_output, write_timeline
+from epl.profiler.spans import computes_gradients
 from epl.profiler.timeline import Timeline, make_timeline
 
 
@@ -38,7 +38,7 @@ class Tracer:
         self._graph = graph
         self._output_dir = output_dir
         self._picture = picture
-        self._maps: Dict[str, CellMap] = {}
+        self._maps: Dict[str, ActionMap] = {}
         self._version = -1
 
     def timeline(self, step: int, metadata: Any) -> Optional[Timeline]:
@@ -47,11 +47,11 @@ class Tracer:
         Of several losses that the run trains it is the one whose gradients were built first.
         """
         events = read_events(metadata.step_stats)
-        for cell_map in self._cell_maps():
-            if computes_gradients(events, cell_map):
+        for action_map in self._action_maps():
+            if computes_gradients(events, action_map):
                 plan = plan_for(self._graph)
                 assert plan is not None  # there is a rewritten group
-                return make_timeline(step, plan, cell_map, events)
+                return make_timeline(step, plan, action_map, events)
         return None
 
     def write(self, timeline: Timeline) -> Files:
@@ -62,14 +62,14 @@ class Tracer:
         print("\n".join("epl timeline: " + line for line in lines), flush=True)
         return files
 
-    def _cell_maps(self) -> List[CellMap]:
+    def _action_maps(self) -> List[ActionMap]:
         """Those of the gradients that are rewritten, which they are when a session has run them."""
         state, plan = state_of(self._graph), plan_for(self._graph)
         if self._version != self._graph.version:
             self._version, self._maps = self._graph.version, {}
         for group in state.groups:
             if group.rewritten and group.name not in self._maps and plan is not None:
-                self._maps[group.name] = map_cells(self._graph, state, group, plan)
+                self._maps[group.name] = map_actions(self._graph, state, group, plan)
         return list(self._maps.values())
 
 

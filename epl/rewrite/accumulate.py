@@ -6,7 +6,8 @@
     replica 1   g(0) + g(1) + g(2) ...
                      sum, x 1 / clones      where the variable lives
 
-The order of additions is fixed, so two runs give the same bits. Rows of sparse gradients are joined
+They come in the order of the plan's backwards. That order is fixed, so two runs give the same bits.
+Rows of sparse gradients are joined
 in the order of clones: those of one device with the whole batch, in their order. Rows that are the
 same for all clones are added up.
 """
@@ -17,11 +18,11 @@ import tensorflow.compat.v1 as tf
 
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite.clones import CloneId, Copies
-from epl.rewrite.order import CellEnd
+from epl.rewrite.order import ActionEnd
 
 
 def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
-               end: Callable[[CloneId], Optional[CellEnd]] = lambda clone: None) -> Any:
+               end: Callable[[CloneId], Optional[ActionEnd]] = lambda clone: None) -> Any:
     """Sum or average a gradient over the clones of this worker.
 
     Args:
@@ -29,9 +30,9 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
       copies: the clones.
       plan: says "mean" or "sum".
       home: device of the result; "" for TensorFlow's choice.
-      end: the end of a clone's backward cell, or None. An addition waits for it (TensorFlow's graph
+      end: the end of a clone's backward, or None. An addition waits for it (TensorFlow's graph
         optimizer joins additions that wait for nothing, and would keep all gradients until the last
-        has come), and the next cell for the addition.
+        has come), and the next action of the device for the addition.
 
     Returns:
       A gradient of the same kind, dtype and static shape.
@@ -49,7 +50,7 @@ def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
             indices = tf.concat([copies.tensor(gradient.indices, c) for c in copies.clones], 0)
             return tf.IndexedSlices(_scaled(values, factor), indices, gradient.dense_shape)
     replicas: Dict[int, Any] = {}
-    for clone in copies.clones:
+    for clone in sorted(copies.clones, key=lambda c: (c.replica, _number(end(c)))):
         value = _wide(copies.tensor(gradient, clone))
         if clone.replica not in replicas:
             replicas[clone.replica] = value
@@ -70,7 +71,11 @@ def scale(plan: ParallelPlan, num_clones: int) -> float:
     return 1.0 / (num_clones if plan.reduce_method == "mean" else plan.num_slices)
 
 
-def _added(total: Any, value: Any, end: Optional[CellEnd]) -> Any:
+def _number(end: Optional[ActionEnd]) -> int:
+    return 0 if end is None else end.number
+
+
+def _added(total: Any, value: Any, end: Optional[ActionEnd]) -> Any:
     with tf.device(total.device or None), tf.control_dependencies([end.ended] if end else []):
         total = tf.add(total, value)
     if end:

@@ -7,14 +7,14 @@
     per batch         depend on a batch (or draw, or keep state for the step): one copy per clone
     updates           write variables from a batch: run once, with values averaged over the clones
 
-Every operation has a stage; those per batch that the loss or its gradients need have a phase too.
-A stage and a phase make a cell of the pipeline: what a device runs at a time.
+Every operation has a stage; those per batch that the loss or its gradients need have a phase too:
+the kind of action (`plan.action`) in which a device runs them.
 """
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from epl.ir import static_shapes
-from epl.plan.schedule import BACKWARD, FORWARD
+from epl.plan.action import BACKWARD, FORWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import counted_ancestors, data_ancestors

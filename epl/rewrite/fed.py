@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
-from epl.plan.schedule import BACKWARD
+from epl.plan.action import BACKWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.anatomy import Anatomy
 from epl.rewrite.walk import data_ancestors

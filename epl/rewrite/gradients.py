@@ -177,7 +177,7 @@ def _build_in_place(state: GraphState, graph: Any, request: _Request, gated: boo
     """Build gradients of which is known what they are the gradients of.
 
     An update of a ref variable must not overtake the last reader of its old value. With several
-    clones it waits for the last cell of the step; with one gradients have to wait for their
+    clones it waits for the last action of the step; with one gradients have to wait for their
     siblings (`gated`).
     """
     def begin(op: Any) -> None:

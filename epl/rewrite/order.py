@@ -1,12 +1,12 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pass `order`: control edges make every device run its cells in the order of the plan.
+"""Pass `order`: control edges make every device run its actions in the order of the plan.
 
-A cell is one phase of one micro-batch on one stage. Of two cells that follow each other on a device
+Of two actions that follow each other on a device
 
     ... exits of F1 --> [after F1] --> entries of B0 ...
 
-the second begins when the first has ended. Within a cell nothing is ordered. The first cell of
+the second begins when the first has ended. Within an action nothing is ordered. The first action of
 every device is the forward pass of micro-batch 0, so that running the script's own forward
 operations alone, outside a training step, waits for nothing.
 
@@ -26,24 +26,11 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.plan.action import BACKWARD, Action
 from epl.plan.parallel_plan import ParallelPlan
-from epl.plan.schedule import BACKWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.anatomy import Anatomy
 from epl.rewrite.clones import CloneId, Copies
-
-
-class Cell(NamedTuple):
-    """What a device runs at a time (all numbers 0-based)."""
-
-    replica: int
-    stage: int
-    phase: str
-    micro_batch: int
-
-    def describe(self) -> str:
-        return "replica_{}/stage_{}/{}_{}".format(
-            self.replica, self.stage, self.phase, self.micro_batch)
 
 
 class Edge(NamedTuple):
@@ -53,43 +40,45 @@ class Edge(NamedTuple):
     after: Any
 
 
-class CellEnd(NamedTuple):
-    """The end of a backward cell.
+class ActionEnd(NamedTuple):
+    """The end of a backward.
 
     Attributes:
-      ended: an operation that runs when the cell has ended.
-      released: one that runs after it; the next cell of the device waits for it. What uses up the
-        cell's gradients is put between the two, so that they do not pile up.
+      ended: an operation that runs when the backward has ended.
+      released: one that runs after it; the next action of the device waits for it. What uses up the
+        gradients is put between the two, so that they do not pile up.
+      number: of the backwards of the device, in the order in which they run.
     """
 
     ended: Any
     released: Any
+    number: int
 
 
 class Order(NamedTuple):
-    """What makes the cells run one after the other.
+    """What makes the actions run one after the other.
 
     Attributes:
       edges: the control edges that were added.
-      ends: (clone, stage) -> the end of the clone's backward cell.
-      done: an operation that runs when all backward cells have ended.
+      ends: (clone, stage) -> the end of the clone's backward.
+      done: an operation that runs when all backwards have ended.
     """
 
     edges: List[Edge]
-    ends: Dict[Tuple[CloneId, int], CellEnd]
+    ends: Dict[Tuple[CloneId, int], ActionEnd]
     done: Any
 
 
 class _Borders(NamedTuple):
-    """Where a cell begins and ends, as operations of the script."""
+    """Where an action begins and ends, as operations of the script."""
 
     entries: List[Any]
     exits: List[Any]
 
 
-def order_cells(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan, worker: int,
-                scope: str) -> Order:
-    """Make every device of this worker run its cells one after the other.
+def order_actions(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan, worker: int,
+                  scope: str) -> Order:
+    """Make every device of this worker run its actions one after the other.
 
     Args:
       graph: the script's graph.
@@ -103,8 +92,8 @@ def order_cells(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan
       What was added.
     """
     ordering = _Ordering(graph, _borders(anatomy), copies, plan, scope)
-    last = [ordering.add_device(replica, stage, pieces)
-            for replica in plan.replicas_of(worker) for stage in range(plan.num_stages)
+    last = [ordering.add_device([action._replace(replica=replica) for action in actions], pieces)
+            for replica in plan.replicas_of(worker) for stage, actions in enumerate(plan.actions)
             for pieces in _slices_by_device(plan, replica, stage)]
     with compat.inserted(graph, scope + "/after"):
         done = tf.group(*[op for op in last if op is not None], name="all")
@@ -112,39 +101,41 @@ def order_cells(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan
 
 
 class _Ordering:
-    """Orders the cells of one device after the other; `edges` and `ends` as in `Order`."""
+    """Orders the actions of one device after the other; `edges` and `ends` as in `Order`."""
 
     def __init__(self, graph: Any, borders: Dict[Tuple[str, int], _Borders], copies: Copies,
                  plan: ParallelPlan, scope: str):
         self._graph, self._borders, self._copies = graph, borders, copies
         self._plan, self._scope = plan, scope
         self.edges: List[Edge] = []
-        self.ends: Dict[Tuple[CloneId, int], CellEnd] = {}
+        self.ends: Dict[Tuple[CloneId, int], ActionEnd] = {}
 
-    def add_device(self, replica: int, stage: int, pieces: List[int]) -> Any:
-        """Order the cells of a stage's slices on one device.
+    def add_device(self, actions: List[Action], pieces: List[int]) -> Any:
+        """Order the actions of one device, which has these slices.
 
         Returns:
-          What runs after the last backward cell, or None if there is none.
+          What runs after the last backward, or None if there is none.
         """
         barrier = last = None
-        for task in self._plan.tasks(stage):
-            cell = self._borders.get((task.phase, stage))
-            if cell is None:
+        ended = 0
+        for action in actions:
+            borders = self._borders.get((action.kind, action.stage))
+            if borders is None:
                 continue
-            clones = [CloneId(replica, task.micro_batch, piece) for piece in pieces]
+            clones = [CloneId(action.replica, action.micro_batch, piece) for piece in pieces]
             if barrier is not None:
-                for entry in self._of_clones(cell.entries, clones):
+                for entry in self._of_clones(borders.entries, clones):
                     entry._add_control_input(barrier)
                     self.edges.append(Edge(barrier, entry))
-            name = Cell(replica, stage, task.phase, task.micro_batch).describe()
+            name = action.path
             if self._plan.num_slices > 1:
                 name += "/slice_{}".format(pieces[0])
-            barrier = self._barrier(name + "/end", self._of_clones(cell.exits, clones))
-            if task.phase == BACKWARD:
-                end = CellEnd(barrier, self._barrier(name + "/released", [barrier]))
-                self.ends.update({(clone, stage): end for clone in clones})
+            barrier = self._barrier(name + "/end", self._of_clones(borders.exits, clones))
+            if action.kind == BACKWARD:
+                end = ActionEnd(barrier, self._barrier(name + "/released", [barrier]), ended)
+                self.ends.update({(clone, action.stage): end for clone in clones})
                 last = barrier = end.released
+                ended += 1
         return last
 
     def _of_clones(self, ops: List[Any], clones: List[CloneId]) -> List[Any]:
@@ -166,17 +157,17 @@ def _slices_by_device(plan: ParallelPlan, replica: int, stage: int) -> List[List
 
 
 def _borders(anatomy: Anatomy) -> Dict[Tuple[str, int], _Borders]:
-    """The borders of the cells, by phase and stage."""
+    """The borders of the actions of a micro-batch, by kind and stage."""
     found: Dict[Tuple[str, int], _Borders] = {}
-    cells = {op: (phase, anatomy.stage[op]) for op, phase in anatomy.phase.items()}
-    for op in sorted(cells, key=lambda op: op._id):
-        cell = cells[op]
-        borders = found.setdefault(cell, _Borders([], []))
+    places = {op: (kind, anatomy.stage[op]) for op, kind in anatomy.phase.items()}
+    for op in sorted(places, key=lambda op: op._id):
+        place = places[op]
+        borders = found.setdefault(place, _Borders([], []))
         before = [t.op for t in op.inputs] + list(op.control_inputs)
-        if not any(cells.get(b) == cell for b in before) and _may_be_entered(op, anatomy):
+        if not any(places.get(b) == place for b in before) and _may_be_entered(op, anatomy):
             borders.entries.append(op)
         if _may_be_awaited(op, anatomy) and not any(
-                cells.get(user) == cell and _may_be_awaited(user, anatomy)
+                places.get(user) == place and _may_be_awaited(user, anatomy)
                 for user in anatomy.following[op]):
             borders.exits.append(op)
     return found

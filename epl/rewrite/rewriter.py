@@ -22,8 +22,8 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir.environment import context_of, intended_plan, is_remembered
 from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts, state_of
+from epl.plan.action import BACKWARD
 from epl.plan.parallel_plan import ParallelPlan
-from epl.plan.schedule import BACKWARD
 from epl.rewrite import (
     drawn,
     kinds,
@@ -45,7 +45,7 @@ from epl.rewrite.fed import check_feeds
 from epl.rewrite.looks import look_at_summaries
 from epl.rewrite.losses import check_losses
 from epl.rewrite.merge import Merged, merged_loss
-from epl.rewrite.order import CellEnd, order_cells
+from epl.rewrite.order import ActionEnd, order_actions
 from epl.rewrite.place import Devices
 from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.sources import Sources
@@ -340,7 +340,7 @@ class _Rewrite:
         if len(self._clones) > 1:
             self._copy(clones, anatomy)
             if order is None:
-                order = order_cells(self._graph, anatomy, clones, self._plan, self._worker,
+                order = order_actions(self._graph, anatomy, clones, self._plan, self._worker,
                                     first.name)
                 state.note_change(edge.after for edge in order.edges)
         for group in family:
@@ -460,8 +460,8 @@ def _families(groups: List[GradientGroup]) -> List[List[GradientGroup]]:
     return list(found.values())
 
 
-def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[CellEnd]]:
-    """The end of the backward cell that a gradient comes from, by clone."""
+def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[ActionEnd]]:
+    """The end of the backward that a gradient comes from, by clone."""
     stage = group.anatomy.stage.get(parts(raw)[0].op)
     return lambda clone: group.order.ends.get((clone, stage)) if group.order else None
 

@@ -21,7 +21,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.plan.schedule import BACKWARD
+from epl.plan.action import BACKWARD
 from epl.rewrite import kinds
 
 

@@ -8,8 +8,8 @@ Cheap, and always on. A failure here is a defect of EPL.
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.plan.action import BACKWARD
 from epl.plan.parallel_plan import ParallelPlan
-from epl.plan.schedule import BACKWARD
 from epl.rewrite import kinds, sparse
 from epl.rewrite.place import Devices
 from epl.rewrite.walk import data_ancestors

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl import compat
 from epl.ir.graph_state import state_of
-from epl.plan.schedule import BACKWARD, FORWARD
+from epl.plan.action import BACKWARD, FORWARD
 from epl.rewrite import loops
 from tests.graph.devices import started
 from tests.graph.dissection import (

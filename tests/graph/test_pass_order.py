@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl.ir.environment import plan_for
 from epl.ir.graph_state import state_of
-from epl.plan.schedule import BACKWARD
+from epl.plan.action import BACKWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.walk import ancestors
@@ -147,8 +147,8 @@ class Ordered:
         found = set()
         for replica in range(self.plan.num_replicas):
             for stage in range(self.plan.num_stages):
-                cells = [(replica, stage, task.phase, task.micro_batch)
-                         for task in self.plan.tasks(stage)]
+                cells = [(replica, stage, action.kind, action.micro_batch)
+                         for action in self.plan.actions[stage]]
                 found.update(zip(cells, cells[1:]))
         return found
 
@@ -407,7 +407,7 @@ def test_the_slices_of_a_device_are_one_cell(schedule):
                  for before in awaited(edge.barrier)}
         expected = set()
         for stage, pieces_of in ((0, {0: [0, 1]}), (1, {1: [0], 2: [1]})):
-            tasks = plan.tasks(stage)
+            tasks = [(action.kind, action.micro_batch) for action in plan.actions[stage]]
             for device, pieces in pieces_of.items():
                 expected |= {((device,) + one + (p,), (device,) + other + (q,))
                              for one, other in zip(tasks, tasks[1:])

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl.env import Env
-from epl.plan.schedule import BACKWARD, FORWARD
+from epl.plan.action import BACKWARD, FORWARD
 from epl.profiler import TimelineHook, trace_step
 from tests.graph.devices import ACCUMULATION, BOTH, Layout, session, session_config, stages, started
 from tests.unit.test_timeline_files import check_nesting, png_size, rows
@@ -41,32 +41,31 @@ def model(stage, rows_=64):
 
 
 def check(timeline, num_stages, num_micro_batch):
-    """All cells are there, on the right device, in the order of the plan, and fed before they run.
+    """All actions are there, on the right device, in the plan's order, and fed before they run.
     """
-    cells = {box.cell: box for box in timeline.boxes if box.cell is not None}
-    assert not timeline.missing and len(cells) == 2 * num_stages * num_micro_batch
-    for stage in range(num_stages):
-        own = [box for box in timeline.boxes if box.cell is not None and box.cell.stage == stage]
-        assert {box.device for box in own} == {"CPU:{}".format(stage)}
-        assert [(box.cell.phase, box.cell.micro_batch) for box in own] == [
-            tuple(task) for task in timeline.plan.tasks(stage)]
+    spans = {span.action: span for span in timeline.spans if span.action is not None}
+    assert not timeline.missing and len(spans) == 2 * num_stages * num_micro_batch
+    for stage, planned in enumerate(timeline.plan.actions):
+        own = [span for action, span in spans.items() if action.stage == stage]
+        assert {span.device for span in own} == {"CPU:{}".format(stage)}
+        assert tuple(span.action for span in own) == planned
         for before, after in zip(own, own[1:]):
             assert before.main[1] <= after.main[0] + 1000  # microsecond: the clock's grain
-    for cell, box in cells.items():
-        step = 1 if cell.phase == FORWARD else -1
-        follower = cells.get(cell._replace(stage=cell.stage + step))
+    for action, span in spans.items():
+        step = 1 if action.kind == FORWARD else -1
+        follower = spans.get(action._replace(stage=action.stage + step))
         if follower is not None:
-            assert follower.main[0] >= box.main[1]
-        if cell.phase == FORWARD:
-            assert cells[cell._replace(phase=BACKWARD)].main[0] >= box.main[0]
-    updates = [box for box in timeline.boxes if box.cell is None]
-    assert updates and len({box.device for box in updates}) == len(updates)
+            assert follower.main[0] >= span.main[1]
+        if action.kind == FORWARD:
+            assert spans[action._replace(kind=BACKWARD)].main[0] >= span.main[0]
+    updates = [span for span in timeline.spans if span.action is None]
+    assert updates and len({span.device for span in updates}) == len(updates)
     for update in updates:
-        assert update.start >= max(b.end for b in cells.values() if b.device == update.device)
+        assert update.start >= max(s.end for s in spans.values() if s.device == update.device)
     bubble, slots = timeline.bubble, num_micro_batch + num_stages - 1
     assert 0 <= bubble.measured < 1 and 0 <= bubble.planned < 1
     assert bubble.equal_times == pytest.approx((num_stages - 1) / slots)
-    assert min(bubble.forward + bubble.backward) > 0
+    assert min(bubble.times[FORWARD] + bubble.times[BACKWARD]) > 0
 
 
 def test_hook_of_a_monitored_session(tmp_path, capfd):
@@ -91,10 +90,10 @@ def test_hook_of_a_monitored_session(tmp_path, capfd):
             trace = json.load(file)
         check_nesting(trace)
         for device in ("CPU:0", "CPU:1"):
-            names = [s["name"] for s in rows(trace)[device, "cells"] if s["cat"] == "cell"]
+            names = [s["name"] for s in rows(trace)[device, "actions"] if s["cat"] == "action"]
             assert set(names) == {phase + str(m) for phase in "FB" for m in range(4)}
         operations = {s["args"]["op"] for s in trace["traceEvents"]
-                      if s.get("cat") == "operation" and "cell" in s["args"]}
+                      if s.get("cat") == "operation" and "action" in s["args"]}
         assert len(operations) > 100
     assert ("epl timeline: no training step began at global step 50: this training began at 0 and "
             "was followed to 7") in printed
@@ -147,9 +146,10 @@ def test_replicas_in_one_worker(tmp_path):
             plain.run(train, feeds)
             timeline = trace_step(plain, train, feeds, str(tmp_path)).timeline
     assert not timeline.missing
-    places = {(box.cell.replica, box.cell.stage): box.device for box in timeline.boxes if box.cell}
+    acting = [span for span in timeline.spans if span.action]
+    places = {(span.action.replica, span.action.stage): span.device for span in acting}
     assert places == {(0, 0): "CPU:0", (0, 1): "CPU:1", (1, 0): "CPU:2", (1, 1): "CPU:3"}
-    assert len([box for box in timeline.boxes if box.cell]) == 2 * 4 * 2
+    assert len(acting) == 2 * 4 * 2
 
 
 def test_two_optimizers_of_one_loss(tmp_path):

@@ -10,9 +10,10 @@ import pytest
 
 import epl.plan
 from epl.ir.annotations import Annotations
+from epl.plan.action import BACKWARD, FORWARD
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.plan.parallel_plan import Device, ParallelPlan, Placement, make_plan
-from epl.plan.schedule import SCHEDULES
+from epl.plan.schedules import NAMES, Shape, actions_of
 from epl.plan.simulator import simulate
 from tests.support.jobs import ROOT, environment_for
 
@@ -29,7 +30,8 @@ def test_a_plan_is_made_from_positions_as_well():
         num_workers=2, devices_per_worker=2, stage_names=("a", "b"), device_counts=(1, 1),
         placements=(Placement(0, 0, (Device(0, 0),)), Placement(0, 1, (Device(0, 1),)),
                     Placement(1, 0, (Device(1, 0),)), Placement(1, 1, (Device(1, 1),))),
-        num_micro_batch=4, reduce_method="sum", schedule="preferbackward")
+        num_micro_batch=4, reduce_method="sum", schedule="preferbackward",
+        actions=actions_of("preferbackward", Shape(2, 4)))
 
 
 @pytest.mark.parametrize("names, expected", [
@@ -96,12 +98,12 @@ def test_single_device_means_one_clone_on_one_device_per_worker(plan, single):
     assert plan.is_single_device is single
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
+@pytest.mark.parametrize("name", sorted(set(NAMES.values())))
 def test_a_plan_runs_its_own_schedule(name):
     plan = plan_of(1, 1, 1, num_micro_batch=4, schedule=name)
-    assert [plan.tasks(d) for d in range(3)] == [SCHEDULES[name](d, 3, 4) for d in range(3)]
-    simulation = plan.simulate(2, [3, 3, 3])
-    assert simulation == simulate([SCHEDULES[name](d, 3, 4) for d in range(3)], 2, 3)
+    assert plan.actions == actions_of(name, Shape(3, 4))
+    simulation = plan.simulate({FORWARD: 2, BACKWARD: [3, 3, 3]})
+    assert simulation == simulate(plan.actions, {FORWARD: 2, BACKWARD: 3})
     assert plan.simulate().makespan == 2 * (4 + 3 - 1)
 
 
@@ -143,7 +145,7 @@ def test_one_stage_with_micro_batches_has_a_timetable_without_bubble():
         "stage 0 | F0 B0 F1 B1"]
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
+@pytest.mark.parametrize("name", sorted(set(NAMES.values())))
 @pytest.mark.parametrize("num_stages", [1, 2, 8])
 @pytest.mark.parametrize("num_micro_batch", [32, 64, 300])
 def test_a_table_stays_readable(name, num_stages, num_micro_batch):
@@ -166,8 +168,8 @@ def test_all_workers_print_the_same_plan():
 
 
 def test_the_plan_needs_no_tensorflow():
-    modules = ["epl.plan." + m.name for m in pkgutil.iter_modules(epl.plan.__path__)]
-    assert len(modules) >= 6
+    modules = [m.name for m in pkgutil.walk_packages(epl.plan.__path__, "epl.plan.")]
+    assert len(modules) >= 12
     code = "import sys, epl.launcher, epl.cluster, {}; " \
            "assert 'tensorflow' not in sys.modules and 'horovod.tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code.format(", ".join(modules))], check=True, cwd=ROOT,

@@ -9,22 +9,45 @@ from fractions import Fraction
 
 import pytest
 
+from epl.plan.action import (
+    BACKWARD,
+    FORWARD,
+    INPUT_GRADIENTS,
+    RECOMPUTE,
+    WEIGHT_GRADIENTS,
+    Action,
+    Span,
+)
+from epl.plan.dependencies import check_step
 from epl.plan.drawing import draw
-from epl.plan.schedule import BACKWARD, FORWARD, SCHEDULES, Task
-from epl.plan.simulator import Simulation, Span, simulate
+from epl.plan.schedules import NAMES as EVERY_NAME
+from epl.plan.schedules import Shape, actions_of
+from epl.plan.simulator import Simulation, simulate
+from tests.support.schedules import interleaved, zero_bubble
 
-NAMES = sorted(SCHEDULES)
+NAMES = sorted(set(EVERY_NAME.values()))
 SIZES = [(p, m) for p in range(1, 9) for m in range(1, 17)]
-F0, F1, B0, B1 = Task(FORWARD, 0), Task(FORWARD, 1), Task(BACKWARD, 0), Task(BACKWARD, 1)
+KINDS_OF = {"F": FORWARD, "B": BACKWARD, "R": RECOMPUTE, "I": INPUT_GRADIENTS,
+            "W": WEIGHT_GRADIENTS}
 
 
-def pipeline(name, num_stages, num_micro_batch, *times, **more):
-    schedules = [SCHEDULES[name](d, num_stages, num_micro_batch) for d in range(num_stages)]
-    return simulate(schedules, *times, **more)
+def listed(*texts):
+    """A device for every text, which has that stage: "F0 B0"."""
+    return [[Action(KINDS_OF[label[0]], stage, int(label[1:])) for label in text.split()]
+            for stage, text in enumerate(texts)]
 
 
-def times_of(simulation, stage):
-    return [(span.start, span.end) for span in simulation.of_stage(stage)]
+def taking(forward, backward):
+    return {FORWARD: forward, BACKWARD: backward}
+
+
+def pipeline(name, num_stages, num_micro_batch, forward=1, backward=1, **more):
+    return simulate(actions_of(name, Shape(num_stages, num_micro_batch)),
+                    taking(forward, backward), **more)
+
+
+def times_of(simulation, device):
+    return [(span.start, span.end) for span in simulation.devices[device]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,31 +84,31 @@ def test_peaks_do_not_depend_on_times(name, peak):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("tf, tb, transfer", [(1, 1, 0), (2, 3, 1), (1, 2, Fraction(1, 2))])
-def test_a_task_begins_when_its_stage_is_free_and_its_inputs_are_there(name, tf, tb, transfer):
+def test_an_action_begins_when_its_device_is_free_and_its_inputs_are_there(name, tf, tb, transfer):
     for p, m in SIZES:
-        schedules = [SCHEDULES[name](d, p, m) for d in range(p)]
-        simulation = simulate(schedules, tf, tb, transfer)
-        end = {(s.stage, s.phase, s.micro_batch): s.end for s in simulation.spans}
+        actions = actions_of(name, Shape(p, m))
+        simulation = simulate(actions, taking(tf, tb), transfer)
+        end = {span.action: span.end for span in simulation.spans}
         assert len(end) == len(simulation.spans) == 2 * m * p
-        for stage in range(p):
-            spans = simulation.of_stage(stage)
-            assert [Task(s.phase, s.micro_batch) for s in spans] == schedules[stage]
+        for stage, spans in enumerate(simulation.devices):
+            assert tuple(span.action for span in spans) == actions[stage]
             free = 0
             for span in spans:
                 ready = [free]
-                if span.phase == FORWARD and stage > 0:
-                    ready.append(end[stage - 1, FORWARD, span.micro_batch] + transfer)
-                if span.phase == BACKWARD:
-                    ready.append(end[stage, FORWARD, span.micro_batch])
+                kind, _, number, _ = span.action
+                if kind == FORWARD and stage > 0:
+                    ready.append(end[Action(FORWARD, stage - 1, number)] + transfer)
+                if kind == BACKWARD:
+                    ready.append(end[Action(FORWARD, stage, number)])
                     if stage < p - 1:
-                        ready.append(end[stage + 1, BACKWARD, span.micro_batch] + transfer)
-                assert span.start == max(ready)
-                assert span.end - span.start == (tf if span.phase == FORWARD else tb)
+                        ready.append(end[Action(BACKWARD, stage + 1, number)] + transfer)
+                assert span.device == stage and span.start == max(ready)
+                assert span.busy == span.end - span.start == (tf if kind == FORWARD else tb)
                 free = span.end
 
 
 def test_a_time_for_each_stage():
-    simulation = simulate([[F0, F1, B0, B1], [F0, B0, F1, B1]], [1, 3], (2, 4))
+    simulation = simulate(listed("F0 F1 B0 B1", "F0 B0 F1 B1"), taking([1, 3], (2, 4)))
     assert times_of(simulation, 0) == [(0, 1), (1, 2), (8, 10), (15, 17)]
     assert times_of(simulation, 1) == [(1, 4), (4, 8), (8, 11), (11, 15)]
     assert simulation.makespan == 17
@@ -93,7 +116,7 @@ def test_a_time_for_each_stage():
 
 
 def test_transfers_delay_the_neighbour_and_keep_nobody_busy():
-    simulation = simulate([[F0, F1, B0, B1], [F0, F1, B0, B1]], 1, 1, transfer_time=2)
+    simulation = simulate(listed("F0 F1 B0 B1", "F0 F1 B0 B1"), transfer_time=2)
     assert times_of(simulation, 0) == [(0, 1), (1, 2), (8, 9), (9, 10)]
     assert times_of(simulation, 1) == [(3, 4), (4, 5), (5, 6), (6, 7)]
 
@@ -114,41 +137,51 @@ def test_a_slack_of_one_micro_batch_hides_transfers():
     assert optimizer.makespan < plain.makespan
 
 
-@pytest.mark.parametrize("schedules, words", [
-    ([[F0, B0, F1, B1], [F0, F1, B0, B1]],
-     ["stage 0 waits before backward 0 for backward 0 of stage 1",
-      "stage 1 waits before forward 1 for forward 1 of stage 0"]),
-    ([[B0, F0]], ["stage 0 waits before backward 0 for forward 0 of stage 0"]),
-    ([[F0, B0], [F0]],
-     ["stage 0 waits before backward 0 for backward 0 of stage 1, which is not in its list"]),
-    ([[], [F0]], ["stage 1 waits before forward 0 for forward 0 of stage 0, which is not in"]),
-    ([[F0, F0]], ["stage 0 lists forward 0 twice"]),
-    ([[F0], [Task("sideways", 0)]], ["stage 1", "'sideways'", "'forward'", "'backward'"]),
+@pytest.mark.parametrize("actions, words", [
+    (listed("F0 B0 F1 B1", "F0 F1 B0 B1"),
+     ["device 0 waits before backward 0 of stage 0 for backward 0 of stage 1, which device 1 runs",
+      "device 1 waits before forward 1 of stage 1 for forward 1 of stage 0, which device 0 runs"]),
+    (listed("B0 F0"), ["device 0 waits before backward 0 of stage 0 for forward 0 of stage 0"]),
+    (listed("F0 B0", "F0"),
+     ["device 0 waits before backward 0 of stage 0 for backward 0 of stage 1, which no device"]),
+    (listed("", "F0"), ["device 1 waits before forward 0 of stage 1 for forward 0 of stage 0, which"
+                        " no device lists"]),
+    (listed("F0 F0"), ["forward 0 of stage 0 is listed twice, by device 0 and device 0"]),
+    ([[Action("sideways", 0, 0)]], ["device 0", "'sideways'", "forward", "backward"]),
+    (listed("F0 W0"), ["device 0 waits before weight gradients 0 of stage 0 for backward 0 of"]),
+    (listed("F0 R0 B0", "F0 B0 R0"),
+     ["device 1 waits before backward 0 of stage 1 for recompute 0 of stage 1, which device 1 runs"
+      " later"]),
 ])
-def test_schedules_that_cannot_finish_say_who_waits_for_what(schedules, words):
+def test_actions_that_cannot_all_run_say_who_waits_for_what(actions, words):
     with pytest.raises(ValueError) as caught:
-        simulate(schedules)
+        simulate(actions)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_a_stage_that_has_finished_is_not_among_those_that_wait():
+def test_a_device_that_has_finished_is_not_among_those_that_wait():
     with pytest.raises(ValueError) as caught:
-        simulate([[F0], [F0, B1]])
-    assert str(caught.value) == ("the schedules cannot finish: stage 1 waits before backward 1 "
-                                 "for forward 1 of stage 1, which is not in its list")
+        simulate(listed("F0", "F0 B1"))
+    assert str(caught.value) == ("the actions cannot all run: device 1 waits before backward 1 of "
+                                 "stage 1 for forward 1 of stage 1, which no device lists")
 
 
 @pytest.mark.parametrize("times, message", [
-    (dict(forward_time=[1, 2, 3]), r"forward_time has 3 value\(s\) for 2 stage\(s\)"),
-    (dict(backward_time=[]), r"backward_time has 0 value\(s\) for 2 stage\(s\)"),
-    (dict(forward_time=-1), "forward_time = -1: use 0 or more"),
-    (dict(backward_time=[1, -2]), "backward_time = -2: use 0 or more"),
-    (dict(transfer_time=-0.5), "transfer_time = -0.5: use 0 or more"),
+    ({FORWARD: [1, 2, 3]}, r"times of forward: 3 value\(s\) for 2 stage\(s\)"),
+    ({BACKWARD: []}, r"times of backward: 0 value\(s\) for 2 stage\(s\)"),
+    ({FORWARD: -1}, "times of forward: -1; use 0 or more"),
+    ({BACKWARD: [1, -2]}, "times of backward: -2; use 0 or more"),
+    ({"forwards": 1}, "times of 'forwards', which is no kind of action; did you mean 'forward'"),
 ])
 def test_times_that_cannot_be_are_refused(times, message):
     with pytest.raises(ValueError, match=message):
-        simulate([[F0, B0], [F0, B0]], **times)
+        simulate(listed("F0 B0", "F0 B0"), times)
+
+
+def test_a_transfer_takes_no_negative_time():
+    with pytest.raises(ValueError, match="transfer_time = -0.5: use 0 or more"):
+        simulate(listed("F0 B0", "F0 B0"), transfer_time=-0.5)
 
 
 def test_nothing_takes_no_time():
@@ -156,7 +189,7 @@ def test_nothing_takes_no_time():
     assert (simulation.makespan, simulation.bubble_share) == (0, 0)
     assert simulation.peak_in_flight == (0, 0)
     assert draw(simulation) == ""
-    assert draw(simulate([[F0, B0]], 0, 0)) == ""
+    assert draw(simulate(listed("F0 B0"), taking(0, 0))) == ""
 
 
 @pytest.mark.parametrize("simulation, drawing", [
@@ -171,13 +204,14 @@ stage 1 | .  F0 B0 -  F1 B1 -  .  .
     (pipeline("preferbackward", 1, 2), """
 stage 0 | F0 B0 F1 B1
 """),
-    (simulate([[F0, B0]], 0.1, 0.3), """
+    (simulate(listed("F0 B0"), taking(0.1, 0.3)), """
 stage 0 | F0 B0 -  -
 """),
-    (simulate([[F0, B0]], 0, 1), """
+    (simulate(listed("F0 B0"), taking(0, 1)), """
 stage 0 | B0
 """),
-    (Simulation(1, (Span(0, FORWARD, 0, 0, 2), Span(0, BACKWARD, 10, 4, 8))), """
+    (Simulation(((Span(0, Action(FORWARD, 0, 0), ((0, 2),)),
+                  Span(0, Action(BACKWARD, 0, 10), ((4, 8),))),)), """
 stage 0 | F0  .   B10 -
 """),
 ])
@@ -211,7 +245,7 @@ stage 0 | B19
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("times", [(1, 1), (2, 3), (1, Fraction(7, 3)), (0.1, 0.7)])
 @pytest.mark.parametrize("p, m", [(1, 1), (2, 4), (4, 32), (12, 5)])
-def test_a_drawing_shows_every_task_once_on_its_stage(name, times, p, m):
+def test_a_drawing_shows_every_action_once_on_its_stage(name, times, p, m):
     lines = draw(pipeline(name, p, m, *times), width=80, max_blocks=100).splitlines()
     shown = [[] for _ in range(p)]
     for line in lines:
@@ -219,9 +253,7 @@ def test_a_drawing_shows_every_task_once_on_its_stage(name, times, p, m):
         if line.startswith("stage"):
             stage, cells = line[len("stage"):].split("|")
             shown[int(stage)].extend(cell for cell in cells.split() if cell not in (".", "-"))
-    for stage in range(p):
-        assert shown[stage] == ["{}{}".format(t.phase[0].upper(), t.micro_batch)
-                                for t in SCHEDULES[name](stage, p, m)]
+    assert shown == [[action.label for action in own] for own in actions_of(name, Shape(p, m))]
 
 
 def test_columns_line_up_over_ten_stages():
@@ -232,3 +264,69 @@ def test_columns_line_up_over_ten_stages():
 def test_a_drawing_without_a_beginning_or_an_end_is_refused():
     with pytest.raises(ValueError, match="max_blocks = 1: use 2 or more"):
         draw(pipeline("preferbackward", 1, 1), max_blocks=1)
+
+
+# What no schedule of EPL says yet.
+
+@pytest.mark.parametrize("times", [(1, 1, 1), (2, 2, 1), (2, 3, 2), (4, 4, 3)])
+def test_the_bubble_of_zero_bubble_is_that_of_the_paper(times):
+    """ZB-H1: (p - 1)(F + I - W) instead of the (p - 1)(F + I + W) of 1F1B, in the same memory."""
+    kinds = (FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS)
+    for p in range(1, 7):
+        for m in range(2 * p - 1, 20):
+            actions = zero_bubble(Shape(p, m))
+            check_step(actions, p, m)
+            simulation = simulate(actions, dict(zip(kinds, times)))
+            forward, inputs, weights = times
+            bubble = (p - 1) * (forward + inputs - weights)
+            assert simulation.makespan == m * sum(times) + bubble, (p, m)
+            plain = pipeline("preferbackward", p, m, forward, inputs + weights)
+            assert plain.makespan == m * sum(times) + (p - 1) * sum(times)
+            assert max(simulation.peak_in_flight) == max(plain.peak_in_flight) == p
+
+
+@pytest.mark.parametrize("times", [(1, 1), (1, 2), (2, 3)])
+def test_the_bubble_of_interleaved_stages_is_that_of_the_paper(times):
+    """With v stages on a device it is a v-th: (p - 1)(F + B) of times that are a v-th each."""
+    for p, v, rounds in [(p, v, r) for p in range(1, 6) for v in (2, 3) for r in (1, 2, 4)]:
+        m = p * rounds
+        actions = interleaved(Shape(p * v, m, v))
+        check_step(actions, p * v, m)
+        simulation = simulate(actions, taking(*times))
+        assert simulation.makespan == (m * v + p - 1) * sum(times), (p, v, m)
+        assert len(simulation.devices) == p
+
+
+def test_activations_are_in_memory_from_the_forward_to_the_weight_gradients():
+    assert simulate(listed("F0 I0 F1 I1 W0 F2 W1 I2 W2")).peak_in_flight == (2,)
+    assert simulate(listed("F0 I0 W0 F1 I1 W1")).peak_in_flight == (1,)
+
+
+def test_what_is_computed_again_was_not_kept():
+    assert simulate(listed("F0 F1 F2 R0 B0 R1 B1 R2 B2")).peak_in_flight == (1,)
+    assert simulate(listed("F0 F1 F2 R0 B0 R1 B1 B2")).peak_in_flight == (2,)
+
+
+def test_a_result_for_a_stage_on_the_same_device_needs_no_transfer():
+    lower, upper = [[Action(kind, stage, 0) for kind in (FORWARD, BACKWARD)] for stage in (0, 1)]
+    together = [[lower[0], *upper, lower[1]]]
+    assert simulate(together, transfer_time=5).makespan == 4
+    assert simulate([lower, upper], transfer_time=5).makespan == 14
+
+
+def test_drawings_of_halves_and_of_several_stages_on_a_device():
+    assert draw(simulate(zero_bubble(Shape(3, 4)))) == """
+stage 0 | F0 F1 F2 .  .  I0 W0 F3 I1 W1 I2 W2 I3 W3
+stage 1 | .  F0 F1 .  I0 F2 I1 W0 F3 I2 W1 I3 W2 W3
+stage 2 | .  .  F0 I0 F1 I1 F2 I2 W0 F3 I3 W1 W2 W3
+""".strip()
+    assert draw(simulate(interleaved(Shape(4, 2, 2)))) == """
+device 0, stages 0a 2b | F0a F1a F0b F1b .   B0b .   B1b B0a B1a
+device 1, stages 1a 3b | .   F0a F1a F0b B0b F1b B1b B0a B1a .
+""".strip()
+    both = [[Action(FORWARD, 1, 0), Action(BACKWARD, 1, 0)],
+            [Action(FORWARD, 0, 0), Action(BACKWARD, 0, 0)]]
+    assert draw(simulate(both)) == """
+device 0, stages 1a | .   F0a B0a .
+device 1, stages 0a | F0a .   .   B0a
+""".strip()

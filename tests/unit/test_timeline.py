@@ -1,17 +1,16 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""From what TensorFlow notes of a step to events, boxes and the bubble's share."""
+"""From what TensorFlow notes of a step to events, spans and the bubble's share."""
 
 import pytest
 import tensorflow.compat.v1 as tf
 
+from epl.plan.action import BACKWARD, FORWARD, Action
 from epl.plan.parallel_plan import make_plan
-from epl.plan.schedule import BACKWARD, FORWARD
-from epl.profiler.boxes import computes_gradients, make_boxes, union
+from epl.profiler.action_map import ActionMap
 from epl.profiler.bubble import measure
-from epl.profiler.cells import CellMap
 from epl.profiler.events import COPIED, LAUNCHED, RAN, Event, device_key, read_events
-from epl.rewrite.order import Cell
+from epl.profiler.spans import computes_gradients, make_spans, union
 
 NOW = 1795493001556239997  # a real clock, in nanoseconds
 JOB = "/job:localhost/replica:0/task:0/device:"
@@ -97,16 +96,16 @@ def test_nothing_traced():
     assert read({}) == [] and read({"/host:CPU": [node("a", 0, 1)]}) == []
 
 
-# Boxes. `F0` on stage 1 is made of the operations "1/F0" and "1/F0/...".
+# Spans. `F0` on stage 1 is made of the operations "1/F0" and "1/F0/...".
 
-def cell_of(name):
+def action_of(name):
     stage, label = name.split("/")[:2]
-    return Cell(0, int(stage), FORWARD if label[0] == "F" else BACKWARD, int(label[1:]))
+    return Action(FORWARD if label[0] == "F" else BACKWARD, int(stage), int(label[1:]))
 
 
 def mapped(*names, devices=(("CPU:0",), ("CPU:1",)), in_graph=()):
-    """A `CellMap` of one replica, a stage per entry of `devices`."""
-    return CellMap("epl/gradients_0", {name: cell_of(name) for name in names},
+    """A `ActionMap` of one replica, a stage per entry of `devices`."""
+    return ActionMap("epl/gradients_0", {name: action_of(name) for name in names},
                    frozenset(names).union(in_graph),
                    {(0, stage): found for stage, found in enumerate(devices)})
 
@@ -115,36 +114,36 @@ def ran(device, name, start, end, ready=None, type_="MatMul"):
     return Event(device, RAN, name, type_, start if ready is None else ready, start, end)
 
 
-def boxes_of(events, cell_map):
+def spans_of(events, action_map):
     """[(label, device, pieces)]"""
-    return [(box.label, box.device, list(box.pieces)) for box in make_boxes(events, cell_map)]
+    return [(span.label, span.device, list(span.pieces)) for span in make_spans(events, action_map)]
 
 
-def test_a_box_reaches_from_the_first_operation_to_the_last():
+def test_a_span_reaches_from_the_first_operation_to_the_last():
     events = [ran("CPU:0", "0/F0", 10, 20), ran("CPU:0", "0/F0/b", 20, 45, ready=12),
               ran("CPU:0", "0/F0/c", 30, 40)]
-    assert boxes_of(events, mapped("0/F0", "0/F0/b", "0/F0/c")) == [("F0", "CPU:0", [(10, 45)])]
+    assert spans_of(events, mapped("0/F0", "0/F0/b", "0/F0/c")) == [("F0", "CPU:0", [(10, 45)])]
 
 
 def test_waiting_for_a_thread_is_busy_and_waiting_for_inputs_is_idle():
     waited = [ran("CPU:0", "0/F0", 0, 10), ran("CPU:0", "0/F0/b", 50, 60, ready=10)]
     starved = [ran("CPU:0", "0/F0", 0, 10), ran("CPU:0", "0/F0/b", 50, 60, ready=45)]
-    cell_map = mapped("0/F0", "0/F0/b")
-    assert boxes_of(waited, cell_map) == [("F0", "CPU:0", [(0, 60)])]
-    assert boxes_of(starved, cell_map) == [("F0", "CPU:0", [(0, 10), (45, 60)])]
+    action_map = mapped("0/F0", "0/F0/b")
+    assert spans_of(waited, action_map) == [("F0", "CPU:0", [(0, 60)])]
+    assert spans_of(starved, action_map) == [("F0", "CPU:0", [(0, 10), (45, 60)])]
 
 
-def test_what_waits_while_another_cell_runs_counts_from_its_end():
+def test_what_waits_while_another_action_runs_counts_from_its_end():
     events = [ran("CPU:0", "0/F0", 0, 30), ran("CPU:0", "0/F1", 34, 50, ready=5)]
-    assert boxes_of(events, mapped("0/F0", "0/F1")) == [
+    assert spans_of(events, mapped("0/F0", "0/F1")) == [
         ("F0", "CPU:0", [(0, 30)]), ("F1", "CPU:0", [(30, 50)])]
 
 
 def test_a_mask_that_runs_early_is_a_piece_of_its_own():
     events = [ran("CPU:1", "1/F0/mask", 0, 3), ran("CPU:0", "0/F0", 0, 100),
               ran("CPU:1", "1/F0", 110, 200)]
-    found = make_boxes(events, mapped("0/F0", "1/F0", "1/F0/mask"))
-    assert [(box.label, box.device, box.main, box.busy) for box in found] == [
+    found = make_spans(events, mapped("0/F0", "1/F0", "1/F0/mask"))
+    assert [(span.label, span.device, span.main, span.busy) for span in found] == [
         ("F0", "CPU:0", (0, 100), 100), ("F0", "CPU:1", (110, 200), 93)]
     assert found[1].pieces == ((0, 3), (110, 200)) and (found[1].start, found[1].end) == (0, 200)
 
@@ -152,45 +151,45 @@ def test_a_mask_that_runs_early_is_a_piece_of_its_own():
 def test_constants_count_only_behind_other_work():
     events = [ran("CPU:0", "0/F0/shape", 0, 5, type_="Const"), ran("CPU:0", "0/F0", 40, 50),
               ran("CPU:0", "0/F0/two", 50, 52, type_="Const"), ran("CPU:0", "0/F0/c", 52, 60)]
-    cell_map = mapped("0/F0", "0/F0/shape", "0/F0/two", "0/F0/c")
-    assert boxes_of(events, cell_map) == [("F0", "CPU:0", [(40, 60)])]
+    action_map = mapped("0/F0", "0/F0/shape", "0/F0/two", "0/F0/c")
+    assert spans_of(events, action_map) == [("F0", "CPU:0", [(40, 60)])]
 
 
 def test_only_what_ran_on_the_devices_of_the_stage_counts():
     events = [ran("CPU:1", "1/F0", 10, 20), ran("CPU:0", "1/F0/gather", 0, 5),
               Event("CPU:1", LAUNCHED, "1/F0", "", 0, 0, 1)]
-    assert boxes_of(events, mapped("1/F0", "1/F0/gather")) == [("F0", "CPU:1", [(10, 20)])]
+    assert spans_of(events, mapped("1/F0", "1/F0/gather")) == [("F0", "CPU:1", [(10, 20)])]
 
 
 def test_where_tensorflow_placed_the_stage_the_accelerator_is_its_device():
-    cell_map = mapped("0/F0", "0/F0/b", devices=[()])
+    action_map = mapped("0/F0", "0/F0/b", devices=[()])
     on_cpu = ran("CPU:0", "0/F0", 0, 5)
-    assert boxes_of([on_cpu], cell_map) == [("F0", "CPU:0", [(0, 5)])]
-    assert boxes_of([on_cpu, ran("GPU:0", "0/F0/b", 7, 9)], cell_map) == [
+    assert spans_of([on_cpu], action_map) == [("F0", "CPU:0", [(0, 5)])]
+    assert spans_of([on_cpu, ran("GPU:0", "0/F0/b", 7, 9)], action_map) == [
         ("F0", "GPU:0", [(7, 9)])]
 
 
 def test_what_tensorflow_makes_of_an_operation_stands_below_its_name():
-    cell_map = mapped("0/F0/while", in_graph=["0/F0/while/neighbour"])
-    assert cell_map.find("0/F0/while/body/_1/MatMul") == Cell(0, 0, FORWARD, 0)
-    assert cell_map.find("0/F0/while/neighbour") is None
-    assert cell_map.find("0/F0/other") is None and cell_map.find("_SOURCE") is None
+    action_map = mapped("0/F0/while", in_graph=["0/F0/while/neighbour"])
+    assert action_map.find("0/F0/while/body/_1/MatMul") == Action(FORWARD, 0, 0)
+    assert action_map.find("0/F0/while/neighbour") is None
+    assert action_map.find("0/F0/other") is None and action_map.find("_SOURCE") is None
 
 
-def test_the_update_is_what_runs_behind_the_last_cell_of_a_device():
+def test_the_update_is_what_runs_behind_the_last_action_of_a_device():
     events = [ran("CPU:0", "0/B0", 0, 100), ran("CPU:1", "1/B0", 0, 40),
               ran("CPU:0", "weights", 2, 4), ran("CPU:0", "sum", 90, 110),
               ran("CPU:0", "Adam", 110, 130), ran("CPU:1", "norm", 120, 125),
               ran("CPU:2", "elsewhere", 120, 125)]
-    assert boxes_of(events, mapped("0/B0", "1/B0")) == [
+    assert spans_of(events, mapped("0/B0", "1/B0")) == [
         ("B0", "CPU:1", [(0, 40)]), ("B0", "CPU:0", [(0, 100)]),
         ("update", "CPU:0", [(100, 130)]), ("update", "CPU:1", [(120, 125)])]
 
 
 def test_a_run_without_a_backward_pass_is_no_step():
-    cell_map = mapped("0/F0", "0/B0")
-    assert not computes_gradients([ran("CPU:0", "0/F0", 0, 1)], cell_map)
-    assert computes_gradients([ran("CPU:0", "0/B0", 0, 1)], cell_map)
+    action_map = mapped("0/F0", "0/B0")
+    assert not computes_gradients([ran("CPU:0", "0/F0", 0, 1)], action_map)
+    assert computes_gradients([ran("CPU:0", "0/B0", 0, 1)], action_map)
 
 
 def test_union():
@@ -200,11 +199,10 @@ def test_union():
 # The bubble.
 
 def simulated(plan, forward, backward):
-    """The events of a plan whose cells are one operation each, and their map."""
-    spans = plan.simulate(forward, backward).spans
-    events = [ran("CPU:{}".format(s.stage), "{}/{}{}".format(
-        s.stage, "F" if s.phase == FORWARD else "B", s.micro_batch), 1000 + s.start, 1000 + s.end)
-              for s in spans]
+    """The events of a plan whose actions are one operation each, and their map."""
+    spans = plan.simulate({FORWARD: forward, BACKWARD: backward}).spans
+    events = [ran("CPU:{}".format(span.device), "{}/{}".format(span.action.stage, span.label),
+                  1000 + span.start, 1000 + span.end) for span in spans]
     return events, mapped(*[e.name for e in events], devices=[
         ("CPU:{}".format(stage),) for stage in range(plan.num_stages)])
 
@@ -215,48 +213,48 @@ def test_a_step_that_runs_as_planned_has_the_planned_bubble(schedule, stages, mi
     plan = make_plan([("", 1)] * stages, 1, stages, micro_batches, schedule=schedule)
     forward = [300 + 7 * stage for stage in range(stages)]
     backward = [500 + 11 * stage for stage in range(stages)]
-    events, cell_map = simulated(plan, forward, backward)
-    boxes = make_boxes(events, cell_map)
-    bubble = measure(boxes, plan)
-    share = plan.simulate(forward, backward).bubble_share
+    events, action_map = simulated(plan, forward, backward)
+    spans = make_spans(events, action_map)
+    bubble = measure(spans, plan)
+    meant = plan.simulate({FORWARD: forward, BACKWARD: backward})
+    share = meant.bubble_share
     assert bubble.measured == pytest.approx(share) and bubble.planned == pytest.approx(share)
     assert bubble.equal_times == pytest.approx((stages - 1) / (micro_batches + stages - 1))
-    assert bubble.forward == tuple(forward) and bubble.backward == tuple(backward)
-    assert bubble.window == (1000, 1000 + plan.simulate(forward, backward).makespan)
+    assert bubble.times == {FORWARD: tuple(forward), BACKWARD: tuple(backward)}
+    assert bubble.window == (1000, 1000 + meant.makespan)
     for stage in range(stages):
-        assert [(b.cell.phase, b.cell.micro_batch) for b in boxes if b.cell.stage == stage] == [
-            tuple(task) for task in plan.tasks(stage)]
+        assert tuple(s.action for s in spans if s.action.stage == stage) == plan.actions[stage]
 
 
 def test_idle_time_beyond_the_plan_is_measured():
     plan = make_plan([("", 1)] * 2, 1, 2)
     events = [ran("CPU:0", "0/F0", 0, 100), ran("CPU:1", "1/F0", 150, 250),
               ran("CPU:1", "1/B0", 250, 350), ran("CPU:0", "0/B0", 350, 450)]
-    bubble = measure(make_boxes(events, mapped(*[e.name for e in events])), plan)
+    bubble = measure(make_spans(events, mapped(*[e.name for e in events])), plan)
     assert bubble.measured == pytest.approx(1 - 400 / 900)
     assert bubble.planned == pytest.approx(0.5) and bubble.equal_times == pytest.approx(0.5)
 
 
 def test_every_replica_has_a_window_of_its_own():
     plan = make_plan([("", 1)], 1, 2)
-    boxes = make_boxes(
+    spans = make_spans(
         [ran("CPU:0", "a", 0, 100), ran("CPU:1", "b", 500, 600)],
-        CellMap("", {"a": Cell(0, 0, BACKWARD, 0), "b": Cell(1, 0, BACKWARD, 0)}, frozenset(),
+        ActionMap("", {"a": Action(BACKWARD, 0, 0), "b": Action(BACKWARD, 0, 0, 1)}, frozenset(),
                 {(0, 0): ("CPU:0",), (1, 0): ("CPU:1",)}))
-    bubble = measure(boxes, plan)
-    assert bubble.measured == 0 and bubble.window == (0, 600) and bubble.backward == (100,)
+    bubble = measure(spans, plan)
+    assert bubble.measured == 0 and bubble.window == (0, 600) and bubble.times[BACKWARD] == (100,)
 
 
-def test_a_stage_of_two_devices_has_a_box_on_each():
+def test_a_stage_of_two_devices_has_a_span_on_each():
     plan = make_plan([("", 2)], 1, 2)
-    cell_map = mapped("0/F0/first_half", "0/F0/second_half", devices=[("CPU:0", "CPU:1")])
-    boxes = make_boxes([ran("CPU:0", "0/F0/first_half", 0, 100),
-                        ran("CPU:1", "0/F0/second_half", 0, 50)], cell_map)
-    assert [(box.label, box.device, box.busy) for box in boxes] == [
+    action_map = mapped("0/F0/first_half", "0/F0/second_half", devices=[("CPU:0", "CPU:1")])
+    spans = make_spans([ran("CPU:0", "0/F0/first_half", 0, 100),
+                        ran("CPU:1", "0/F0/second_half", 0, 50)], action_map)
+    assert [(span.label, span.device, span.busy) for span in spans] == [
         ("F0", "CPU:1", 50), ("F0", "CPU:0", 100)]
-    assert measure(boxes, plan).measured == pytest.approx(0.25)
+    assert measure(spans, plan).measured == pytest.approx(0.25)
 
 
-def test_without_a_cell_there_is_nothing_to_measure():
-    with pytest.raises(ValueError, match="no cell"):
+def test_without_an_action_there_is_nothing_to_measure():
+    with pytest.raises(ValueError, match="no action"):
         measure([], make_plan([("", 1)], 1, 1))

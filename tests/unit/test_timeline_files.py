@@ -11,11 +11,11 @@ import pytest
 from epl.errors import ConfigError
 from epl.plan.parallel_plan import make_plan
 from epl.profiler import files as files_module
-from epl.profiler.boxes import make_boxes
 from epl.profiler.chrome import chrome_trace
 from epl.profiler.events import COPIED, LAUNCHED, Event
 from epl.profiler.files import check_output, write_timeline
 from epl.profiler.hook import _checked
+from epl.profiler.spans import make_spans
 from epl.profiler.timeline import make_timeline
 from tests.unit.test_timeline import mapped, ran, simulated
 
@@ -44,56 +44,56 @@ def check_nesting(trace):
             ends.append(each["ts"] + each["dur"])
 
 
-def test_a_device_is_a_process_and_a_cell_encloses_its_operations():
+def test_a_device_is_a_process_and_an_action_encloses_its_operations():
     events = [ran("CPU:0", "0/F0", 1000, 3000), ran("CPU:0", "0/F0/b", 3000, 5000, ready=2500),
               ran("CPU:0", "0/F0/beside", 2000, 4000), ran("CPU:1", "1/F0", 6000, 7000),
               ran("CPU:0", "Adam", 5000, 5500, type_="ApplyAdam")]
-    cell_map = mapped("0/F0", "0/F0/b", "0/F0/beside", "1/F0")
-    trace = chrome_trace(events, make_boxes(events, cell_map), cell_map, {"about": 1})
+    action_map = mapped("0/F0", "0/F0/b", "0/F0/beside", "1/F0")
+    trace = chrome_trace(events, make_spans(events, action_map), action_map, {"about": 1})
     trace = json.loads(json.dumps(trace))
     check_nesting(trace)
     found = rows(trace)
-    cells = found["CPU:0", "cells"]
-    assert {(s["name"], s["cat"], s["ts"], s["dur"]) for s in cells} == {
-        ("F0", "cell", 1.0, 4.0), ("MatMul", "operation", 1.0, 2.0),
+    actions = found["CPU:0", "actions"]
+    assert {(s["name"], s["cat"], s["ts"], s["dur"]) for s in actions} == {
+        ("F0", "action", 1.0, 4.0), ("MatMul", "operation", 1.0, 2.0),
         ("MatMul", "operation", 3.0, 2.0), ("update", "update", 5.0, 0.5)}
-    box = next(s for s in cells if s["name"] == "F0")
-    assert box["args"] == {"busy_ms": 0.004, "replica": 0, "stage": 0, "phase": "forward",
-                           "micro_batch": 0}
-    waited = next(s for s in cells if s["args"].get("op") == "0/F0/b")
+    span = next(s for s in actions if s["name"] == "F0")
+    assert span["args"] == {"busy_ms": 0.004, "replica": 0, "stage": 0, "kind": "forward",
+                            "micro_batch": 0}
+    waited = next(s for s in actions if s["args"].get("op") == "0/F0/b")
     assert waited["args"] == {"op": "0/F0/b", "waited_us": 0.5,
-                              "cell": "replica_0/stage_0/forward_0"}
+                              "action": "replica_0/stage_0/forward_0"}
     assert [s["args"]["op"] for s in found["CPU:0", "operations"]] == ["0/F0/beside", "Adam"]
-    assert len(found["CPU:1", "cells"]) == 2 and trace["otherData"] == {"about": 1}
+    assert len(found["CPU:1", "actions"]) == 2 and trace["otherData"] == {"about": 1}
 
 
 def test_copies_and_launches_have_rows_of_their_own():
     events = [Event("GPU:0", LAUNCHED, "0/F0", "MatMul", 0, 0, 10),
               ran("GPU:0", "0/F0", 20, 90), Event("GPU:0", COPIED, "edge", "", 90, 90, 99),
               ran("CPU:0", "input", 0, 5)]
-    cell_map = mapped("0/F0", devices=[("GPU:0",)])
-    trace = chrome_trace(events, make_boxes(events, cell_map), cell_map)
+    action_map = mapped("0/F0", devices=[("GPU:0",)])
+    trace = chrome_trace(events, make_spans(events, action_map), action_map)
     assert list(rows(trace)) == [
-        ("GPU:0", "cells"), ("GPU:0", "copies"), ("GPU:0", "launches by the host"),
+        ("GPU:0", "actions"), ("GPU:0", "copies"), ("GPU:0", "launches by the host"),
         ("CPU:0", "operations")]
 
 
-def test_cells_that_overlap_by_the_clocks_grain_share_a_row():
+def test_actions_that_overlap_by_the_clocks_grain_share_a_row():
     events = [ran("CPU:0", "0/F0", 0, 5030), ran("CPU:0", "0/B0", 5000, 9000),
               ran("CPU:0", "0/F1", 6000, 12000)]
-    cell_map = mapped("0/F0", "0/B0", "0/F1")
-    trace = chrome_trace(events, make_boxes(events, cell_map), cell_map)
+    action_map = mapped("0/F0", "0/B0", "0/F1")
+    trace = chrome_trace(events, make_spans(events, action_map), action_map)
     check_nesting(trace)
-    threads = [e["tid"] for e in trace["traceEvents"] if e.get("cat") == "cell"]
+    threads = [e["tid"] for e in trace["traceEvents"] if e.get("cat") == "action"]
     assert threads == [0, 0, 1]
 
 
 @pytest.fixture(name="pipeline")
 def _pipeline():
     plan = make_plan([("lower", 1), ("upper", 1)], 1, 2, 4)
-    events, cell_map = simulated(plan, [2000000, 2000000], [4000000, 4000000])
+    events, action_map = simulated(plan, [2000000, 2000000], [4000000, 4000000])
     events = [*events, ran("CPU:0", "Adam", 30001000, 31001000)]
-    return make_timeline(7, plan, cell_map, events)
+    return make_timeline(7, plan, action_map, events)
 
 
 def test_the_summary_has_the_measured_bubble_beside_the_plans(pipeline):
@@ -106,11 +106,11 @@ def test_the_summary_has_the_measured_bubble_beside_the_plans(pipeline):
         "stage 1 (upper): forward 2.00 ms, backward 4.00 ms per micro-batch")
 
 
-def test_cells_that_ran_elsewhere_are_named(pipeline):
+def test_actions_that_ran_elsewhere_are_named(pipeline):
     events = [e for e in pipeline.events if e.device != "CPU:1"]
-    found = make_timeline(7, pipeline.plan, pipeline.cell_map, events)
+    found = make_timeline(7, pipeline.plan, pipeline.action_map, events)
     assert len(found.missing) == 8
-    assert "8 cell(s), such as replica_0/stage_1/forward_0" in found.describe()
+    assert "8 action(s), such as replica_0/stage_1/forward_0" in found.describe()
 
 
 def test_files(pipeline, tmp_path):
@@ -121,7 +121,7 @@ def test_files(pipeline, tmp_path):
     check_nesting(trace)
     assert trace["otherData"]["bubble_measured"] == pytest.approx(0.2)
     assert trace["otherData"]["summary"] == pipeline.describe().split("\n")
-    assert set(rows(trace)) == {("CPU:0", "cells"), ("CPU:0", "operations"), ("CPU:1", "cells")}
+    assert set(rows(trace)) == {("CPU:0", "actions"), ("CPU:0", "operations"), ("CPU:1", "actions")}
     width, height = png_size(files.picture)
     assert width >= 800 and height >= 300
 

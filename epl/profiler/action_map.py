@@ -1,54 +1,53 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Which operation belongs to which cell of the pipeline.
+"""Which operation belongs to which action of the pipeline.
 
-A cell is one phase of one micro-batch on one stage of one replica. The rewrite knows for each
-operation of the script its stage and phase, and for each clone the name of the operation's copy.
+The rewrite knows for each operation of the script its stage and phase, and for each clone the name
+of the operation's copy.
 """
 
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.plan.action import BACKWARD, FORWARD, Action
 from epl.plan.parallel_plan import ParallelPlan
-from epl.plan.schedule import BACKWARD, FORWARD
 from epl.profiler.events import device_key
 from epl.rewrite.clones import CloneId
-from epl.rewrite.order import Cell
 from epl.rewrite.walk import ancestors
 
 
-class CellMap(NamedTuple):
-    """The cells of one training step on one worker.
+class ActionMap(NamedTuple):
+    """The actions of one training step on one worker.
 
     Attributes:
       group: name of the gradients that the step computes.
-      cells: name of an operation -> its cell.
+      actions: name of an operation -> its action.
       in_graph: names of all operations of the graph.
       devices: (replica, stage) -> its devices, as in `Event.device`; none where TensorFlow chose.
     """
 
     group: str
-    cells: Dict[str, Cell]
+    actions: Dict[str, Action]
     in_graph: FrozenSet[str]
     devices: Dict[Tuple[int, int], Tuple[str, ...]]
 
-    def find(self, name: str) -> Optional[Cell]:
-        """The cell of an operation that was executed under this name.
+    def find(self, name: str) -> Optional[Action]:
+        """The action of an operation that was executed under this name.
 
         What TensorFlow makes of one operation at run time, such as the body of a loop, stands below
         the name of that operation.
         """
-        cell = self.cells.get(name)
-        if cell is None and name not in self.in_graph:
-            while "/" in name and cell is None:
+        action = self.actions.get(name)
+        if action is None and name not in self.in_graph:
+            while "/" in name and action is None:
                 name = name.rpartition("/")[0]
-                cell = self.cells.get(name)
-        return cell
+                action = self.actions.get(name)
+        return action
 
 
-def map_cells(graph: Any, state: GraphState, group: GradientGroup,
-              plan: ParallelPlan) -> CellMap:
-    """The cells of the step that computes `group`, which has been rewritten.
+def map_actions(graph: Any, state: GraphState, group: GradientGroup,
+                plan: ParallelPlan) -> ActionMap:
+    """The actions of the step that computes `group`, which has been rewritten.
 
     Args:
       graph: the script's graph.
@@ -58,14 +57,15 @@ def map_cells(graph: Any, state: GraphState, group: GradientGroup,
     """
     clones: List[CloneId] = state.sources.clones
     phase, stage = _phases(group)
-    cells: Dict[str, Cell] = {}
-    for op, name in phase.items():
+    actions: Dict[str, Action] = {}
+    for op, kind in phase.items():
         for clone in clones:
             copy = op if group.clones is None else group.clones.op(op, clone)
             # One for all clones counts as the first one's, which uses it first.
-            cells.setdefault(copy.name, Cell(clone.replica, stage[op], name, clone.micro_batch))
+            actions.setdefault(
+                copy.name, Action(kind, stage[op], clone.micro_batch, clone.replica))
     names = frozenset(op.name for op in graph.get_operations())
-    return CellMap(group.name, cells, names, _devices(state, plan, clones))
+    return ActionMap(group.name, actions, names, _devices(state, plan, clones))
 
 
 def _phases(group: GradientGroup) -> Tuple[Dict[Any, str], Dict[Any, int]]:
