@@ -11,7 +11,7 @@ The arrows, and all else that is to be known of a kind of action, are its row in
 outside this module lists kinds: a new one is a new row.
 """
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 FORWARD = "forward"
 BACKWARD = "backward"
@@ -139,8 +139,8 @@ class Span(NamedTuple):
         touching the next.
     """
 
-    device: Any
-    action: Any
+    device: Union[int, str]
+    action: Optional[Action]
     pieces: Tuple[Tuple[Any, Any], ...]
 
     @property

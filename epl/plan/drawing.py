@@ -76,7 +76,8 @@ def draw(simulation: Simulation, width: int = 100, max_blocks: int = 4) -> str:
 
 
 def _rows(simulation: Simulation) -> List[_Row]:
-    stages = [sorted({span.action.stage for span in own}) for own in simulation.devices]
+    stages = [sorted({span.action.stage for span in own if span.action})
+              for own in simulation.devices]
     number = "{{:>{}}}".format(len(str(len(stages) - 1)))
     plain = all(own in ([], [device]) for device, own in enumerate(stages))
     if plain:
@@ -92,7 +93,7 @@ def _rows(simulation: Simulation) -> List[_Row]:
 def _row(title: str, spans: Sequence[Span], stages: Optional[List[int]]) -> _Row:
     """The row of a device; with letters for `stages`, or None for no letters."""
     drawn = [span for span in spans if span.end > span.start]
-    letters = ["" if stages is None else _letter(stages.index(span.action.stage))
+    letters = [_letter(stages.index(span.action.stage)) if stages and span.action else ""
                for span in drawn]
     # Fractions, because a rounded middle of a column could miss an action.
     return _Row(title, [span.label + letter for span, letter in zip(drawn, letters)],

@@ -51,7 +51,7 @@ class Simulation(NamedTuple):
 
         A micro-batch counts once for every stage of the device that it is in.
         """
-        return tuple(_peak([span.action for span in own]) for own in self.devices)
+        return tuple(_peak([span.action for span in own if span.action]) for own in self.devices)
 
 
 def simulate(actions: Actions, times: Optional[Times] = None,

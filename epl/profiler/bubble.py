@@ -12,7 +12,7 @@ The update behind it is no part of the pipeline.
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from epl.plan.action import Span
+from epl.plan.action import Action, Span
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.simulator import Simulation
 from epl.profiler.spans import union
@@ -48,15 +48,15 @@ def measure(spans: Sequence[Span], plan: ParallelPlan) -> Bubble:
     Raises:
       ValueError: there is no action.
     """
-    acting = [span for span in spans if span.action is not None]
+    acting = [(span, span.action) for span in spans if span.action is not None]
     if not acting:
         raise ValueError("no action of the pipeline ran on the devices of the plan, so nothing can "
                          "be measured; tf.ConfigProto(log_device_placement=True) shows where they "
                          "ran")
     stage_time = busy = 0
     windows = []
-    for replica in sorted({span.action.replica for span in acting}):
-        own = [span for span in acting if span.action.replica == replica]
+    for replica in sorted({action.replica for _, action in acting}):
+        own = [span for span, action in acting if action.replica == replica]
         windows.append((min(span.start for span in own), max(span.end for span in own)))
         devices = {span.device for span in own}
         stage_time += len(devices) * (windows[-1][1] - windows[-1][0])
@@ -72,12 +72,13 @@ def measure(spans: Sequence[Span], plan: ParallelPlan) -> Bubble:
         times=times, simulation=simulation)
 
 
-def _means(spans: Sequence[Span], plan: ParallelPlan) -> Dict[str, Tuple[float, ...]]:
+def _means(acting: Sequence[Tuple[Span, Action]],
+           plan: ParallelPlan) -> Dict[str, Tuple[float, ...]]:
     """Kind of action -> mean busy time, per stage."""
     found: Dict[str, List[List[int]]] = {
         kind: [[] for _ in range(plan.num_stages)] for kind in plan.kinds}
-    for span in spans:
-        found[span.action.kind][span.action.stage].append(span.busy)
+    for span, action in acting:
+        found[action.kind][action.stage].append(span.busy)
     return {kind: tuple(sum(times) / len(times) if times else 0.0 for times in per_stage)
             for kind, per_stage in found.items()}
 

@@ -7,7 +7,7 @@ matplotlib is looked up when a picture is drawn, as nothing else needs it.
 """
 
 from importlib import import_module
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple, Union
 
 from epl.plan.action import KINDS, Span
 from epl.profiler.bubble import percent
@@ -43,8 +43,8 @@ def draw_timeline(timeline: Timeline, path: str) -> None:
     _panel(measured, [_row_name(timeline, device) for device in devices],
            [[span for span in timeline.spans if span.device == device] for device in devices],
            0, end)
-    _panel(planned, ["plan\nstage {}".format(stage) for stage in range(len(simulation))],
-           simulation, bubble.window[0], end)
+    _panel(planned, ["plan\nstage {}".format(_stages(own)) for own in simulation], simulation,
+           bubble.window[0], end)
     planned.set_xlabel("time in ms")
     planned.set_xlim((start - 0.005 * end) / _MS, end * 1.005 / _MS)
     figure.suptitle(
@@ -104,13 +104,19 @@ def _visible(pieces: Sequence[Tuple[float, float]], gap: float) -> List[Tuple[fl
     return joined
 
 
-def _place(timeline: Timeline, device: str) -> Tuple[int, int]:
-    """(replica, stage) of a device."""
+def _stages(spans: Sequence[Span]) -> str:
+    """The stages of a device."""
+    return ", ".join(map(str, sorted({span.action.stage for span in spans if span.action})))
+
+
+def _place(timeline: Timeline, device: Union[int, str]) -> Tuple[int, int]:
+    """(replica, first stage) of a device."""
     return min((span.action.replica, span.action.stage) for span in timeline.spans
                if span.device == device and span.action is not None)
 
 
-def _row_name(timeline: Timeline, device: str) -> str:
-    replica, stage = _place(timeline, device)
-    name = "{}\nstage {}".format(device, stage)
+def _row_name(timeline: Timeline, device: Union[int, str]) -> str:
+    replica, _ = _place(timeline, device)
+    name = "{}\nstage {}".format(device, _stages(
+        [span for span in timeline.spans if span.device == device]))
     return name + " of replica {}".format(replica) if timeline.plan.num_replicas > 1 else name

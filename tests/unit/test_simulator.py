@@ -6,16 +6,21 @@ Times are integers or fractions, so that equality is exact.
 """
 
 from fractions import Fraction
+from unittest import mock
 
 import pytest
 
 from epl.plan.action import (
     BACKWARD,
     FORWARD,
+    GRADIENTS_OF_WEIGHTS,
     INPUT_GRADIENTS,
+    KINDS,
     RECOMPUTE,
     WEIGHT_GRADIENTS,
     Action,
+    Kind,
+    Need,
     Span,
 )
 from epl.plan.dependencies import check_step
@@ -330,3 +335,23 @@ device 1, stages 1a 3b | .   F0a F1a F0b B0b F1b B1b B0a B1a .
 device 0, stages 1a | .   F0a B0a .
 device 1, stages 0a | F0a .   .   B0a
 """.strip()
+
+
+def test_a_new_kind_of_action_is_a_new_row():
+    """Gradients of weights that are sent off, behind the last use of the activations."""
+    send = Kind("S", "send", ("#000000", "#777777"), (Need(GRADIENTS_OF_WEIGHTS, 0),), ())
+    with mock.patch.dict(KINDS, {"send": send}):
+        actions = [[*own, Action("send", stage, 0)] for stage, own in enumerate(
+            listed("F0 F1 B0 B1", "F0 B0 F1 B1"))]
+        check_step(actions, 2, 2)
+        simulation = simulate(actions, {"send": 2})
+        assert simulation.peak_in_flight == (2, 1)
+        assert draw(simulation) == """
+stage 0 | F0 F1 .  B0 .  B1 S0 -
+stage 1 | .  F0 B0 F1 B1 S0 -  .
+""".strip()
+        with pytest.raises(ValueError, match="device 0 waits before send 0 of stage 0 for "
+                           "backward 0 of stage 0, which device 0 runs later"):
+            simulate([[actions[0][0], actions[0][-1], *actions[0][1:-1]], actions[1]])
+    with pytest.raises(ValueError, match="kind 'send'"):
+        simulate(actions)

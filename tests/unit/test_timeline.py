@@ -5,7 +5,7 @@
 import pytest
 import tensorflow.compat.v1 as tf
 
-from epl.plan.action import BACKWARD, FORWARD, Action
+from epl.plan.action import BACKWARD, FORWARD, KINDS, Action
 from epl.plan.parallel_plan import make_plan
 from epl.profiler.action_map import ActionMap
 from epl.profiler.bubble import measure
@@ -98,9 +98,12 @@ def test_nothing_traced():
 
 # Spans. `F0` on stage 1 is made of the operations "1/F0" and "1/F0/...".
 
+KIND_OF = {row.label: kind for kind, row in KINDS.items()}
+
+
 def action_of(name):
     stage, label = name.split("/")[:2]
-    return Action(FORWARD if label[0] == "F" else BACKWARD, int(stage), int(label[1:]))
+    return Action(KIND_OF[label[0]], int(stage), int(label[1:]))
 
 
 def mapped(*names, devices=(("CPU:0",), ("CPU:1",)), in_graph=()):
@@ -198,13 +201,14 @@ def test_union():
 
 # The bubble.
 
-def simulated(plan, forward, backward):
+def simulated(plan, times):
     """The events of a plan whose actions are one operation each, and their map."""
-    spans = plan.simulate({FORWARD: forward, BACKWARD: backward}).spans
+    spans = plan.simulate(times).spans
+    homes = {span.action.stage: "CPU:{}".format(span.device) for span in spans}
     events = [ran("CPU:{}".format(span.device), "{}/{}".format(span.action.stage, span.label),
                   1000 + span.start, 1000 + span.end) for span in spans]
     return events, mapped(*[e.name for e in events], devices=[
-        ("CPU:{}".format(stage),) for stage in range(plan.num_stages)])
+        (homes[stage],) for stage in range(plan.num_stages)])
 
 
 @pytest.mark.parametrize("schedule", ["preferforward", "preferbackward", "preferbackwardoptimizer"])
@@ -213,7 +217,7 @@ def test_a_step_that_runs_as_planned_has_the_planned_bubble(schedule, stages, mi
     plan = make_plan([("", 1)] * stages, 1, stages, micro_batches, schedule=schedule)
     forward = [300 + 7 * stage for stage in range(stages)]
     backward = [500 + 11 * stage for stage in range(stages)]
-    events, action_map = simulated(plan, forward, backward)
+    events, action_map = simulated(plan, {FORWARD: forward, BACKWARD: backward})
     spans = make_spans(events, action_map)
     bubble = measure(spans, plan)
     meant = plan.simulate({FORWARD: forward, BACKWARD: backward})

@@ -9,7 +9,9 @@ import struct
 import pytest
 
 from epl.errors import ConfigError
+from epl.plan.action import BACKWARD, FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS
 from epl.plan.parallel_plan import make_plan
+from epl.plan.schedules import Shape
 from epl.profiler import files as files_module
 from epl.profiler.chrome import chrome_trace
 from epl.profiler.events import COPIED, LAUNCHED, Event
@@ -17,6 +19,7 @@ from epl.profiler.files import check_output, write_timeline
 from epl.profiler.hook import _checked
 from epl.profiler.spans import make_spans
 from epl.profiler.timeline import make_timeline
+from tests.support.schedules import interleaved, zero_bubble
 from tests.unit.test_timeline import mapped, ran, simulated
 
 
@@ -91,7 +94,7 @@ def test_actions_that_overlap_by_the_clocks_grain_share_a_row():
 @pytest.fixture(name="pipeline")
 def _pipeline():
     plan = make_plan([("lower", 1), ("upper", 1)], 1, 2, 4)
-    events, action_map = simulated(plan, [2000000, 2000000], [4000000, 4000000])
+    events, action_map = simulated(plan, {FORWARD: 2000000, BACKWARD: 4000000})
     events = [*events, ran("CPU:0", "Adam", 30001000, 31001000)]
     return make_timeline(7, plan, action_map, events)
 
@@ -132,6 +135,32 @@ def png_size(path):
         header = file.read(24)
     assert header[:8] == b"\x89PNG\r\n\x1a\n" and header[12:16] == b"IHDR"
     return struct.unpack(">II", header[16:24])
+
+
+TIMES = {FORWARD: 2000000, BACKWARD: 3000000, INPUT_GRADIENTS: 2000000, WEIGHT_GRADIENTS: 1000000}
+
+
+@pytest.mark.parametrize("actions, share, text", [
+    (zero_bubble(Shape(3, 5)), 6 / 31, "forward 2.00 ms, input gradients 2.00 ms, weight gradients "
+     "1.00 ms per micro-batch"),
+    (interleaved(Shape(6, 3, 2)), 2 / 8, "forward 2.00 ms, backward 3.00 ms per micro-batch")])
+def test_timelines_of_halves_and_of_several_stages_on_a_device(actions, share, text, tmp_path):
+    num_stages = 1 + max(action.stage for own in actions for action in own)
+    num_micro_batch = 1 + max(action.micro_batch for own in actions for action in own)
+    plan = make_plan([("", 1)] * num_stages, 1, num_stages, num_micro_batch)._replace(
+        actions=actions)
+    events, action_map = simulated(plan, TIMES)
+    timeline = make_timeline(3, plan, action_map, events)
+    assert not timeline.missing and timeline.bubble.measured == pytest.approx(share)
+    assert timeline.bubble.planned == pytest.approx(share)
+    assert timeline.describe().count(text) == num_stages
+    files = write_timeline(timeline, str(tmp_path))
+    assert min(png_size(files.picture)) > 200
+    with open(files.trace, encoding="utf-8") as file:
+        shown = rows(json.load(file))
+    for device, own in enumerate(actions):
+        assert [s["name"] for s in shown["CPU:{}".format(device), "actions"]
+                if s["cat"] == "action"] == [action.label for action in own]
 
 
 def test_without_a_picture_only_the_trace_is_written(pipeline, tmp_path):
