@@ -12,60 +12,24 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl.ir.environment import plan_for
 from epl.plan import schedules
-from epl.plan.action import BACKWARD, FORWARD, Action
+from epl.plan.action import Action
 from epl.plan.drawing import draw
 from epl.plan.simulator import simulate
 from epl.profiler import trace_step
 from tests.graph.devices import ABSOLUTE, RELATIVE, Layout, run, session, stages, started
-from tests.support.schedules import registering
+from tests.support.schedules import OTHERS, last_first, registering
 from tests.unit.test_timeline_files import png_size
 
 LAYOUT = Layout(stages=2, micro_batches=4)
 BOTH = Layout(stages=2, replicas=2, micro_batches=4)
 
 
-def of_orders(shape, forward, backward):
-    """The forwards of all stages in one order, then the backwards in one order per stage."""
-    return [[Action(FORWARD, stage, m) for m in forward] +
-            [Action(BACKWARD, stage, m) for m in backward[stage]]
-            for stage in range(shape.num_stages)]
-
-
-def last_first(shape):
-    """GPipe, the backward of the last micro-batch first."""
-    numbers = range(shape.num_micro_batch)
-    return of_orders(shape, numbers, [numbers[::-1]] * shape.num_stages)
-
-
-def crossed(shape):
-    """No two orders are the same: forwards out of turn, backwards in another order per stage."""
-    numbers = list(range(shape.num_micro_batch))
-    forward = numbers[:1] + numbers[:0:-1]
-    return of_orders(shape, forward, [numbers[stage:] + numbers[:stage]
-                                      for stage in range(shape.num_stages)])
-
-
-def eager(shape):
-    """1F1B that takes the newest micro-batch back first."""
-    found = []
-    for stage in range(shape.num_stages):
-        own = [Action(FORWARD, stage, 0)]
-        for m in range(1, shape.num_micro_batch, 2):
-            own += [Action(FORWARD, stage, m), Action(BACKWARD, stage, m),
-                    Action(BACKWARD, stage, m - 1)]
-            if m + 1 < shape.num_micro_batch:
-                own.append(Action(FORWARD, stage, m + 1))
-        found.append(own)
-    return found
-
-
 @pytest.fixture(name="registered", autouse=True)
 def _registered():
-    """The schedules above have names during a test."""
+    """The schedules have names during a test."""
     with registering() as register:
-        register("LastFirst", last_first)
-        register("Crossed", crossed)
-        register("Eager", eager)
+        for name, schedule in OTHERS.items():
+            register(name, schedule)
         yield
 
 
@@ -115,7 +79,7 @@ def five_steps(stage):
 
 
 @pytest.mark.parametrize("layout", [LAYOUT, BOTH], ids=str)
-@pytest.mark.parametrize("name", ["LastFirst", "Crossed", "Eager"])
+@pytest.mark.parametrize("name", sorted(OTHERS))
 def test_it_trains_what_plain_tensorflow_trains(name, layout):
     expected = run(None, five_steps)
     found = run(layout, five_steps, {"pipeline.strategy": name})
@@ -124,7 +88,7 @@ def test_it_trains_what_plain_tensorflow_trains(name, layout):
         np.testing.assert_allclose(one, other, RELATIVE, ABSOLUTE)
 
 
-@pytest.mark.parametrize("name", ["LastFirst", "Crossed", "Eager"])
+@pytest.mark.parametrize("name", sorted(OTHERS))
 def test_timelines_show_it(name, tmp_path):
     with started(LAYOUT, {"pipeline.strategy": name}):
         _, train, feeds = training(stages(LAYOUT))

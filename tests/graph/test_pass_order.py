@@ -18,12 +18,15 @@ from epl.ir.environment import plan_for
 from epl.ir.graph_state import state_of
 from epl.plan.action import BACKWARD
 from epl.rewrite import kinds, loops
+from epl.rewrite.clones import CloneId
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.walk import ancestors
 from tests.graph.devices import Layout, session, started
 from tests.support.layouts import SCHEDULES
+from tests.support.schedules import OTHERS, registering
 
 EACH_SCHEDULE = pytest.mark.parametrize("schedule", SCHEDULES)
+EACH_OR_OTHER = pytest.mark.parametrize("schedule", SCHEDULES + tuple(OTHERS))
 # With two micro-batches on two stages the third schedule is the first.
 EACH_ORDER = pytest.mark.parametrize("schedule", SCHEDULES[:2])
 MODELS = {}
@@ -164,6 +167,14 @@ class Ordered:
         return found
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _others():
+    with registering() as register:
+        for name, schedule in OTHERS.items():
+            register(name, schedule)
+        yield
+
+
 def pipeline(stages, micro_batches, schedule, replicas=1):
     return started(Layout(stages, replicas, micro_batches), {"pipeline.strategy": schedule})
 
@@ -175,7 +186,7 @@ def ordered_pipeline(name, stages, micro_batches, schedule, replicas=1, penalty=
         return Ordered(graph, MODELS[name], stages, penalty)
 
 
-@EACH_SCHEDULE
+@EACH_OR_OTHER
 @pytest.mark.parametrize("stages, micro_batches", [
     (1, 2), (1, 4), (2, 1), (2, 2), (2, 4), (4, 1), (4, 2), (4, 4)])
 def test_the_edges_are_the_plan(stages, micro_batches, schedule):
@@ -279,7 +290,7 @@ def test_nothing_waits_for_what_may_never_run(name):
         assert not conditional & set(awaited(edge.barrier))
 
 
-@EACH_SCHEDULE
+@EACH_OR_OTHER
 @pytest.mark.parametrize("stages", [1, 2])
 def test_the_gradients_of_a_cell_are_added_before_the_next_cell_begins(stages, schedule):
     """Else they pile up while cells run that were scheduled early to hold less."""
@@ -288,14 +299,17 @@ def test_the_gradients_of_a_cell_are_added_before_the_next_cell_begins(stages, s
     additions = 0
     for gradient in group.gradients:
         stage = group.anatomy.stage[gradient.raw.op]
-        for clone in clones.clones[1:]:
+        in_order = [CloneId(0, action.micro_batch, 0) for action in ordered.plan.actions[stage]
+                    if action.kind == BACKWARD]
+        assert sorted(in_order) == sorted(clones.clones)
+        for clone in in_order[1:]:
             raw = clones.tensor(gradient.raw, clone)
             added, = [op for op in raw.consumers() if op.type.startswith("Add")]
             end = group.order.ends[clone, stage]
             assert end.ended in added.control_inputs and added in end.released.control_inputs
             additions += 1
         followers = {edge.barrier for edge in group.edges}
-        for clone in clones.clones[:-1]:
+        for clone in in_order[:-1]:
             assert group.order.ends[clone, stage].released in followers
     assert additions == 3 * len(group.gradients) > 0
 
@@ -352,7 +366,7 @@ def dependencies(ordered):
     return operations, cells
 
 
-@EACH_SCHEDULE
+@EACH_OR_OTHER
 @pytest.mark.parametrize("name, stages, micro_batches", [("dense", 2, 4), ("dense", 4, 4)])
 def test_neither_operations_nor_cells_of_a_pipeline_wait_for_each_other(
         name, stages, micro_batches, schedule):
@@ -367,7 +381,7 @@ def test_nothing_waits_for_each_other_whatever_a_stage_is_made_of(name, schedule
         assert_no_cycle(following)
 
 
-@EACH_SCHEDULE
+@EACH_OR_OTHER
 def test_a_gradient_penalty_makes_no_operations_wait_for_each_other(schedule):
     # Second derivatives pass through the backward cells of a micro-batch both ways.
     operations, _ = dependencies(ordered_pipeline("dense", 3, 4, schedule, penalty=True))
