@@ -14,7 +14,7 @@ the kind of action (`plan.action`) in which a device runs them.
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from epl.ir import static_shapes
-from epl.plan.action import BACKWARD, FORWARD
+from epl.plan.action import BACKWARD, FORWARD, KINDS
 from epl.rewrite import kinds, loops
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import counted_ancestors, data_ancestors
@@ -31,7 +31,7 @@ class Anatomy(NamedTuple):
       per_batch: those that every clone needs a copy of, sources left out.
       updates: those that write a variable from a batch, in the order of creation.
       late: the updates, and what is to happen after them.
-      phase: FORWARD or BACKWARD, of operations per batch that the gradients need.
+      phase: kind of action (FORWARD or BACKWARD), of operations per batch that the gradients need.
       stage: of every operation.
       loop: frame name of the outermost v1 loop, of operations inside one.
       inner: those that are in a loop inside of a loop.
@@ -50,6 +50,10 @@ class Anatomy(NamedTuple):
     inner: Set[Any]
     conditional: Set[Any]
     following: Dict[Any, List[Any]]
+
+    def goes_back(self, op: Any) -> bool:
+        """True if a clone runs `op` in an action that computes gradients."""
+        return op in self.phase and KINDS[self.phase[op]].computes_gradients
 
 
 class Script(NamedTuple):

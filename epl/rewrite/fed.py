@@ -16,7 +16,6 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
-from epl.plan.action import BACKWARD
 from epl.rewrite import kinds, loops
 from epl.rewrite.anatomy import Anatomy
 from epl.rewrite.walk import data_ancestors
@@ -134,7 +133,7 @@ def _check_steps(tensor: Any, anatomy: Anatomy) -> None:
     for scatter in _scattered(tensor, anatomy):
         users = [user for t in (scatter.inputs[0], scatter.outputs[0]) for user in t.consumers()]
         for frame in {u.get_attr("frame_name") for u in users if loops.is_enter(u)
-                      and anatomy.phase.get(u) != BACKWARD}:
+                      and not anatomy.goes_back(u)}:
             if _remembers(frame, anatomy):
                 raise ValueError(
                     "'{}'{} of shape {} would be divided between the clones of the model on this "

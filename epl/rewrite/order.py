@@ -26,7 +26,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.plan.action import BACKWARD, Action
+from epl.plan.action import KINDS, Action
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds, loops
 from epl.rewrite.anatomy import Anatomy
@@ -131,7 +131,7 @@ class _Ordering:
             if self._plan.num_slices > 1:
                 name += "/slice_{}".format(pieces[0])
             barrier = self._barrier(name + "/end", self._of_clones(borders.exits, clones))
-            if action.kind == BACKWARD:
+            if KINDS[action.kind].closes:
                 end = ActionEnd(barrier, self._barrier(name + "/released", [barrier]), ended)
                 self.ends.update({(clone, action.stage): end for clone in clones})
                 last = barrier = end.released

@@ -22,7 +22,6 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir.environment import context_of, intended_plan, is_remembered
 from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts, state_of
-from epl.plan.action import BACKWARD
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import (
     drawn,
@@ -350,7 +349,7 @@ class _Rewrite:
         self._state.sources.add(anatomy.sources)
         clones.add(anatomy.per_batch, self._clones,
                    lambda op, clone: self._state.devices.choose(
-                       op, anatomy.stage[op], clone, anatomy.phase.get(op) == BACKWARD),
+                       op, anatomy.stage[op], clone, anatomy.goes_back(op)),
                    dropped=anatomy.late)
 
     def _dissect(self, family: List[GradientGroup]) -> Anatomy:
@@ -415,7 +414,7 @@ class _Rewrite:
         self._settle()
         for op in anatomy.ops:
             devices.place(op, anatomy.stage[op], self._clones[0],
-                          anatomy.phase.get(op) == BACKWARD)
+                          anatomy.goes_back(op))
             if op in anatomy.late and op in anatomy.loop:
                 compat.forget_colocation(op)  # it is where the update is, not with its neighbours
         self._state.note_change(anatomy.ops[:1])

@@ -21,7 +21,6 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.plan.action import BACKWARD
 from epl.rewrite import kinds
 
 
@@ -53,7 +52,7 @@ def _read_by_clones(group: GradientGroup, trained: Set[Any]) -> Dict[str, Any]:
     """The tensors that hold trained ref variables and that the copies of the loss read."""
     found: Dict[str, Any] = {}
     members: List[Any] = [op for op in group.anatomy.per_batch
-                          if group.anatomy.phase.get(op) != BACKWARD]
+                          if not group.anatomy.goes_back(op)]
     for op in members:
         for tensor in op.inputs:
             if group.clones.is_behind(tensor) and kinds.aliased_variable(tensor) in trained:

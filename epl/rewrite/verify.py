@@ -8,7 +8,6 @@ Cheap, and always on. A failure here is a defect of EPL.
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, parts
-from epl.plan.action import BACKWARD
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds, sparse
 from epl.rewrite.place import Devices
@@ -101,7 +100,7 @@ def _verify_devices(group: GradientGroup, devices: Devices) -> None:
     clones, anatomy = group.clones, group.anatomy
     first = clones.clones[0]
     for op in anatomy.ops:
-        stage, backward = anatomy.stage[op], anatomy.phase.get(op) == BACKWARD
+        stage, backward = anatomy.stage[op], anatomy.goes_back(op)
         follows_stage = devices.placed(op) and devices.home(op, follow=not backward) is None \
             and op.device == devices.of_stage(stage, first)
         for clone in clones.clones if op in anatomy.per_batch else [first]:
