@@ -6,7 +6,8 @@ The launcher names the file in `EPL_PROGRESS_FILE`; without it nothing is writte
 one line of JSON, padded to a fixed size and written by one system call (2 us). Nothing in POSIX
 keeps a reader from seeing half of the old line and half of the new one, so the line ends with a
 checksum; `read` looks again until it is right. The module needs no TensorFlow: the launcher reads
-with it.
+with it. The record is the process's, which is what the launcher started; workers that are threads
+have none.
 """
 
 import contextlib

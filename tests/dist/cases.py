@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The cases in which two workers are compared with one device and the whole batch."""
+"""The cases in which several workers are compared with one device and the whole batch."""
 
 from typing import Dict, NamedTuple
 
@@ -12,13 +12,18 @@ class Case(NamedTuple):
       model: name in `tests.support.models`, trained with EPL.
       optimizer: name in `tests.support.training`.
       resource: resource variables instead of ref variables.
-      plain_model: what the same training is on one device.
+      plain_model: what the same training is on one device, where two workers share it; of four it
+        is `plain_of_four`.
     """
 
     model: str
     optimizer: str
     resource: bool
     plain_model: str
+
+    @property
+    def plain_of_four(self) -> str:
+        return "batch_norm_in_four" if self.model == "batch_norm" else self.plain_model
 
 
 def _cases() -> Dict[str, Case]:

@@ -1,13 +1,16 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Two workers give the results of one device with the whole global batch."""
+"""Four workers give the results of one device with the whole global batch.
+
+All cases are in `tests/loopback/test_equivalence.py`, with two workers that are threads. Here are
+real processes, Horovod, and TensorFlow's own optimizers of graphs, with each kind of small model.
+"""
 
 import pickle
 
 import numpy as np
 import pytest
 
-from tests.dist.cases import CASES
 from tests.support import jobs
 
 # Both sides add the same 32-bit floats in another order. One addition errs by at most 6e-8
@@ -19,13 +22,18 @@ RELATIVE = 1e-5
 ABSOLUTE = 1e-6
 
 
+CASES = ("mlp_embedding-adam-ref", "while_loop-momentum-resource", "batch_norm-sgd-resource")
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    """(plain, worker 0, worker 1): case -> (losses, variables)."""
-    plain = jobs.alone("equivalence.py", tmp_path_factory.mktemp("plain"), "--plain").check()
-    split = jobs.launch("equivalence.py", tmp_path_factory.mktemp("split"), timeout=200).check()
+def trained(tmp_path_factory):
+    """(plain, the first worker, the last one): case -> (losses, variables)."""
+    plain = jobs.alone("equivalence.py", tmp_path_factory.mktemp("plain"), "--plain",
+                       *CASES).check()
+    split = jobs.launch("equivalence.py", tmp_path_factory.mktemp("split"), *CASES, workers=4,
+                        timeout=200).check()
     paths = [plain.path(0, "results.pkl"), split.path(0, "results.pkl"),
-             split.path(1, "results.pkl")]
+             split.path(3, "results.pkl")]
     loaded = []
     for path in paths:
         with open(path, "rb") as file:
@@ -33,9 +41,26 @@ def results(tmp_path_factory):
     return loaded
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_variables_equal_one_device_with_the_whole_batch(results, case):
-    plain, chief, other = [found[case][1] for found in results]
+@pytest.fixture(params=CASES)
+def results(request, trained):
+    """(plain, the first worker, the last one): (losses, variables) of a case."""
+    return [found[request.param] for found in trained]
+
+
+def test_variables_equal_one_device_with_the_whole_batch(results):
+    assert_variables_equal_one_device(results)
+
+
+def test_every_worker_sees_the_loss_of_the_whole_batch(results):
+    assert_losses_are_those_of_the_whole_batch(results)
+
+
+def test_the_reference_trains(results):
+    assert_reference_trains(results)
+
+
+def assert_variables_equal_one_device(results):
+    plain, chief, other = [found[1] for found in results]
     assert set(plain) == set(chief) == set(other)
     for name in plain:
         np.testing.assert_array_equal(chief[name], other[name], err_msg=name)
@@ -44,15 +69,13 @@ def test_variables_equal_one_device_with_the_whole_batch(results, case):
                                    atol=RELATIVE * scale + ABSOLUTE, err_msg=name)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_worker_sees_the_loss_of_the_whole_batch(results, case):
-    plain, chief, other = [found[case][0] for found in results]
+def assert_losses_are_those_of_the_whole_batch(results):
+    plain, chief, other = [found[0] for found in results]
     np.testing.assert_array_equal(chief, other)
     np.testing.assert_allclose(chief, plain, rtol=RELATIVE)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_reference_trains(results, case):
-    losses, variables = results[0][case]
+def assert_reference_trains(results):
+    losses, variables = results[0]
     assert losses[0] != losses[-1]
     assert variables["global_step:0"] == 10

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.jobs import ROOT, environment_for
 
-TITLES = ("a schedule", "a pass", "a configuration key")
+TITLES = ("a schedule", "a pass", "a communicator", "a configuration key")
 
 
 def example(title):

@@ -24,8 +24,11 @@ def optimizer(name):
     raise ValueError(name)
 
 
-def train(model, optimizer_name, resource=False, clip=True, rank=0, workers=1, on_loss=None):
+def train(model, optimizer_name, resource=False, clip=True, rank=0, workers=1, on_loss=None,
+          optimized=True):
     """Train `model` for ten steps on this worker's share of every global batch.
+
+    TensorFlow's graph optimizers look at the graph if it is to be `optimized`.
 
     Returns:
       (losses, {variable name: value}); losses are those that `session.run` returned.
@@ -48,7 +51,9 @@ def train(model, optimizer_name, resource=False, clip=True, rank=0, workers=1, o
             gradients, _ = tf.clip_by_global_norm(gradients, 0.5)
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             train_op = chosen.apply_gradients(list(zip(gradients, variables)), global_step=step)
-        with tf.Session() as session:
+        config = tf.ConfigProto()
+        config.graph_options.rewrite_options.disable_meta_optimizer = not optimized
+        with tf.Session(config=config) as session:
             session.run(tf.global_variables_initializer())
             losses = []
             for number in range(models.STEPS):

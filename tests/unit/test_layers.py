@@ -10,6 +10,7 @@ import ast
 import functools
 import os
 import re
+import sys
 from typing import NamedTuple, Set
 
 import pytest
@@ -149,6 +150,22 @@ def test_only_entrances_ask_for_the_environment_of_the_process():
     listed = {name for name in re.findall(r"`(epl\.[a-z_.]+)`", paragraph) if name in modules()}
     asking = {name for name, tree in modules().items() if calls(tree, "Env", "get")}
     assert asking == listed
+
+
+def test_horovods_words_live_in_one_place():
+    """Its variables, the types of its operations, its module, and what it says."""
+    words = re.compile(r"HOROVOD_[A-Z_]+|Horovod[A-Z]\w+|Horovod has|horovod(\.\w+)+")
+    for name, tree in modules().items():
+        if name.startswith("epl.communicators.horovod"):
+            continue
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)} if \
+            sys.version_info >= (3, 8) else {
+                node.s for node in ast.walk(tree) if isinstance(node, ast.Str)}
+        found = {text for text in texts if isinstance(text, str) and words.fullmatch(text)}
+        assert not found, "{}: {}".format(name, found)
+        assert not any(isinstance(node, (ast.Import, ast.ImportFrom)) and any(
+            alias.name.split(".")[0] == "horovod" for alias in node.names)
+            for node in ast.walk(tree)), name
 
 
 @pytest.mark.parametrize("files, expected", [

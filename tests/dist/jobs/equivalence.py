@@ -1,9 +1,9 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Train every case, with EPL on this worker's share of the batch, or plainly on the whole of it.
+"""Train cases, with EPL on the share of one of four workers, or plainly on the whole of it.
 
-Usage: equivalence.py [--plain]
-Writes losses and variables of all cases to `$EPL_OUTPUT_DIR/results.pkl`.
+Usage: equivalence.py [--plain] CASE...
+Writes losses and variables of these cases to `$EPL_OUTPUT_DIR/results.pkl`.
 """
 
 import os
@@ -29,8 +29,9 @@ def main():
         epl.set_default_strategy(epl.replicate(device_count=1))
         rank, workers = epl.Env.get().cluster.worker_index, epl.Env.get().cluster.worker_num
     results = {}
-    for name, case in CASES.items():
-        model = case.plain_model if plain else case.model
+    for name in [word for word in sys.argv[1:] if word != "--plain"]:
+        case = CASES[name]
+        model = case.plain_of_four if plain else case.model
         results[name] = training.train(model, case.optimizer, case.resource, rank=rank,
                                        workers=workers)
     if plain:
