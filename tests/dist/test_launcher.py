@@ -44,14 +44,12 @@ def test_a_failed_worker_ends_the_job_with_its_code(start, script, body, expecte
 
 
 def test_the_job_ends_soon_after_a_death(start, script):
-    """Much sooner than this, which is for busy machines."""
+    """Without the grace time, which `wait` would not have the patience for."""
     job = start(script("wait.sh", WAIT_FOR_CHILD))
     pids = [job.pid(0), job.pid(1)]
     bash = int(subprocess.check_output(["ps", "-o", "ppid=", str(pids[1])]))
-    begin = time.monotonic()
     os.kill(bash, signal.SIGKILL)
     assert job.wait()[0] == 137
-    assert time.monotonic() - begin < 3
     assert not any(map(alive, pids))
 
 

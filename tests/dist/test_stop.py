@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.shared import progress
 from tests.support import jobs
-from tests.support.launched import alive, status, wait_until
+from tests.support.launched import SOON_S, alive, status, wait_until
 
 SCRIPT = os.path.join(jobs.JOBS, "stops.py")
 SECONDS = 90  # for anything that takes a few on an idle machine
@@ -145,13 +145,10 @@ def test_a_second_sigterm_ends_a_worker_inside_a_step(tmp_path):
         os.kill(found.pid, signal.SIGTERM)
         time.sleep(0.5)
         assert alive(found.pid)
-        begin = time.monotonic()
         os.kill(found.pid, signal.SIGTERM)
-        output = process.communicate(timeout=SECONDS)[0].decode()
-        seconds = time.monotonic() - begin
+        output = process.communicate(timeout=SOON_S)[0].decode()  # less than the grace time
     assert process.returncode == 128 + signal.SIGTERM, output
     assert "worker 1 died by signal SIGTERM" in output
-    assert seconds < 15  # the grace time is 30
 
 
 def test_a_forked_child_dies_of_sigterm(tmp_path):

@@ -106,7 +106,7 @@ def test_more_than_a_socket_holds_is_queued_not_waited_for(pair):
     begin = time.monotonic()
     for _ in range(100):
         a.send("Output", b"x" * 65536)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 60  # else for ever
     assert a.pending > 0
     total = 0
     while a.pending:

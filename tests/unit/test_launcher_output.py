@@ -128,7 +128,7 @@ def test_nobody_waits_for_a_slow_reader_and_it_is_told_what_it_missed():
     for number in range(20000):
         console.write(b"%099d\n" % number)
     console.flush(idle=0.2)
-    assert time.monotonic() - begin < 5.0
+    assert time.monotonic() - begin < 60.0  # else for ever
     shown = b""
     while shown.count(b"\n") < 10000:  # what fits: the limit, or a little more that had been sent
         shown += os.read(reader, 1 << 16)
@@ -151,8 +151,8 @@ def test_the_end_does_not_wait_without_end_for_a_reader_that_is_slow():
         console.write(b"x" * 1023 + b"\n")
     done = threading.Event()
 
-    def read():  # all of it would take it 13 s
-        while not done.wait(0.05):
+    def read():  # all of it would take it two minutes
+        while not done.wait(0.5):
             os.read(reader, 4096)
 
     thread = threading.Thread(target=read)
@@ -165,7 +165,7 @@ def test_the_end_does_not_wait_without_end_for_a_reader_that_is_slow():
     os.close(reader)
     console.flush()
     os.close(writer)
-    assert seconds < 5.0
+    assert seconds < 60.0
 
 
 def test_colour_is_for_terminals():
