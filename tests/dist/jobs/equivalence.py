@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train cases, with EPL on the share of one of four workers, or plainly on the whole of it.
 
-Usage: equivalence.py [--plain] CASE...
-Writes losses and variables of these cases to `$EPL_OUTPUT_DIR/results.pkl`.
+Usage: equivalence.py [--plain] [CASE...]
+Writes losses and variables of these cases, or of all, to `$EPL_OUTPUT_DIR/results.pkl`.
 """
 
 import os
@@ -29,7 +29,7 @@ def main():
         epl.set_default_strategy(epl.replicate(device_count=1))
         rank, workers = epl.Env.get().cluster.worker_index, epl.Env.get().cluster.worker_num
     results = {}
-    for name in [word for word in sys.argv[1:] if word != "--plain"]:
+    for name in [word for word in sys.argv[1:] if word != "--plain"] or CASES:
         case = CASES[name]
         model = case.plain_of_four if plain else case.model
         results[name] = training.train(model, case.optimizer, case.resource, rank=rank,
