@@ -1,14 +1,18 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients in several calls, and of variables of rare types, on two workers."""
+"""Gradients in several calls, and of variables of rare types, on two workers.
+
+All ways to several calls are in `tests/loopback/test_gradients.py`, with workers that are threads.
+"""
 
 import pickle
 
 import numpy as np
 import pytest
 
+from tests.dist.jobs.gradients import NAMES
 from tests.graph import devices
-from tests.graph.test_chain_rule_by_hand import SCRIPTS, check_variables, trained
+from tests.graph.test_chain_rule_by_hand import check_variables, trained
 from tests.support import jobs, odd_types
 
 
@@ -24,7 +28,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.parametrize("reduce, resource", [("mean", False), ("sum", True)])
-@pytest.mark.parametrize("name", sorted(SCRIPTS))
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_in_several_calls_are_those_of_one_device(results, name, reduce, resource):
     expected = trained(None, name, reduce, resource)
     for found in results:
