@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds how tensors of one clone relate to those of the whole batch (see `relations`)."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set
 
+from epl import compat
 from epl.ir import static_shapes
 from epl.rewrite import kinds, loops
 from epl.rewrite.relations import (
@@ -16,30 +17,63 @@ from epl.rewrite.relations import (
     Rows,
     ShapeOf,
 )
-from epl.rewrite.row_rules import RULES, drawn, of_static_shape
+from epl.rewrite.row_rules import RULES, drawn, joins_rows, of_static_shape
+from epl.rewrite.walk import data_ancestors, decisions
 
 # What takes the numbers of rows as addresses: has rules of its own.
 _ADDRESSES = frozenset(["GatherNd", "TensorArrayGatherV3", "TensorArrayScatterV3"])
 
+# Which of their inputs come at all, or come again, is looked at by rules of its own.
+_ROUTES = frozenset(["Enter", "Exit", "Merge", "NextIteration", "RefSwitch", "Switch"])
+
+# What depends on the form of its input alone.
+FORM_ONLY = frozenset(["OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
+
+# What makes numbers that normalise rows of their means: mean, variance, 1 / deviation, scaled.
+_OF_MOMENTS = frozenset([
+    "Add", "AddN", "AddV2", "BroadcastTo", "Cast", "ClipByValue", "Div", "DivNoNan", "Enter",
+    "ExpandDims", "Identity", "Maximum", "Merge", "Minimum", "Mul", "Neg", "Pow", "RealDiv",
+    "Reciprocal", "Reshape", "Rsqrt", "Select", "SelectV2", "Sqrt", "Square", "SquaredDifference",
+    "Squeeze", "StopGradient", "Sub", "Switch"])
+_OF_DEVIATIONS = frozenset(["Pow", "Reciprocal", "Rsqrt", "Sqrt"])
+
+
+class _Origin(NamedTuple):
+    """What a tensor follows from, shapes aside.
+
+    Attributes:
+      data: rows, or their number.
+      model: variables.
+    """
+
+    data: bool
+    model: bool
+
 
 class BatchAxes:
     """The relations of a graph's tensors, found when they are asked for.
+
+    Rows that are computed with numbers of their part of the batch are rows as long as these are
+    means of what the model makes of the batch, and follow from such means: batch normalisation.
 
     Args:
       per_batch: True for operations that depend on the batch.
       axis_of: the axis along which an operation brings rows in; None if it brings none.
       is_backward: True for operations that compute gradients. What they compute is a part of a sum
         over the whole batch, whatever its shape: only what is certain counts there.
-      exact: rows that are computed with a statistic of a part of the batch do not count as rows.
+      exact: rows that are computed with numbers of a part do not count as rows at all.
+      mixed: they do count, whatever the numbers.
     """
 
     def __init__(self, per_batch: Callable[[Any], bool], axis_of: Callable[[Any], Optional[int]],
-                 is_backward: Callable[[Any], bool], exact: bool = False):
+                 is_backward: Callable[[Any], bool], exact: bool = False, mixed: bool = False):
         self._per_batch = per_batch
         self._axis_of = axis_of
         self._is_backward = is_backward
-        self._exact = exact
+        self._exact, self._mixed = exact, mixed
         self._found: Dict[Any, Sequence[Any]] = {}
+        self._origins: Dict[Any, _Origin] = {}
+        self._sizes: Set[int] = set()  # known numbers of rows of parts
 
     def of(self, tensor: Any) -> Any:
         """The relation of `tensor`."""
@@ -76,6 +110,8 @@ class BatchAxes:
         number = len(op.outputs)
         axis = self._axis_of(op)
         if axis is not None:
+            self._sizes.update(t.shape.as_list()[axis] or 0 for t in op.outputs
+                               if t.shape.ndims is not None and t.shape.ndims > axis)
             return [Rows(axis) if t.shape.ndims is None or t.shape.ndims > axis else UNKNOWN
                     for t in op.outputs]
         if not self._per_batch(op):
@@ -87,15 +123,110 @@ class BatchAxes:
         else:
             inputs = [self._relation(t) for t in op.inputs]
             found = self._by_rule(op, inputs)
+            if joins_rows(op, inputs, self._sizes):
+                found = [Rows(0)]
         if POSITIONS in inputs and op.type not in _ADDRESSES:
             found = [POSITIONS]
+        if not self._mixed and isinstance(found[0], Rows) and any(
+                not self._normalises(t) for t in self.beside_rows(op)):
+            found = [UNKNOWN]
         if (self._exact or self._is_backward(op)) and any(
                 r not in (SHARED, SAME) and not isinstance(r, (Rows, ShapeOf)) for r in inputs):
             found = [UNKNOWN]
         # Where it stands says whether it runs at all.
-        if any(self._per_batch(c) for c in op.control_inputs):
+        if compat.control_flow_context(op) is not None and any(
+                self._per_batch(c) for c in op.control_inputs):
             found = [UNKNOWN if relation == SAME else relation for relation in found]
         return found if len(found) == number else [found[0]] * number
+
+    def beside_rows(self, op: Any) -> List[Any]:
+        """The inputs of `op`, which gives rows, that are numbers of a part of the batch."""
+        if op.type in _ROUTES:
+            return []
+        relations = [(t, self._relation(t)) for t in op.inputs]
+        return [t for t, r in relations if (r == UNKNOWN or isinstance(r, Reduced))
+                and self._origin(t.op).data]
+
+    def is_of_data(self, tensor: Any) -> bool:
+        """True for what rows, or their number, have a share in."""
+        self.of(tensor)
+        return self._origin(tensor.op).data
+
+    def normalises(self, tensor: Any) -> bool:
+        """True for what follows from means of what the model makes of a part of the batch."""
+        self.of(tensor)
+        return self._normalises(tensor)
+
+    def scales(self, tensor: Any) -> bool:
+        """True for what `normalises`, if it is made of a deviation, not of a mean alone."""
+        return self.normalises(tensor) and self._is_scale(tensor)
+
+    def _is_scale(self, tensor: Any) -> bool:
+        pending, seen = [tensor.op], set()
+        while pending:
+            op = pending.pop()
+            if op in seen or isinstance(self.of(op.outputs[0]), Rows):
+                continue
+            seen.add(op)
+            if op.type in _OF_DEVIATIONS and self._origin(op).data:
+                return True
+            pending.extend(t.op for t in op.inputs if self._per_batch(t.op))
+        return False
+
+    def _normalises(self, tensor: Any) -> bool:
+        pending, seen = [tensor], set()
+        while pending:
+            tensor = pending.pop()
+            relation = self._relation(tensor)
+            origin = self._origin(tensor.op)
+            if tensor.name in seen or not origin.data or relation in (SHARED, SAME):
+                continue
+            seen.add(tensor.name)
+            if relation == Reduced("mean") and origin.model:
+                continue
+            if relation != UNKNOWN or not origin.model or tensor.op.type not in _OF_MOMENTS:
+                return False
+            pending.extend(t for t in tensor.op.inputs if not loops.closes(t.op))
+        return True
+
+    def _origin(self, op: Any) -> _Origin:
+        """What the values of `op` follow from; of one whose relation is known."""
+        found = self._origins.get(op)
+        return self._find_origin(op) if found is None else found
+
+    def _find_origin(self, wanted: Any) -> _Origin:
+        pending = [wanted]
+        entered: Set[Any] = set()
+        while pending:
+            op = pending[-1]
+            behind = self._origins_behind(op)
+            missing = [b for b in behind if b not in self._origins and b not in entered]
+            if op not in entered and missing and op not in self._origins:
+                entered.add(op)
+                pending.extend(missing)
+                continue
+            pending.pop()
+            self._origins.setdefault(op, self._origin_by(op, behind))
+        return self._origins[wanted]
+
+    def _origins_behind(self, op: Any) -> List[Any]:
+        if not self._per_batch(op) or self._axis_of(op) is not None:
+            return []
+        of_loop = kinds.is_switch(op) and op.inputs[1].op.type == "LoopCond"
+        decided = [tensor.op for tensor in decisions(op)]
+        return [t.op for t in list(op.inputs)[:1 if of_loop else None]] + decided
+
+    def _origin_by(self, op: Any, behind: List[Any]) -> _Origin:
+        if not self._per_batch(op):
+            return _Origin(False, any(map(kinds.is_variable, data_ancestors([op]))))
+        if kinds.is_random(op):
+            return _Origin(False, True)
+        if op.type in FORM_ONLY or static_shapes.behind(op):
+            return _Origin(any(r not in (SHARED, SAME) for r in self._found.get(op, ())), False)
+        if self._axis_of(op) is not None or kinds.brings_data(op):
+            return _Origin(True, False)
+        known = [self._origins[b] for b in behind if b in self._origins]
+        return _Origin(any(o.data for o in known), any(o.model for o in known))
 
     def _relation(self, tensor: Any) -> Any:
         return self._found[tensor.op][tensor.value_index] if tensor.op in self._found else None

@@ -19,7 +19,13 @@ from epl.ir import static_shapes
 from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.rewrite import kinds
 from epl.rewrite.registered import sources_of
-from epl.rewrite.walk import ancestors, data_ancestors, data_descendants, descendants
+from epl.rewrite.walk import (
+    ancestors,
+    data_ancestors,
+    data_descendants,
+    decisions,
+    descendants,
+)
 
 
 class Leaving(NamedTuple):
@@ -49,7 +55,7 @@ def look(graph: Any, state: GraphState) -> Leaving:
     once = {op for op in descendants(returned) - returned - computing if not state.is_made(op._id)}
     of_losses: Set[Any] = set().union(*[group.sources for group in state.groups])
     behind = once | returned  # a gradient has the shape of its variable, whatever the batch is
-    followed = data_descendants(_fed(graph, state) | of_losses, behind) - behind
+    followed = _followed(graph, _fed(graph, state) | of_losses, behind)
     followed |= static_shapes.following(graph, followed.__contains__, behind)
     of_batch = {op for op in followed if not state.is_made(op._id)} - behind
     writes = {op: owner([t for t in op.inputs if not kinds.is_handle(t)], state)
@@ -61,6 +67,17 @@ def look(graph: Any, state: GraphState) -> Leaving:
     return Leaving(once, of_batch, writes, late,
                    {op for op in writes if kinds.written_variable(op) in variables
                     and kinds.loaded(op) in of_losses | {None}})
+
+
+def _followed(graph: Any, starts: Set[Any], behind: Set[Any]) -> Set[Any]:
+    """What depends on `starts` by data, or by what decides between branches; not `behind`."""
+    found = data_descendants(starts, behind) - behind
+    joins = [(op, decided) for op in graph.get_operations() for decided in decisions(op)]
+    while True:
+        new = [op for op, decided in joins if decided.op in found and op not in found]
+        if not new:
+            return found
+        found |= data_descendants(new, behind) - behind
 
 
 def computing_ops(groups: Iterable[GradientGroup]) -> Set[Any]:

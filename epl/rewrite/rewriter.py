@@ -245,7 +245,8 @@ class _Rewrite:
         """The loss, and its gradients, are those of the whole batch."""
         anatomy = self._anatomy(family, [])
         whole_loss.make_whole(
-            self._graph, family, self._state, anatomy, written.axes_of([anatomy], self._state),
+            self._graph, family, self._state, anatomy,
+            written.axes_of([anatomy], self._state, mixed=True),
             len(self._clones) * self._cluster.worker_num, len(self._clones))
 
     def _aggregate(self, group: GradientGroup) -> None:

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each kind of operation makes of rows of the batch (see `relations`)."""
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl.rewrite.relations import (
@@ -23,7 +24,8 @@ RULES: Dict[str, _Rule] = {}
 
 # What passes on whatever it gets first.
 _PASS = ("Identity", "Snapshot", "StopGradient", "PreventGradient", "CheckNumerics",
-         "Enter", "Exit", "NextIteration", "RefIdentity", "Print", "PlaceholderWithDefault")
+         "EnsureShape", "Enter", "Exit", "NextIteration", "RefIdentity", "Print",
+         "PlaceholderWithDefault")
 
 _ELEMENTWISE = (
     "Abs", "Acos", "Acosh", "Add", "AddN", "AddV2", "Angle", "Asin", "Asinh", "Atan", "Atan2",
@@ -49,6 +51,8 @@ _ROW_BY_ROW = (
     "SpaceToDepth", "SparseSoftmaxCrossEntropyWithLogits", "SoftmaxCrossEntropyWithLogits",
     "InTopK", "InTopKV2", "Select", "DecodeRaw", "DecodeCSV", "ImageProjectiveTransformV2",
     "AdjustContrast", "AdjustContrastv2", "AdjustHue", "AdjustSaturation", "HSVToRGB", "RGBToHSV")
+
+_SUMS = {"Add": np.add, "AddV2": np.add, "Sub": np.subtract}
 
 _REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod",
                "All": "all", "Any": "any"}
@@ -201,6 +205,12 @@ def _largest(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Rows(first.axis - sum(axis < first.axis for axis in axes))]
 
 
+@_rules("UnsortedSegmentSum")
+def _sum_by_number(op: Any, inputs: List[Any]) -> Sequence[Any]:
+    return [Reduced("sum") if inputs[:2] == [Rows(0), Rows(0)] and inputs[2] in (SHARED, SAME)
+            else UNKNOWN]
+
+
 @_rules("MatMul", "SparseMatMul")
 def _matrix_product(op: Any, inputs: List[Any]) -> Sequence[Any]:
     places = []
@@ -236,7 +246,8 @@ def _gathered(op: Any, inputs: List[Any]) -> Sequence[Any]:
         if value is None or (op.op_def.attr and _attribute(op, "batch_dims", 0)):
             return [UNKNOWN]
         axis = int(value)
-    if isinstance(indices, Rows) and params in (SHARED, SAME) and axis >= 0:
+    alike = params in (SHARED, SAME, UNKNOWN) or isinstance(params, Reduced)
+    if isinstance(indices, Rows) and alike and axis >= 0:
         return [Rows(axis + indices.axis)]
     if isinstance(params, Rows) and indices in (SHARED, SAME) and axis > params.axis:
         return [params]
@@ -341,17 +352,43 @@ def _reshaped(op: Any, inputs: List[Any]) -> Sequence[Any]:
         return [rows if inputs[1] in (SHARED, SAME) else UNKNOWN]
     if not isinstance(rows, Rows) or rows.axis != 0 or shape.ndims in (None, 0):
         return [UNKNOWN]
-    if all(size is not None for size in shape.as_list()[1:]):
+    if _leads(op.inputs[1], inputs[1]):
         return [Rows(0)]
-    return [Rows(0) if _leads(op.inputs[1], inputs[1]) else UNKNOWN]
+    return [Rows(0) if _keeps_apart(op.inputs[0].shape, shape) else UNKNOWN]
+
+
+def joins_rows(op: Any, inputs: List[Any], sizes: Iterable[int]) -> bool:
+    """True for a Reshape that puts [rows x time, ...] together again, [rows, time, ...].
+
+    Args:
+      op: the operation.
+      inputs: what it takes.
+      sizes: numbers of rows that parts of the batch are known to have.
+    """
+    if op.type != "Reshape" or inputs[0] != Rows(0) or op.outputs[0].shape.ndims in (None, 0):
+        return False
+    shape = op.outputs[0].shape.as_list()
+    return None not in shape and any(size > 0 and shape[0] % size == 0 for size in sizes)
+
+
+def _keeps_apart(before: Any, after: Any) -> bool:
+    """True if what follows the first axis is no larger than before: a row becomes whole rows.
+
+    Where it is larger, rows are put together. In [2, -1] those would be others in the whole batch.
+    """
+    if before.ndims is None or None in before.as_list()[1:] + after.as_list()[1:]:
+        return False
+    old, new = (int(np.prod(shape.as_list()[1:])) for shape in (before, after))
+    return new > 0 and old % new == 0
 
 
 def _leads(shape: Any, relation: Any) -> bool:
     """True for a shape [-1 or what grows with the rows, what does not...]."""
     if relation in (SHARED, SAME):
         value = tf.get_static_value(shape, partial=True)
-        return value is not None and len(value) > 0 and value[0] == -1 or (
-            shape.op.type == "Pack" and tf.get_static_value(shape.op.inputs[0]) == -1)
+        if value is None and shape.op.type in ("ConcatV2", "Pack"):
+            value = np.reshape(tf.get_static_value(shape.op.inputs[0]), [-1])
+        return value is not None and len(value) > 0 and value[0] == -1
     return relation == ShapeOf(0)
 
 
@@ -431,7 +468,7 @@ def _sliced(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if not isinstance(first, Rows):
         return [SAME if all(r in (SHARED, SAME) for r in inputs) else UNKNOWN]
     if op.type == "Slice":
-        begin, size = [tf.get_static_value(t) for t in op.inputs[1:3]]
+        begin, size = [_constant(t) for t in op.inputs[1:3]]
         whole = begin is not None and size is not None and begin[first.axis] == 0 \
             and size[first.axis] == -1
         return [first if whole else UNKNOWN]
@@ -466,8 +503,12 @@ def _dimension(op: Any, axis: int) -> Optional[int]:
 
 
 def _part_of_shape(op: Any, shape: Any) -> Any:
-    if op.type != "StridedSlice":
-        return UNKNOWN
+    if op.type == "Slice":
+        start, size = [_constant(t) for t in op.inputs[1:3]]
+        if start is None or size is None:
+            return UNKNOWN
+        inside = start[0] <= shape.axis and (size[0] == -1 or shape.axis < start[0] + size[0])
+        return ShapeOf(shape.axis - int(start[0])) if inside else SAME
     begin, end, stride = [tf.get_static_value(t) for t in op.inputs[1:4]]
     if begin is None or end is None or stride is None or len(begin) != 1 or stride[0] != 1:
         return UNKNOWN
@@ -518,7 +559,7 @@ def _counted(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME if all(r in (SHARED, SAME) for r in inputs) else UNKNOWN]
 
 
-@_rules("Rank")
+@_rules("Const", "Rank")
 def _number_of_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME]
 
@@ -587,6 +628,17 @@ def _constant_axes(tensor: Any, rank: Optional[int]) -> Optional[List[int]]:
     if value is None or rank is None:
         return None
     return [int(axis) % rank for axis in (value.ravel() if hasattr(value, "ravel") else [value])]
+
+
+def _constant(tensor: Any) -> Any:
+    """The value of a constant, or of a sum or difference of constants; None of anything else."""
+    value, op = tf.get_static_value(tensor), tensor.op
+    if value is not None:
+        return value
+    inputs = [_constant(t) for t in op.inputs] if op.type in _SUMS or op.type == "Pack" else [None]
+    if any(i is None for i in inputs):
+        return None
+    return np.stack(inputs) if op.type == "Pack" else _SUMS[op.type](*inputs)
 
 
 def _attribute(op: Any, name: str, default: Any) -> Any:

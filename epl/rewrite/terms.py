@@ -20,9 +20,9 @@ import tensorflow.compat.v1 as tf
 from epl.ir import static_shapes
 from epl.rewrite import kinds
 from epl.rewrite.anatomy import Anatomy
-from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.batch_axis import FORM_ONLY, BatchAxes
 from epl.rewrite.relations import SAME, SHARED, Reduced, Rows, ShapeOf
-from epl.rewrite.walk import data_ancestors
+from epl.rewrite.walk import data_ancestors, decisions
 
 # Linear in everything that they take, together.
 _ADDS = frozenset(["AccumulateNV2", "Add", "AddN", "AddV2", "ConcatV2", "IdentityN", "Pack", "Sub"])
@@ -30,10 +30,10 @@ _ADDS = frozenset(["AccumulateNV2", "Add", "AddN", "AddV2", "ConcatV2", "Identit
 _KEEPS = frozenset(["Cast", "CheckNumerics", "CheckNumericsV2", "ExpandDims", "Identity", "Mean",
                     "Neg", "PlaceholderWithDefault", "PreventGradient", "Reshape", "Snapshot",
                     "Squeeze", "StopGradient", "StridedSlice", "Sum", "Unpack"])
-_ADDS_UP = frozenset(["L2Loss", "Sum"])
-
-# What depends on the form of its input alone.
-_FORM_ONLY = frozenset(["OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"])
+_ADDS_UP = frozenset(["L2Loss", "Sum", "UnsortedSegmentSum"])
+# Of their inputs after the first these take no more than a form, or a place.
+_BY_FORM = frozenset(["BroadcastTo", "Fill", "MirrorPad", "Pad", "PadV2", "Reshape", "Slice",
+                      "StridedSlice", "Tile"])
 
 _MEAN, _SUM = Reduced("mean"), Reduced("sum")
 _ALIKE = (SHARED, SAME)
@@ -64,7 +64,8 @@ def terms_of(losses: Iterable[Any], anatomy: Anatomy, axes: BatchAxes,
       is_gradient: True for operations that TensorFlow built for gradients.
       averaged: operations that compute gradients of means over a part's rows.
     """
-    walk = _Walk(anatomy, axes, Data(anatomy, axes, is_gradient), averaged)
+    losses = list(losses)
+    walk = _Walk(anatomy, axes, Data(anatomy, axes, is_gradient, losses), averaged)
     for loss in losses:
         if not isinstance(axes.of(loss), Rows):
             walk.term(loss, ())
@@ -79,6 +80,7 @@ class _Walk:
         self._anatomy, self._axes, self._data = anatomy, axes, data
         self._averaged = averaged
         self._divisors: Dict[str, Any] = {}
+        self._seen: Set[Any] = set()
         self.found = Terms({}, {}, [])
 
     def term(self, tensor: Any, divisors: Any) -> None:
@@ -88,6 +90,8 @@ class _Walk:
           divisors: the numbers that it is divided by on the way; None if that makes it a mean.
         """
         relation, op = self._axes.of(tensor), tensor.op
+        if relation in (_MEAN, _SUM):
+            self._centred(op)
         if self._data.is_alike(tensor) or relation == _MEAN:
             return
         if self._divisors.setdefault(tensor.name, divisors) != divisors:
@@ -176,14 +180,49 @@ class _Walk:
         return self._axes.of(tensor) == _SUM and self._data.is_of_shapes(tensor)
 
     def normalised(self) -> None:
-        """Rows that are divided by a statistic of the data, or moved by one."""
-        for op in self._anatomy.ops:
-            if op in self._data.per_batch and not self._data.is_gradient(op) and op.outputs \
-                    and isinstance(self._axes.of(op.outputs[0]), Rows):
-                for tensor in op.inputs:
-                    if tensor.dtype.is_floating and self._data.is_statistic(tensor) \
-                            and not self._known(tensor):
+        """Rows that are computed with numbers of their part of the batch.
+
+        If these follow from the data, they can be those of the whole batch. Normalisation by what
+        the model makes of a part is meant to be that (see `_centred`).
+        """
+        for op in self._data.model:
+            if self._is_decided(op):
+                self._strange("decided", op)
+            if not isinstance(self._axes.of(op.outputs[0]), Rows):
+                continue
+            for tensor in self._numbers_of_part(op):
+                if self._data.is_statistic(tensor):
+                    # Other numbers are lengths, say, which parts are cut to.
+                    counts = tensor.dtype.is_floating or op.type in ("Equal", "NotEqual")
+                    if counts and not self._known(tensor):
                         self._strange("normalised", op)
+                elif not self._axes.normalises(tensor):
+                    self._strange("normalised", op)
+
+    def _is_decided(self, op: Any) -> bool:
+        """True for a branch that each part takes or not as its own rows say."""
+        return any(not self._data.is_alike(t) and self._axes.is_of_data(t) for t in decisions(op))
+
+    def _numbers_of_part(self, op: Any) -> List[Any]:
+        beside = self._axes.beside_rows(op)
+        return [t for t in beside if t is op.inputs[0] or op.type not in _BY_FORM]
+
+    def _centred(self, reduced: Any) -> None:
+        """Rows that are compared with their mean, but not normalised by their deviation."""
+        pending = [reduced]
+        while pending:
+            op = pending.pop()
+            if op in self._seen:
+                continue
+            self._seen.add(op)
+            if isinstance(self._axes.of(op.outputs[0]), Rows):
+                beside = [t for t in self._numbers_of_part(op) if self._axes.normalises(t)]
+                if any(map(self._axes.scales, beside)):
+                    continue
+                if beside:
+                    self._strange("normalised", op)
+            pending.extend(t.op for t in op.inputs if isinstance(
+                self._axes.of(t), (Reduced, Rows)))
 
     def _strange(self, kind: str, op: Any) -> None:
         # What is computed from gradients has a pass of its own (see `rewrite.losses`).
@@ -207,20 +246,28 @@ class Data:
       anatomy: what a step consists of.
       axes: how its tensors relate to the whole batch.
       is_gradient: True for operations that TensorFlow built for gradients.
+      losses: what is computed by it, and differentiated.
+
+    Attributes:
+      model: the operations per batch that the losses are computed by, loops left out.
     """
 
-    def __init__(self, anatomy: Anatomy, axes: BatchAxes, is_gradient: Callable[[Any], bool]):
+    def __init__(self, anatomy: Anatomy, axes: BatchAxes, is_gradient: Callable[[Any], bool],
+                 losses: Iterable[Any]):
+        behind = data_ancestors(loss.op for loss in losses)
         self.per_batch, self.is_gradient = anatomy.per_batch, is_gradient
         self._anatomy, self._axes = anatomy, axes
+        self.model = [op for op in anatomy.ops if op in behind and op in anatomy.per_batch
+                      and not is_gradient(op) and op.outputs and op not in anatomy.loop]
         self._learned: Set[Any] = set()
         self._varying = set(anatomy.sources)  # what is not the same for all parts
         self._values = set(anatomy.sources)  # and not only by its number of rows
         for op in anatomy.ops:
             if any(t.op in self._varying for t in op.inputs) or static_shapes.behind(op):
                 self._varying.add(op)
-            if op.type not in _FORM_ONLY and any(t.op in self._values for t in op.inputs):
+            if op.type not in FORM_ONLY and any(t.op in self._values for t in op.inputs):
                 self._values.add(op)
-            if self._starts_learning(op) or (op.type not in _FORM_ONLY and any(
+            if self._starts_learning(op) or (op.type not in FORM_ONLY and any(
                     t.op in self._learned for t in op.inputs)):
                 self._learned.add(op)
 
@@ -270,7 +317,7 @@ class Data:
         return sorted(found, key=lambda op: op._id)
 
     def _looks_at_model(self, op: Any) -> bool:
-        return op.type in _FORM_ONLY and op.inputs[0].op in self._learned
+        return op.type in FORM_ONLY and op.inputs[0].op in self._learned
 
     def forms(self, ops: Iterable[Any]) -> List[Any]:
         """(tensor of the model of which one of `ops` looks at the form, what has it or None)."""
@@ -316,6 +363,8 @@ _TEXTS = {
                "means is not the mean of products",
     "normalised": "depends on rows that '{}'{} compares with others of the batch: every "
                   "micro-batch, replica and worker takes its own rows alone",
+    "decided": "depends on a branch at '{}'{} that the batch decides about: every micro-batch, "
+               "replica and worker decides by its own rows",
     "twice": "takes what '{}'{} gives twice, once divided by the batch size and once as it is",
     "unknown": "is computed by '{}'{} from numbers that stand for all rows of the batch, and EPL "
                "cannot tell how those of micro-batches, replicas and workers go together: it "

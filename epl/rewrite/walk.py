@@ -4,6 +4,7 @@
 
 from typing import Any, Callable, Container, Dict, Iterable, List, Set
 
+from epl import compat
 from epl.ir import static_shapes
 
 
@@ -67,6 +68,17 @@ def _predicates(op: Any) -> List[Any]:
             found.append(context.pred.op)
         context = context.outer_context
     return found
+
+
+def decisions(op: Any) -> List[Any]:
+    """What decides which of its inputs `op` hands on, if it is where branches meet again."""
+    if op.type not in ("Merge", "RefMerge"):
+        return []
+    contexts = [compat.control_flow_context(t.op) for t in op.inputs]
+    decided = [context.pred for context in contexts[:1] if context is not None
+               and context.IsCondContext()]
+    # An identity made for branches that take nothing else leads nowhere.
+    return [t.op.inputs[0] if t.op.type == "Identity" else t for t in decided]
 
 
 def _consumers(op: Any) -> List[Any]:

@@ -13,7 +13,7 @@ that the first micro-batch need not wait for the last. The gradients read copies
 these; the script's own operations are left as they are, for what runs outside of a step.
 """
 
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -96,7 +96,7 @@ class _Surgery:
         self._losses = family[0].ys
         self._scope = family[0].name
         self._copied = 0
-        self._data = Data(anatomy, axes, lambda op: state.is_gradient_id(op._id))
+        self._data = Data(anatomy, axes, lambda op: state.is_gradient_id(op._id), family[0].ys)
         self._forward = ancestors(y.op for y in self._losses)
         self._backward = sorted(
             data_ancestors(part.op for group in family for g in group.gradients
@@ -117,27 +117,42 @@ class _Surgery:
             instead = {name: self._statistic(tensor) for name, tensor in statistics.items()}
             factors = {name: self._factor(tensor, divisors)
                        for name, (tensor, divisors) in sums.items()}
-            instead.update({name: tensor * factors[name] for name, (tensor, _) in sums.items()})
-        region = self._between([t for t, _ in sums.values()] + list(statistics.values()))
-        copies = Copies(self._graph, self._scope + "/whole_loss", [_SCRIPT, _MADE], 0,
-                        lambda tensor, clone: instead.get(tensor.name, tensor))
-        copies.add(region, [_MADE], lambda op, clone: op.device)
+        added = [tensor for tensor, _ in sums.values()]
+        region = self._between(list(statistics.values())) | self._between(added)
+        region -= {tensor.op for tensor in statistics.values()}
+        inside = region & data_ancestors(tensor.op for tensor in added)  # what is added up
+        rows = self._copy(inside, "rows", lambda tensor: instead.get(tensor.name, tensor))
+        with compat.inserted(self._graph, self._scope + "/whole_loss"):
+            instead.update({tensor.name: rows(tensor) * factors[tensor.name] for tensor in added})
+        whole = self._copy(region - inside, "sums",
+                           lambda tensor: instead.get(tensor.name, rows(tensor)))
         for op in self._backward:
             for tensor in list(op.inputs):
-                if tensor.name in instead or copies.has(tensor.op):
-                    compat.replace_input(op, tensor, copies.tensor(tensor, _MADE))
+                if whole(tensor) is not tensor:
+                    compat.replace_input(op, tensor, whole(tensor))
         for name, (tensor, _) in sums.items():
             self._multiply_gradient(tensor, factors[name])
         for loss in self._losses:
-            self._state.whole_losses[loss.name] = copies.tensor(loss, _MADE)
+            self._state.whole_losses[loss.name] = whole(loss)
         self._state.note_change(self._backward)
+
+    def _copy(self, region: Set[Any], name: str, behind: Callable[[Any], Any]) -> Any:
+        """Copy operations, which read `behind(tensor)` for what is not copied.
+
+        Returns:
+          tensor -> what stands for it.
+        """
+        copies = Copies(self._graph, "{}/whole_loss/{}".format(self._scope, name),
+                        [_SCRIPT, _MADE], 0, lambda tensor, clone: behind(tensor))
+        copies.add(region, [_MADE], lambda op, clone: op.device)
+        return lambda tensor: copies.tensor(tensor, _MADE)
 
     def _between(self, tensors: Iterable[Any]) -> Set[Any]:
         """The operations from `tensors` on to the losses."""
         tensors = list(tensors)
         users = [user for tensor in tensors for user in tensor.consumers()]
-        behind_data = {op for t in tensors for op in self._data.behind(t)}
-        return (data_descendants(users) & self._forward) - behind_data
+        return (data_descendants(users) & data_ancestors(y.op for y in self._losses)) - {
+            tensor.op for tensor in tensors}
 
     def _statistic(self, tensor: Any) -> Any:
         """What stands for a statistic of the data: that of the whole batch, in the end."""

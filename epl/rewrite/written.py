@@ -109,13 +109,14 @@ def view_of(state: GraphState) -> View:
     return view._replace(axes=axes_of([view], state))
 
 
-def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False) -> BatchAxes:
+def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False,
+            mixed: bool = False) -> BatchAxes:
     """How tensors of a graph relate to the whole batch.
 
     Args:
       known: views or anatomies of what depends on it.
       state: the graph's record.
-      exact: as in `BatchAxes`.
+      exact, mixed: as in `BatchAxes`.
     """
     per_batch = set().union(*[k.per_batch for k in known])
     sources = set().union(*[k.sources for k in known])
@@ -124,7 +125,7 @@ def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False) -> Bat
     return BatchAxes(
         lambda op: op in per_batch or op in sources,
         lambda op: _axis_of_rows(op) if op in sources - sparse else None,
-        lambda op: state.is_backward_id(op._id), exact)
+        lambda op: state.is_backward_id(op._id), exact, mixed)
 
 
 def _axis_of_rows(source: Any) -> Any:

@@ -29,6 +29,17 @@ def relation(make):
         return axes.of(tensor)
 
 
+def fixed(x):
+    x.set_shape([8, 4])
+    return x
+
+
+def normalised(x):
+    """As batch normalisation does."""
+    mean, variance = tf.nn.moments(x, [0])
+    return tf.nn.batch_normalization(x, mean, variance, None, None, 1e-3)
+
+
 @pytest.mark.parametrize("make, expected", [
     (lambda x, y, w: w * 2.0, SHARED),
     (lambda x, y, w: tf.nn.softmax(tf.matmul(x, w) + w[0]), ROWS),
@@ -52,6 +63,20 @@ def relation(make):
     (lambda x, y, w: tf.random_uniform([4]), SHARED),
     (lambda x, y, w: tf.reshape(x, [-1, 2, 2]), ROWS),
     (lambda x, y, w: tf.reshape(x, [2, -1]), UNKNOWN),
+    (lambda x, y, w: tf.reshape(fixed(x), [2, -1]), UNKNOWN),
+    (lambda x, y, w: tf.reshape(fixed(x), [8, -1]), ROWS),
+    (lambda x, y, w: tf.reshape(tf.matmul(tf.reshape(fixed(x), [-1, 2]), w[:2]), [8, 2, 4]), ROWS),
+    (lambda x, y, w: x - tf.reduce_mean(x, 0), UNKNOWN),
+    (lambda x, y, w: x / tf.cast(tf.shape(x)[0], tf.float32), UNKNOWN),
+    (lambda x, y, w: x * tf.random_uniform([]), ROWS),
+    (lambda x, y, w: normalised(tf.matmul(x, w)), ROWS),
+    (lambda x, y, w: tf.matmul(x, w) - tf.matmul(x, w)[0], UNKNOWN),
+    (lambda x, y, w: tf.matmul(x, w) / tf.reduce_max(tf.matmul(x, w), 0), UNKNOWN),
+    (lambda x, y, w: x * tf.cond(x[0, 0] > 0, lambda: 1.0, lambda: 2.0), UNKNOWN),
+    (lambda x, y, w: tf.gather(tf.reduce_sum(tf.one_hot(y, 3), 0), y), UNKNOWN),
+    (lambda x, y, w: tf.nn.softmax_cross_entropy_with_logits_v2(
+        labels=x, logits=tf.matmul(x, w)), ROWS),
+    (lambda x, y, w: tf.unsorted_segment_sum(x, y, 3), SUM),
     (lambda x, y, w: tf.cast(tf.range(tf.shape(x)[0]), tf.float32) * x[:, 0], POSITIONS),
     (lambda x, y, w: tf.one_hot(tf.range(tf.shape(x)[0]), 4) + x, POSITIONS),
     (lambda x, y, w: tf.gather_nd(x, tf.stack([tf.range(tf.shape(x)[0]), tf.cast(y, tf.int32)],

@@ -59,6 +59,19 @@ def with_weights(error, mask):
     return tf.reduce_sum(error) + 3.0 * penalty + tf.identity(masked(error, mask))
 
 
+def standardised_by_hand(error, mask):
+    """Its variance is computed from what is divided by it."""
+    centred = mask - tf.reduce_mean(mask)
+    return tf.reduce_mean(error * centred / tf.sqrt(tf.reduce_mean(tf.square(centred)) + 1e-5))
+
+
+def weighted_by_class(error, label):
+    """Every class weighs the same, however often it is there."""
+    label = tf.cast(label, tf.int32)
+    counts = tf.reduce_sum(tf.one_hot(label, 4), 0)
+    return tf.losses.compute_weighted_loss(error, tf.gather(1.0 / (counts + 1.0), label))
+
+
 LOSSES = {
     "masked": lambda e, m, o: masked(e, m),
     "masked_by_library": lambda e, m, o: tf.losses.compute_weighted_loss(e, m),
@@ -79,6 +92,16 @@ LOSSES = {
     "sum_with_weights": lambda e, m, o: with_weights(e, m),
     "sum_times_a_weight": lambda e, m, o: tf.reduce_sum(e) * tf.trainable_variables()[0][0, 0],
     "counted_rows": lambda e, m, o: tf.reduce_sum(e * m) / tf.cast(tf.shape(m)[0], tf.float32),
+    "divided_rows": lambda e, m, o: tf.reduce_sum(e / tf.cast(tf.shape(m)[0], tf.float32)),
+    "sum_of_normalised": lambda e, m, o: tf.reduce_sum(e * m / tf.reduce_sum(m)) + tf.reduce_mean(
+        e / tf.reduce_max(o)),
+    "standardised_by_hand": lambda e, m, o: standardised_by_hand(e, m),
+    "weighted_by_class": lambda e, m, o: weighted_by_class(e, o),
+    "like_the_first": lambda e, m, o: tf.reduce_mean(e * tf.cast(tf.equal(o, o[0]), tf.float32)),
+    "cross_entropy": lambda e, m, o: tf.losses.softmax_cross_entropy(
+        tf.one_hot(tf.cast(o, tf.int32), 2), tf.stack([e, -e], 1)),
+    "sums_by_number": lambda e, m, o: tf.reduce_mean(
+        tf.unsorted_segment_sum(e, tf.cast(o, tf.int32), 4)),
     "by_its_size": lambda e, m, o: tf.reduce_sum(e) / tf.cast(tf.size(e), tf.float32),
 }
 
@@ -141,6 +164,11 @@ def by_learned_weights(error, mask):
     return tf.reduce_sum(error * weights) / tf.reduce_sum(weights, name="learned")
 
 
+def decided(error):
+    """Which of two losses counts, all rows say together."""
+    return tf.reduce_mean(tf.cond(tf.reduce_mean(error) > 0.5, lambda: error, lambda: error * 2.0))
+
+
 STRANGE = {
     "root": (lambda e, m: tf.sqrt(tf.reduce_mean(e), name="root"), "computed by 'm/root'"),
     "negatives": (in_batch_negatives, "is computed by"),
@@ -148,6 +176,15 @@ STRANGE = {
     "product": (lambda e, m: tf.multiply(tf.reduce_mean(e), tf.reduce_mean(e * m), name="both"),
                 "'m/both'"),
     "largest": (lambda e, m: tf.reduce_max(e, name="worst"), "computed by 'm/worst'"),
+    "first_row": (lambda e, m: tf.reduce_mean(tf.square(tf.subtract(e, e[0], "s"))), "'m/s'"),
+    "mixed_up": (lambda e, m: tf.reduce_mean(tf.multiply(e, tf.reverse(m, [0]), "s")), "'m/s'"),
+    "shares": (lambda e, m: tf.reduce_sum(tf.multiply(m, tf.nn.softmax(e, 0), "s")), "'m/s'"),
+    "by_the_largest": (lambda e, m: tf.reduce_mean(tf.divide(m, tf.reduce_max(e), "s")), "'m/s'"),
+    "centred": (lambda e, m: tf.reduce_mean(tf.abs(tf.subtract(e, tf.reduce_mean(e), "s"))),
+                "'m/s'"),
+    "variance": (lambda e, m: tf.nn.moments(e, [0])[1], "compares with others"),
+    "ranks": (lambda e, m: tf.reduce_mean(tf.subtract(e, tf.cumsum(e), "s")), "'m/s'"),
+    "decided": (lambda e, m: decided(e), "that the batch decides about"),
     "sum_of_unequal": (lambda e, m: tf.reduce_sum(e, name="s") / 4.0 + tf.reduce_sum(e) * 0.0
                        + tf.get_default_graph().get_tensor_by_name("m/s:0"), "gives twice"),
 }

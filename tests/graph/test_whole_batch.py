@@ -122,11 +122,22 @@ def a_number_if_the_batch_says_so(x, label, local):
                    lambda: tf.assign_add(variable, 100.0))
 
 
+def rows_beside_numbers_of_the_batch(x, label, local):
+    """What becomes of a row depends on the others: a mean, a count, a row, a decision."""
+    counts = tf.reduce_sum(tf.one_hot(label, 3), 0)
+    factor = tf.cond(tf.reduce_mean(x) > 4.0, lambda: 2.0, lambda: 1.0)
+    return tf.assign(kept("v", (5,), local=local), tf.stack([
+        tf.reduce_max(x - tf.reduce_mean(x)), tf.reduce_sum(x / tf.cast(tf.size(x), tf.float32)),
+        tf.reduce_max(x * tf.gather(counts, label)), tf.reduce_mean(tf.abs(x - x[0])),
+        tf.reduce_max(x * factor)]))
+
+
 WRITES = [summed, counted, counted_in_whole_numbers, largest, smallest, any_and_all,
           a_cast_of_any, a_rounded_sum, moving_average, spread, rows_added_to_a_table,
           rows_put_into_a_table, rows_added_by_position, rows_taken_off, by_class,
           in_py_func, median, by_product, in_a_loop,
-          if_it_is_the_largest_so_far, a_number_if_the_batch_says_so]
+          rows_beside_numbers_of_the_batch, if_it_is_the_largest_so_far,
+          a_number_if_the_batch_says_so]
 # Scatters of tensors that are no variables do not exist for local ones of TensorFlow 2.
 PLACES = ("update_ops", "under_update_ops", "before", "after", "beside", "local")
 
