@@ -44,7 +44,8 @@ setup(
         "tf2": ["tensorflow>=2.10,<2.16"],
         "horovod": ["horovod==0.28.1", "cloudpickle", "packaging", "psutil", "pyyaml"],
         "profiler": ["matplotlib"],
-        "dev": ["matplotlib", "mypy==1.4.1", "pytest", "pytest-timeout", "ruff"],
+        "dev": ["matplotlib", "mypy==1.4.1", "pytest", "pytest-timeout", "pytest-xdist",
+                "ruff"],
     },
     entry_points={"console_scripts": ["epl-launch = epl.launcher.cli:main"]},
     classifiers=[

@@ -8,7 +8,10 @@
 # arguments are relative to the repository:  scripts/test.sh tf2 tests/unit -k config -x
 #
 # --fast runs those marked as fast: units, single passes, one case of each model against plain
-# TensorFlow, one job of two workers. Minutes instead of half an hour; for the whole, leave it out.
+# TensorFlow, one job of two workers. For the whole, leave it out.
+#
+# Without arguments of pytest every core runs tests. With arguments one process runs them, one after
+# the other; "-n 4 --dist loadgroup" among them asks for four.
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
@@ -31,4 +34,5 @@ name=$(choose_environment "$name")
 "$here/setup.sh" "$name"
 use_environment "$root/.venv-$name"
 cd "$root"
+if [ $# -eq 0 ]; then set -- -n "$(nproc)" --dist loadgroup; fi
 CUDA_VISIBLE_DEVICES="" exec python -m pytest ${fast:+-m fast} "$@"

@@ -21,10 +21,22 @@ def pytest_configure(config):
     _forget_the_shell()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.nodeid.startswith(_FAST_FILES):
             item.add_marker(pytest.mark.fast)
+        if _shares_with_its_file(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+def _shares_with_its_file(item):
+    """Whether a test uses what its file makes once: several processes would make it several times.
+
+    `--dist loadgroup` gives all such tests of a file to one process.
+    """
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    return any(definition[-1].scope in ("module", "class") for definition in definitions)
 
 
 def _hear_signals():

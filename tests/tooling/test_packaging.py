@@ -92,7 +92,7 @@ def test_what_the_package_says_of_itself(metadata):
     ("gpu", {"tensorflow-gpu==1.15.*", "protobuf<3.21", "numpy<1.19", "h5py<3"}),
     ("tf2", {"tensorflow<2.16,>=2.10"}),
     ("horovod", {"horovod==0.28.1", "cloudpickle", "packaging", "psutil", "pyyaml"}),
-    ("dev", {"matplotlib", "mypy==1.4.1", "pytest", "pytest-timeout", "ruff"}),
+    ("dev", {"matplotlib", "mypy==1.4.1", "pytest", "pytest-timeout", "pytest-xdist", "ruff"}),
 ])
 def test_what_it_requires(metadata, extra, expected):
     required = set()

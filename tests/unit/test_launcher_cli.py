@@ -171,13 +171,14 @@ def test_variables_that_are_refused(words, message):
     assert "secret" not in str(error.value)
 
 
-def test_files_of_variables_that_are_refused(tmp_path):
+def test_files_of_variables_that_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "x.env"
     path.write_text("A=1\nno name\n")
     with pytest.raises(ConfigError, match=r"x.env:2: 'no name' is no name of a variable"):
         read_variables([str(path)], [], {})
-    with pytest.raises(ConfigError, match="missing.env' cannot be read"):
-        read_variables([str(tmp_path / "missing.env")], [], {})
+    monkeypatch.chdir(tmp_path)  # a long name would be shortened
+    with pytest.raises(ConfigError, match="'missing.env' cannot be read"):
+        read_variables(["missing.env"], [], {})
 
 
 @pytest.mark.parametrize("flag, steps", [([], None), (["--check"], 3), (["--check=7"], 7)])
