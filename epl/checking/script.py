@@ -29,7 +29,7 @@ class Script:
     def copy_new(self, graph: Any) -> None:
         """Copy what was added since `skip`."""
         for op in graph.get_operations():
-            if op._id > self._last_id:
+            if compat.op_id(op) > self._last_id:
                 self.nodes[op.name] = op.node_def
         self._last_id = compat.last_id(graph)
 

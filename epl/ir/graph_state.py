@@ -278,9 +278,9 @@ class GraphState:
 
     def note_change(self, ops: Iterable[Any]) -> None:
         """These operations were changed; a session that knows them goes on to run the old ones."""
-        first = min(ops, key=lambda op: op._id, default=None)
+        first = min(ops, key=compat.op_id, default=None)
         if first is not None:
-            self.changes.append((compat.last_id(first.graph), first._id, first.name))
+            self.changes.append((compat.last_id(first.graph), compat.op_id(first), first.name))
 
     def note_made(self, first: int, last: int) -> None:
         """The rewrite made the operations with these ids."""

@@ -55,7 +55,7 @@ def zeros_like(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def forget(graph: Any, first: int) -> None:
     """What was made since, from id `first` on, is a clone's own: it was made for gradients."""
     found = state_of(graph).static_shapes
-    for op in [op for op in found if op._id >= first]:
+    for op in [op for op in found if compat.op_id(op) >= first]:
         del found[op]
 
 

@@ -79,7 +79,7 @@ def _added(total: Any, value: Any, end: Optional[ActionEnd]) -> Any:
     with tf.device(total.device or None), tf.control_dependencies([end.ended] if end else []):
         total = tf.add(total, value)
     if end:
-        end.released._add_control_input(total.op)
+        editor.wait_for(end.released, [total.op])
     return total
 
 

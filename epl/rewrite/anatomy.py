@@ -93,7 +93,7 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
         operation.
     """
     ys, gradients, others = list(ys), list(gradients), list(others)
-    ops = sorted(script.behind(ys + gradients + others) - script.added, key=lambda op: op._id)
+    ops = sorted(script.behind(ys + gradients + others) - script.added, key=compat.op_id)
     following = loops.successors(ops)
     in_order = loops.topological(following)
     frames = loops.frames(following)
@@ -143,7 +143,7 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
         pending.extend(following[op] + counting.get(op, []))
         if op in loop:  # a loop is copied as a whole
             pending.extend(in_loop[loop[op]])
-    return reached, sorted(updates, key=lambda op: op._id)
+    return reached, sorted(updates, key=compat.op_id)
 
 
 def _late(updates: List[Any], needed: Set[Any], following: Dict[Any, List[Any]],
@@ -232,7 +232,7 @@ def _starts_batch(op: Any, script: Script) -> bool:
     if op in script.slices:
         return True
     return kinds.starts_batch(op) and not (
-        op.type == "PlaceholderWithDefault" and script.is_gradient_id(op._id))
+        op.type == "PlaceholderWithDefault" and script.is_gradient(op))
 
 
 class _Stages:
@@ -251,13 +251,13 @@ class _Stages:
         self._script = script
         self._loop = loop
         self._forward = forward
-        self._last = max([script.stage_of_id(op._id) for op in ops
-                          if not script.is_gradient_id(op._id)] or [0])
+        self._last = max([script.stage_of(op) for op in ops
+                          if not script.is_gradient(op)] or [0])
         self._stage_of_loop = {name: self._of_loop(members) for name, members in in_loop.items()}
         for op in ops:
             self.found[op] = self._of(op)
         for op in reversed(ops):  # state for a loop, made while its gradient was built
-            if op.type in kinds.STEP_SCOPED or (op in forward and script.is_gradient_id(op._id)):
+            if op.type in kinds.STEP_SCOPED or (op in forward and script.is_gradient(op)):
                 users = [self.found[user] for user in following[op] if user in forward]
                 if users and op not in loop:
                     self.found[op] = min(users)
@@ -266,34 +266,34 @@ class _Stages:
         stage = self._stage_of_loop.get(self._loop.get(op, ""))
         if stage is not None:
             return stage
-        if not self._script.is_gradient_id(op._id):
-            return self._script.stage_of_id(op._id)
+        if not self._script.is_gradient(op):
+            return self._script.stage_of(op)
         behind = [t.op for t in op.inputs] + list(op.control_inputs)
         known = [(b, self.found[b]) for b in behind if b in self.found]
         if op in self._forward:
             return max([s for _, s in known] or [self._last])
         stage = self._of_forward_op(op)
         backward = [s for b, s in known
-                    if self._script.is_gradient_id(b._id) and b not in self._forward]
+                    if self._script.is_gradient(b) and b not in self._forward]
         if stage is not None:
             return min([stage] + backward)  # gradients never go back up
         return min(backward) if backward else max([s for _, s in known] or [self._last])
 
     def _of_forward_op(self, op: Any) -> Optional[int]:
         """The stage of the forward operation that a backward one is the gradient of."""
-        target = self._script.differentiated(op._id)
+        target = self._script.differentiated(op)
         if target is None or any(kinds.is_handle(t) for t in list(target.outputs) + list(
                 target.inputs) if kinds.is_variable(kinds.handle_origin(t))):
             return None  # a variable, or the reading of one: other stages may read it too
         if target in self.found:
             return self.found[target]
-        if self._script.is_gradient_id(target._id):
+        if self._script.is_gradient(target):
             return None
-        return self._script.stage_of_id(target._id)
+        return self._script.stage_of(target)
 
     def _of_loop(self, members: List[Any]) -> Optional[int]:
-        built = [op for op in members if not self._script.is_gradient_id(op._id)]
-        stages = sorted({self._script.stage_of_id(op._id) for op in built})
+        built = [op for op in members if not self._script.is_gradient(op)]
+        stages = sorted({self._script.stage_of(op) for op in built})
         if len(stages) > 1:
             raise NotImplementedError(
                 "the tf.while_loop of operation '{}' lies in stages {} and {}: a loop cannot be "

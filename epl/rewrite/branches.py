@@ -27,7 +27,7 @@ def warn_of_other_rows(ys: Iterable[Any]) -> None:
     """
     if not compat.misjudges_branches():
         return
-    for op in sorted(ancestors(y.op for y in ys), key=lambda op: op._id):
+    for op in sorted(ancestors(y.op for y in ys), key=compat.op_id):
         if op.type in _MERGES and _in_doubt(op):
             tf.logging.warning(
                 "the branches of the tf.cond at '%s' have the static shapes %s, and from version "

@@ -99,7 +99,7 @@ class Copies:
         readers = [copy for clone in self.clones[1:] for copy in self._copies[clone].values()
                    if any(t is tensor for t in copy.inputs)]
         for copy in readers:
-            compat.replace_input(copy, tensor, value)
+            editor.replace_input(copy, tensor, value)
         return readers
 
     def add(self, ops: Iterable[Any], clones: Iterable[CloneId],
@@ -112,7 +112,7 @@ class Copies:
           device: `(op, clone)` -> device of the copy.
           dropped: operations that copies do not wait for.
         """
-        new = sorted((op for op in ops if not self.has(op)), key=lambda op: op._id)
+        new = sorted((op for op in ops if not self.has(op)), key=compat.op_id)
         if not new:
             return
         template = _Template(new, set(dropped), self._counted)
@@ -133,7 +133,7 @@ class Copies:
         for op in template.ops:
             copies[op] = self._graph.get_operation_by_name(scope + op.name)
         for op, waits_for in template.controls:
-            self.op(op, clone)._add_control_inputs([self.op(c, clone) for c in waits_for])
+            editor.wait_for(self.op(op, clone), [self.op(c, clone) for c in waits_for])
 
 
     def _free_scope(self, scope: str, ops: List[Any]) -> str:

@@ -56,17 +56,17 @@ def defer_updates(graph: Any, anatomy: Anatomy, family: List[GradientGroup],
         cut = [c for c in op.control_inputs if c in anatomy.late]
         if cut:
             updates = [update for c in cut for update in _outside(graph, c, anatomy, state)]
-            compat.remove_control_inputs(op, anatomy.late)
+            editor.wait_no_longer(op, anatomy.late)
             before.extend(updates)
             waited.setdefault(op, []).extend(updates)
             state.note_change([op])
         else:  # another loss may have had it wait no longer
             before.extend(waited.get(op, ()))
-    unique = sorted(set(before), key=lambda op: op._id)
+    unique = sorted(set(before), key=compat.op_id)
     state.record(Deferred).late.update(unique)
     if unique:
         for op in (op for group in family for op in group.returned_ops):
-            op._add_control_inputs(unique)
+            editor.wait_for(op, unique)
 
 
 def _outside(graph: Any, op: Any, anatomy: Anatomy, state: GraphState) -> List[Any]:
@@ -97,7 +97,7 @@ def _end(graph: Any, write: Any, state: GraphState) -> Any:
         with compat.inserted(graph, "epl/deferred", context.outer_context):
             sides = tf.raw_ops.Switch(data=tf.constant(True), pred=predicate)
             taken = tf.identity(sides[context.branch])
-            taken.op._add_control_input(end)
+            editor.wait_for(taken.op, [end])
             merged = tf.raw_ops.Merge(inputs=[sides[1 - context.branch], taken])
         deferred.late.update([sides[0].op, taken.op, merged[0].op])
         end, context = merged[0].op, context.outer_context

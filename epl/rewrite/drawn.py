@@ -57,7 +57,7 @@ def look(graph: Any, state: GraphState, writes: Iterable[Any]) -> Drawn:
     behind = value_ancestors(writes, _ends(graph, state, writes))
     library = Library(graph)
     draws = sorted((op for op in behind - known - state.leaving.of_batch
-                    if kinds.varies(op, library)), key=lambda op: op._id)
+                    if kinds.varies(op, library)), key=compat.op_id)
     reached = value_descendants(draws, behind) if draws else set()
     return Drawn(draws, reached - {
         op for op in behind if context_of(graph).connection.is_collective(op)})
@@ -80,7 +80,7 @@ def _send_all(graph: Any, state: GraphState, ops: Iterable[Any], found: Drawn,
               in_steps: Set[Any]) -> bool:
     """Send what those of `ops` give that can be sent; False if there are none."""
     some = False
-    for op in sorted(ops, key=lambda op: op._id):
+    for op in sorted(ops, key=compat.op_id):
         for tensor in op.outputs:
             users = [user for user in tensor.consumers() if user in in_steps]
             if users and _can_be_sent(tensor, users, found, in_steps):
@@ -128,5 +128,5 @@ def _send(graph: Any, state: GraphState, tensor: Any, users: List[Any]) -> None:
         owner = state.groups[0]
         owner.on_demand[tensor.name + " of the chief"] = Merged(value, (collective,))
     for user in users:
-        compat.replace_input(user, tensor, value)
+        editor.replace_input(user, tensor, value)
     state.note_change(users)

@@ -113,7 +113,7 @@ def _check_coordinates(anatomy: Anatomy, graph: Any) -> None:
         if parts.indices.op not in anatomy.phase:
             continue
         ends = {op for op in anatomy.ops if op.type not in _OF_COORDINATES}
-        for op in sorted(data_ancestors([parts.indices.op], ends), key=lambda op: op._id):
+        for op in sorted(data_ancestors([parts.indices.op], ends), key=compat.op_id):
             if op.type in feeds.PLACEHOLDERS and kinds.is_fed_per_batch(op) \
                     and not feeds.is_declared(op.outputs[0]) and op.outputs[0] not in known:
                 raise ValueError(

@@ -209,7 +209,7 @@ def _losses(state: GraphState, call: inspect.BoundArguments) -> List[List[Any]]:
 def _losses_behind(state: GraphState, tensors: Sequence[Any]) -> List[Any]:
     """The losses whose gradients `tensors` are computed from."""
     built = ancestors((t.op for t in tensors), _BuiltForGradients(state))
-    calls = [state.calls.call_of(op._id) for op in sorted(built, key=lambda op: op._id)]
+    calls = [state.calls.call_of(compat.op_id(op)) for op in sorted(built, key=compat.op_id)]
     return _unique(loss for call in calls if call is not None for loss in call.losses)
 
 
@@ -220,7 +220,7 @@ class _BuiltForGradients:
         self._state = state
 
     def __contains__(self, op: Any) -> bool:
-        return self._state.is_gradient_id(op._id)
+        return self._state.provenance.is_gradient(op)
 
 
 def _noted(graph: Any, state: GraphState, request: _Request, gradients: List[Any]) -> List[Any]:
@@ -316,7 +316,7 @@ def _own_gradients(graph: Any, group: GradientGroup, behind: Any) -> Dict[str, A
                 with compat.inserted(graph, group.name + "/own"):
                     own = found[returned.name] = tf.identity(raw, returned.op.name.split("/")[-2])
                 for user in behind.intersection(returned.consumers()):
-                    compat.replace_input(user, returned, own)
+                    editor.replace_input(user, returned, own)
     return found
 
 

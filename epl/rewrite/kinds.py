@@ -207,7 +207,7 @@ def same_rows(gradient: Any) -> bool:
 def without_any_rows(tensor: Any) -> Any:
     """What a gradient's part is behind the placeholder that hides its number of rows."""
     op = tensor.op
-    hides = op.type == _DEFAULTS and state_of(op.graph).is_gradient_id(op._id)
+    hides = op.type == _DEFAULTS and state_of(op.graph).provenance.is_gradient(op)
     return op.inputs[0] if hides else tensor
 
 

@@ -52,18 +52,18 @@ def look(graph: Any, state: GraphState) -> Leaving:
     """Find out what leaves the steps of `graph`, whose groups know their sources."""
     returned = {op for group in state.groups for op in group.returned_ops}
     computing = computing_ops(state.groups)
-    once = {op for op in descendants(returned) - returned - computing if not state.is_made(op._id)}
+    once = {op for op in descendants(returned) - returned - computing if not state.provenance.is_made(op)}
     of_losses: Set[Any] = set().union(*[group.sources for group in state.groups])
     behind = once | returned  # a gradient has the shape of its variable, whatever the batch is
     followed = _followed(graph, _fed(graph, state) | of_losses, behind)
     followed |= static_shapes.following(graph, followed.__contains__, behind)
-    of_batch = {op for op in followed if not state.is_made(op._id)} - behind
+    of_batch = {op for op in followed if not state.provenance.is_made(op)} - behind
     writes = {op: owner([t for t in op.inputs if not kinds.is_handle(t)], state)
               for op in _writing(graph, of_batch, once)}
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
     owned = {op for op, group in writes.items() if group is not None}
     late = {op for op in descendants(owned) - once - returned - computing
-            if not state.is_made(op._id)} | owned
+            if not state.provenance.is_made(op)} | owned
     return Leaving(once, of_batch, writes, late,
                    {op for op in writes if kinds.written_variable(op) in variables
                     and kinds.loaded(op) in of_losses | {None}})
@@ -94,7 +94,7 @@ def _writing(graph: Any, of_batch: Set[Any], once: Set[Any]) -> List[Any]:
     for op in descendants(switched) - once if switched else ():
         if kinds.written_variable(op) is not None and is_decided(op, of_batch):
             found.add(op)
-    return sorted(found - compat.initializers(graph), key=lambda op: op._id)
+    return sorted(found - compat.initializers(graph), key=compat.op_id)
 
 
 def is_decided(op: Any, of_batch: Set[Any]) -> bool:
@@ -128,4 +128,4 @@ def _fed(graph: Any, state: GraphState) -> Set[Any]:
     return {op for op in graph.get_operations()
             if (op.type in kinds.PLACEHOLDERS or op.type == "PlaceholderWithDefault")
             and op.outputs[0].shape.ndims is not None and kinds.is_fed_per_batch(op)
-            and not state.is_made(op._id) and not state.is_gradient_id(op._id)}
+            and not state.provenance.is_made(op) and not state.provenance.is_gradient(op)}

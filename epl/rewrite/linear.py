@@ -136,7 +136,7 @@ def _between(starts: Sequence[Any], ends: Iterable[Any],
     cut = _Constant(constant)
     users = {user for tensor in starts for user in tensor.consumers()}
     found = data_descendants(users, cut) & data_ancestors((t.op for t in ends), cut)
-    return dict.fromkeys(sorted((op for op in found if op not in cut), key=lambda op: op._id))
+    return dict.fromkeys(sorted((op for op in found if op not in cut), key=compat.op_id))
 
 
 class _Constant:

@@ -56,7 +56,7 @@ def topological(following: Dict[Any, List[Any]]) -> List[Any]:
         if op.type not in _BACK:
             for user in users:
                 waiting[user] += 1
-    ready = [(op._id, op) for op, number in waiting.items() if number == 0]
+    ready = [(compat.op_id(op), op) for op, number in waiting.items() if number == 0]
     heapq.heapify(ready)
     found: List[Any] = []
     while ready:
@@ -65,7 +65,7 @@ def topological(following: Dict[Any, List[Any]]) -> List[Any]:
         for user in following[op] if op.type not in _BACK else ():
             waiting[user] -= 1
             if waiting[user] == 0:
-                heapq.heappush(ready, (user._id, user))
+                heapq.heappush(ready, (compat.op_id(user), user))
     return found
 
 
@@ -99,6 +99,6 @@ def outermost_loops(following: Dict[Any, List[Any]]) -> Dict[Any, str]:
 def members(loops: Dict[Any, str]) -> Dict[str, List[Any]]:
     """The operations of each loop, in the order of creation."""
     found: Dict[str, List[Any]] = {}
-    for op in sorted(loops, key=lambda op: op._id):
+    for op in sorted(loops, key=compat.op_id):
         found.setdefault(loops[op], []).append(op)
     return found

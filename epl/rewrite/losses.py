@@ -25,7 +25,7 @@ def check_losses(family: List[GradientGroup], state: GraphState, plan: ParallelP
     """
     ys = family[0].ys
     if plan.reduce_method == "mean":
-        _check_not_per_row([y for y in ys if not state.is_gradient_id(y.op._id)])
+        _check_not_per_row([y for y in ys if not state.provenance.is_gradient(y.op)])
     behind = ancestors(t.op for group in family for t in group.ys + [
         part for gradient in group.gradients for part in parts(gradient.raw)])
     calls = [call for call in state.calls
@@ -79,7 +79,7 @@ class _Linearity:
         """
         self._losses, self._entered = ys + inner, entered
         self._names, self._inner = _names(ys), _names(inner)
-        self._is_gradient = lambda op: state.is_gradient_id(op._id)
+        self._is_gradient = state.provenance.is_gradient
 
     def of_variables(self, own: List[Any]) -> None:
         """Each clone has the gradients of its own rows."""

@@ -125,7 +125,7 @@ class _Ordering:
             clones = [CloneId(action.replica, action.micro_batch, piece) for piece in pieces]
             if barrier is not None:
                 for entry in self._of_clones(borders.entries, clones):
-                    entry._add_control_input(barrier)
+                    editor.wait_for(entry, [barrier])
                     self.edges.append(Edge(barrier, entry))
             name = action.path
             if self._plan.num_slices > 1:
@@ -160,7 +160,7 @@ def _borders(anatomy: Anatomy) -> Dict[Tuple[str, int], _Borders]:
     """The borders of the actions of a micro-batch, by kind and stage."""
     found: Dict[Tuple[str, int], _Borders] = {}
     places = {op: (kind, anatomy.stage[op]) for op, kind in anatomy.phase.items()}
-    for op in sorted(places, key=lambda op: op._id):
+    for op in sorted(places, key=compat.op_id):
         place = places[op]
         borders = found.setdefault(place, _Borders([], []))
         before = [t.op for t in op.inputs] + list(op.control_inputs)

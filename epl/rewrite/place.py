@@ -165,8 +165,8 @@ class Devices:
             if home is None or any(self.home(t) != home for t in compat.colocated_with(op)):
                 # It may be colocated with one of another stage, as a tf.cond's inputs are, and
                 # what takes an update into a loop, to wait for it, with what the loop works on.
-                compat.forget_colocation(op)
-            op._set_device(chosen)
+                editor.forget_colocation(op)
+            editor.put_on(op, chosen)
 
 
 def pinned_to_cpu(op: Any) -> bool:

@@ -308,11 +308,11 @@ class _Rewrite:
         """Put the aggregated value behind what the script got."""
         for old, returned, new in zip(parts(gradient.raw), parts(gradient.returned), parts(value)):
             if new is not old:
-                compat.replace_input(returned.op, old, new)
+                editor.replace_input(returned.op, old, new)
             if self._state.devices.several:
-                returned.op._set_device(self._home(gradient.variable))
+                editor.put_on(returned.op, self._home(gradient.variable))
             if group.order is not None:  # an update must not overtake a reader of the old value
-                returned.op._add_control_input(group.order.done)
+                editor.wait_for(returned.op, [group.order.done])
 
     def _home(self, variable: Any) -> str:
         if not self._state.devices.several:
@@ -398,7 +398,7 @@ class _Rewrite:
 
     def _check_stages(self, ys: List[Any], anatomy: Anatomy, script: Script) -> None:
         used = {anatomy.stage[op] for op in script.behind(ys)
-                if op in anatomy.stage and not script.is_gradient_id(op._id)}
+                if op in anatomy.stage and not script.is_gradient(op)}
         for number, name in enumerate(self._plan.stage_names):
             if number not in used:
                 raise ValueError(
@@ -417,14 +417,14 @@ class _Rewrite:
             devices.place(op, anatomy.stage[op], self._clones[0],
                           anatomy.goes_back(op))
             if op in anatomy.late and op in anatomy.loop:
-                compat.forget_colocation(op)  # it is where the update is, not with its neighbours
+                editor.forget_colocation(op)  # it is where the update is, not with its neighbours
         self._state.note_change(anatomy.ops[:1])
 
     def _settle(self) -> None:
         """Give the model's variables their homes."""
         state = self._state
         owned = [v for v in compat.global_variables(self._graph) if self._is_of_model(v)]
-        state.devices.settle(owned, lambda op: state.annotations.task_graph_of(op._id))
+        state.devices.settle(owned, state.provenance.stage_of)
         for variable in owned:
             state.devices.place(compat.variable_key(variable), 0, self._clones[0], False)
 
@@ -435,16 +435,16 @@ class _Rewrite:
             return False
         first = state.first_gradient_id
         return variable.trainable or (
-            not state.annotations.before_first(op._id) and (first is None or op._id < first))
+            not state.annotations.before_first(compat.op_id(op)) and (first is None or compat.op_id(op) < first))
 
     def _place_model(self) -> None:
         """Place a model that is only run, not trained, on the devices of the first replica."""
         state = self._state
         self._settle()
         new = [op for op in self._graph.get_operations()
-               if op._id > state.placed_id and not state.annotations.before_first(op._id)]
+               if compat.op_id(op) > state.placed_id and not state.annotations.before_first(compat.op_id(op))]
         for op in new:
-            state.devices.place(op, state.annotations.task_graph_of(op._id), self._clones[0], False)
+            state.devices.place(op, state.provenance.stage_of(op), self._clones[0], False)
         state.placed_id = compat.last_id(self._graph)
 
 
@@ -468,7 +468,7 @@ def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[Action
 
 def _check_data(anatomy: Anatomy) -> None:
     """Raises NotImplementedError for data that the clones would take in no certain order."""
-    for op in sorted(anatomy.per_batch, key=lambda op: op._id):
+    for op in sorted(anatomy.per_batch, key=compat.op_id):
         origin = kinds.data_origin(op)
         if origin is not None:
             raise NotImplementedError(

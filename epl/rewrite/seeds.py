@@ -30,11 +30,11 @@ def vary_seeds(outputs: Iterable[Any], number: int, varied: Set[Any]) -> List[An
     if number == 0:
         return []
     changed = []
-    for op in sorted(ancestors(tensor.op for tensor in outputs), key=lambda op: op._id):
+    for op in sorted(ancestors(tensor.op for tensor in outputs), key=compat.op_id):
         drawn = kinds.seeds(op.node_def, op.op_def) if kinds.is_random(op) else None
         if drawn is None or not any(drawn) or op in varied:
             continue
-        compat.set_int_attribute(op, "seed2", mixed_seed(drawn, number))
+        editor.set_int_attribute(op, "seed2", mixed_seed(drawn, number))
         varied.add(op)
         changed.append(op)
     return changed
@@ -46,7 +46,7 @@ def check_seeds(outputs: Iterable[Any]) -> None:
     Raises:
       NotImplementedError: a seeded random operation inside a function or v2 control flow.
     """
-    ops = sorted(ancestors(tensor.op for tensor in outputs), key=lambda op: op._id)
+    ops = sorted(ancestors(tensor.op for tensor in outputs), key=compat.op_id)
     library = Library(ops[0].graph) if ops else None
     for op in ops:
         assert library is not None

@@ -43,7 +43,7 @@ def _keep(graph: Any, state: GraphState, group: GradientGroup, other: GradientGr
         with compat.inserted(graph, scope), tf.device(tensor.device or None):
             copy = tf.raw_ops.DeepCopy(x=tensor)
         for op in other.returned_ops:
-            op._add_control_input(copy.op)
+            editor.wait_for(op, [copy.op])
         changed.update(group.clones.read_instead(tensor, copy))
     state.note_change(changed)
 

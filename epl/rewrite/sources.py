@@ -111,7 +111,7 @@ class Sources:
         first = pieces[self._copies.clones[0]]
         first.set_shape(tensor.shape)
         for reader in readers:
-            compat.replace_input(reader, tensor, first)
+            editor.replace_input(reader, tensor, first)
         self._pieces[first.op] = pieces
 
     def _piece(self, tensor: Any, clone: CloneId) -> Any:

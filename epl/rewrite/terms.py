@@ -314,7 +314,7 @@ class Data:
                 found.add(op)
                 if not self._looks_at_model(op):
                     pending.extend(t.op for t in op.inputs)
-        return sorted(found, key=lambda op: op._id)
+        return sorted(found, key=compat.op_id)
 
     def _looks_at_model(self, op: Any) -> bool:
         return op.type in FORM_ONLY and op.inputs[0].op in self._learned

@@ -291,7 +291,7 @@ class _Region:
     def read_variables(self) -> List[Any]:
         """The members that read a ref variable whose buffer the step's update changes."""
         trained = self._whole.trained()
-        return [op for op in sorted(self.ops - self._view.late, key=lambda op: op._id)
+        return [op for op in sorted(self.ops - self._view.late, key=compat.op_id)
                 if any(kinds.aliased_variable(t) in trained
                        for t in op.inputs if t.op not in self.ops)]
 

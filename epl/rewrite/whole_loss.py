@@ -67,7 +67,7 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, anato
       parts_here: those of this worker.
     """
     losses = family[0].ys
-    terms = terms_of(losses, anatomy, axes, lambda op: state.is_gradient_id(op._id),
+    terms = terms_of(losses, anatomy, axes, state.provenance.is_gradient,
                      {gradient.op for gradient in averaged_gradients(state.calls)})
     surgery = _Surgery(graph, family, state, anatomy, axes, num_parts, parts_here)
     statistics = {}
@@ -96,11 +96,11 @@ class _Surgery:
         self._losses = family[0].ys
         self._scope = family[0].name
         self._copied = 0
-        self._data = Data(anatomy, axes, lambda op: state.is_gradient_id(op._id), family[0].ys)
+        self._data = Data(anatomy, axes, state.provenance.is_gradient, family[0].ys)
         self._forward = ancestors(y.op for y in self._losses)
         self._backward = sorted(
             data_ancestors(part.op for group in family for g in group.gradients
-                           for part in parts(g.raw)) - self._forward, key=lambda op: op._id)
+                           for part in parts(g.raw)) - self._forward, key=compat.op_id)
 
     def is_near_loss(self, tensors: List[Any]) -> bool:
         """True if no layer of the model stands between `tensors` and the losses."""
@@ -129,7 +129,7 @@ class _Surgery:
         for op in self._backward:
             for tensor in list(op.inputs):
                 if whole(tensor) is not tensor:
-                    compat.replace_input(op, tensor, whole(tensor))
+                    editor.replace_input(op, tensor, whole(tensor))
         for name, (tensor, _) in sums.items():
             self._multiply_gradient(tensor, factors[name])
         for loss in self._losses:
@@ -214,25 +214,25 @@ class _Surgery:
     def _multiply_gradient(self, tensor: Any, factor: Any) -> None:
         """What comes back to `tensor`, a sum over rows, counts `factor` times."""
         own = [op for op in self._backward
-               if self._state.differentiated.operation(op._id) is tensor.op]
+               if self._state.differentiated.operation(compat.op_id(op)) is tensor.op]
         if any(tensor is loss for loss in self._losses):
             own = own[_begins_with_ones(own):]
         entering = {t.name: t for op in own for t in op.inputs
                     if t.op not in own and self._is_gradient_of_loss(t)}
         operation = self._state.differentiated.operation
-        noted = any(operation(op._id) is not None for op in self._backward)
+        noted = any(operation(compat.op_id(op)) is not None for op in self._backward)
         if (own and not entering) or not noted:
             raise RewriteError("nothing is known to be the gradient by {}".format(tensor.name))
         for gradient in entering.values():
             with compat.inserted(self._graph, self._scope + "/whole_loss"):
                 larger = gradient * tf.cast(factor, gradient.dtype)
             for op in own:
-                compat.replace_input(op, gradient, larger)
+                editor.replace_input(op, gradient, larger)
 
     def _is_gradient_of_loss(self, tensor: Any) -> bool:
         """True for what `tf.gradients` was given, or made, as a gradient."""
         call = [c for c in self._state.calls if any(t is tensor for t in c.entered)]
-        return bool(call) or (self._state.is_gradient_id(tensor.op._id)
+        return bool(call) or (self._state.provenance.is_gradient(tensor.op)
                               and tensor.op not in self._forward and tensor.dtype.is_floating)
 
 
@@ -276,5 +276,5 @@ def of_whole_batch(state: GraphState, view: View) -> None:
         of_batch=view.of_batch | early))
     for statistic in waiting:
         statistic.collectives.extend(state.job.collectives[before:])
-        compat.replace_input(statistic.read.op, statistic.of_part,
+        editor.replace_input(statistic.read.op, statistic.of_part,
                              state.job.tensor(statistic.of_part))

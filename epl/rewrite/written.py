@@ -54,13 +54,13 @@ def write_whole_batch(graph: Any, state: GraphState) -> None:
         before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
         copied.update(b for b in before if b in leaving.late)
     first = state.job.build([tensor for _, tensor, group in read if group is None],
-                            sorted(copied, key=lambda op: op._id), view)
+                            sorted(copied, key=compat.op_id), view)
     for _, tensor, group in read:
         if group is not None:
             first += local_of(graph, state, group).build([tensor], [], view)
     if first:
         for op in (op for group in state.groups for op in group.returned_ops):
-            op._add_control_inputs(first)
+            editor.wait_for(op, first)
     state.note_change(_redirect(state, read))
 
 
@@ -78,7 +78,7 @@ def _read_once(state: GraphState) -> List[Any]:
     fetched is this worker's.
     """
     leaving = state.leaving
-    once = sorted(leaving.once, key=lambda op: op._id)
+    once = sorted(leaving.once, key=compat.op_id)
     written = data_ancestors(op for op in once if kinds.written_variable(op) is not None)
     found = []
     for op in once:
@@ -125,7 +125,7 @@ def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False,
     return BatchAxes(
         lambda op: op in per_batch or op in sources,
         lambda op: _axis_of_rows(op) if op in sources - sparse else None,
-        lambda op: state.is_backward_id(op._id), exact, mixed)
+        state.provenance.is_backward, exact, mixed)
 
 
 def _axis_of_rows(source: Any) -> Any:
@@ -135,7 +135,7 @@ def _axis_of_rows(source: Any) -> Any:
 
 def _users(leaving: Leaving) -> List[Any]:
     """The operations that read the whole batch, in the order of creation."""
-    return sorted(leaving.once | leaving.late, key=lambda op: op._id)
+    return sorted(leaving.once | leaving.late, key=compat.op_id)
 
 
 def _behind_gradients(state: GraphState) -> Set[Any]:
@@ -154,21 +154,21 @@ def _redirect(state: GraphState, read: List[Any]) -> Set[Any]:
             users = op.outputs[0].consumers()
             count = _computed(op, value)
             for user in users:
-                compat.replace_input(user, op.outputs[0], count)
+                editor.replace_input(user, op.outputs[0], count)
             changed.update(users)
         else:
-            compat.replace_input(op, tensor, _of_open_shape(value, tensor))
+            editor.replace_input(op, tensor, _of_open_shape(value, tensor))
             changed.add(op)
     for op in _behind_gradients(state):
         for tensor in list(op.inputs):
             if tensor.op in leaving.late:
-                compat.replace_input(op, tensor, job.tensor(tensor))
+                editor.replace_input(op, tensor, job.tensor(tensor))
                 changed.add(op)
         waited = {source for source in op.control_inputs if source in leaving.late}
         if waited:
-            compat.remove_control_inputs(op, waited)
-            op._add_control_inputs(sorted((job.operation(source) for source in waited),
-                                          key=lambda source: source._id))
+            editor.wait_no_longer(op, waited)
+            editor.wait_for(op, sorted((job.operation(source) for source in waited),
+                                          key=compat.op_id))
             changed.add(op)
     return changed
 
@@ -180,7 +180,7 @@ def _computed(constant: Any, value: Any) -> Any:
     options = {} if kind == "ZerosLike" else {"out_type": constant.outputs[0].dtype}
     with compat.inserted(constant.graph, constant.name + "_of_all"):
         count = made(value, **options)
-        count.op._add_control_inputs(list(constant.control_inputs))
+        editor.wait_for(count.op, list(constant.control_inputs))
     return _of_open_shape(count, constant.outputs[0])
 
 

@@ -87,7 +87,7 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
 def _digest(op: Any) -> str:
     """Of all that `op` computes its value from, constants included."""
     behind = hashlib.sha256()
-    for node in sorted(ancestors([op]), key=lambda node: node._id):
+    for node in sorted(ancestors([op]), key=compat.op_id):
         behind.update(node.node_def.SerializeToString(deterministic=True))
     return behind.hexdigest()[:16]
 

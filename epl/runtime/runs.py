@@ -94,7 +94,7 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
         waited = state.record(Deferred).waited
         beside = [update for op in reached for update in waited.get(op, ())]
         return Run("", bool(_written_variables(graph, reached | ancestors(beside))), [], fetches,
-                   list(targets) + sorted(set(beside), key=lambda op: op._id), [], {})
+                   list(targets) + sorted(set(beside), key=compat.op_id), [], {})
     names = [group.name for group in groups]
     fetches, targets = stand_ins(graph, state, groups, fetches, targets)
     # A run that merely writes from its batch exchanges what it needs; it may be fed no more.
@@ -122,7 +122,7 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
 
 def _check_writes(state: GraphState, groups: Sequence[GradientGroup], reached: Set[Any]) -> None:
     """What a step writes from its batch is made of the whole batch."""
-    for op in sorted(reached.intersection(state.leaving.writes), key=lambda op: op._id):
+    for op in sorted(reached.intersection(state.leaving.writes), key=compat.op_id):
         if state.leaving.writes[op] is not None:
             raise RewriteError("a step would write '{}' from a part of its batch".format(op.name))
         behind = ancestors([tensor.op for tensor in op.inputs])

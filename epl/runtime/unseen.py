@@ -49,7 +49,7 @@ def check(graph: Any, reached: Iterable[Any]) -> None:
 def warn_of_own_rows(graph: Any, reached: Iterable[Any]) -> None:
     """Say which global variables a run that is no step writes from this worker's rows."""
     variables = {compat.variable_key(variable) for variable in compat.global_variables(graph)}
-    for op in sorted(reached, key=lambda op: op._id):
+    for op in sorted(reached, key=compat.op_id):
         variable = kinds.written_variable(op)
         if variable is not None and variable in variables and _computes_from_rows(op):
             tf.logging.warning(
