@@ -162,6 +162,32 @@ def plain_imports(graph: Any, names: Iterable[str]) -> Iterator[None]:
             importer._ProcessNewOps = usual
 
 
+def op_id(op: Any) -> int:
+    """The number of an operation: later ones of its graph have larger numbers."""
+    return int(op._id)
+
+
+def operations_from(graph: Any, first: int, number: Optional[int] = None) -> List[Any]:
+    """The operations of `graph` from the one with the id `first` on; at most `number`."""
+    found = [op for op in graph.get_operations()[max(0, first - 2):] if op_id(op) >= first]
+    return found[:number]
+
+
+def add_control_inputs(op: Any, others: List[Any]) -> None:
+    """Make `op` wait for other operations."""
+    op._add_control_inputs(others)
+
+
+def control_outputs(op: Any) -> List[Any]:
+    """The operations that wait for `op`."""
+    return list(op._control_outputs)
+
+
+def set_device(op: Any, device: str) -> None:
+    """Put `op` on a device."""
+    op._set_device(device)
+
+
 def set_int_attribute(op: Any, name: str, value: int) -> None:
     """Change an integer attribute of an operation that no session has run yet."""
     op._set_attr(name, attr_value_pb2.AttrValue(i=value))

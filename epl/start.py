@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The top of the package: `epl.init` puts all parts to work, `epl.explain` asks them."""
 
-from typing import Optional
+from typing import Any, List, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -13,8 +13,10 @@ from epl.communicators.base import Communicator
 from epl.config import Config
 from epl.env import Env
 from epl.errors import ConfigError
+from epl.ir import editor
 from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
+from epl.rewrite.passes import PASSES
 from epl.runtime import hooks, process
 
 
@@ -73,12 +75,15 @@ def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
     return None
 
 
-def explain() -> str:
+def explain(passes: bool = False) -> str:
     """Print the plan for the default graph, and return what was printed.
 
     The plan is a table of replicas, stages and devices, and with several stages or micro-batches
     the schedule as it would run; then the gradients, and what they exchange with other workers.
     The exchange is built when the graph is complete, before a session first runs it.
+
+    Args:
+      passes: also what each pass of the rewrite did to the graph, and what it cost.
 
     Raises:
       RuntimeError: before `epl.init()`.
@@ -91,6 +96,16 @@ def explain() -> str:
                 "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built")
     else:
         text = "\n".join([plan.describe()] + [
-            line for group in state_of(graph).groups for line in group.describe()])
+            line for group in state_of(graph).groups for line in group.describe()]
+            + (_passes(graph) if passes else []))
     print(text)
     return text
+
+
+def _passes(graph: Any) -> List[str]:
+    """What the passes did to a graph; what they will do, if none has run yet."""
+    works = state_of(graph).record(editor.History).works
+    if not works:
+        return ["passes, to be run before a session first runs the graph:"] + [
+            "  {:<14} {}".format(each.name, each.about) for each in PASSES]
+    return ["passes:"] + ["  " + work.describe() for work in works]

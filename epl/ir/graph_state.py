@@ -5,13 +5,10 @@
 The graph owns it, so it is collected with the graph, and two graphs never mix.
 """
 
-import bisect
 import threading
 from typing import (
     Any,
     Dict,
-    Iterable,
-    Iterator,
     List,
     NamedTuple,
     Optional,
@@ -27,6 +24,7 @@ from epl.communicators.base import Collective
 from epl.context import Context
 from epl.env import Env
 from epl.ir.annotations import Annotations
+from epl.ir.provenance import Provenance
 
 _ATTRIBUTE = "_epl_state"
 _Record = TypeVar("_Record")
@@ -114,75 +112,12 @@ class GradientGroup:
         return [part.op for gradient in self.gradients for part in parts(gradient.returned)]
 
 
-class Differentiated:
-    """Intervals of op ids: what TensorFlow built while it differentiated an operation."""
-
-    def __init__(self) -> None:
-        self._starts: List[int] = []  # last op id before each interval
-        self._ops: List[Any] = []
-
-    def begin(self, last_op_id: int, op: Any) -> None:
-        """Operations created after `last_op_id` belong to the gradient of `op`; None: to none."""
-        self._starts.append(last_op_id)
-        self._ops.append(op)
-
-    def operation(self, op_id: int) -> Any:
-        """The operation whose gradient the one with this id belongs to, or None."""
-        position = bisect.bisect_left(self._starts, op_id) - 1
-        return self._ops[position] if position >= 0 else None
-
-
-class RowGradient(NamedTuple):
-    """The gradient by a tensor with rows of the batch."""
-
-    tensor: Any
-    gradient: Any
-
-
-class GradientCall(NamedTuple):
-    """What TensorFlow built in one call for gradients, of variables or of other tensors.
-
-    Attributes:
-      first, last: ids of the operations that were created.
-      losses: the tensors whose gradients they are, through all calls before this one.
-      results: the gradients by tensors with rows of the batch.
-      entered: what was given as `grad_ys`.
-    """
-
-    first: int
-    last: int
-    losses: List[Any]
-    results: List[RowGradient]
-    entered: List[Any]
-
-
-class GradientCalls:
-    """The calls for gradients, in their order."""
-
-    def __init__(self) -> None:
-        self._calls: List[GradientCall] = []
-        self._firsts: List[int] = []
-
-    def add(self, call: GradientCall) -> None:
-        """Note a call, later than those noted before."""
-        self._calls.append(call)
-        self._firsts.append(call.first)
-
-    def __iter__(self) -> Iterator[GradientCall]:
-        return iter(self._calls)
-
-    def call_of(self, op_id: int) -> Optional[GradientCall]:
-        """The call that created the operation with this id, or None."""
-        position = bisect.bisect_right(self._firsts, op_id) - 1
-        found = self._calls[position] if position >= 0 else None
-        return found if found is not None and op_id <= found.last else None
-
-
 class GraphState:
     """The record of one graph.
 
     Attributes:
       annotations: its TaskGraphs.
+      provenance: where each operation comes from.
       registered: collection key -> tensors put there by `epl.add_to_collection`.
       declared_feeds: name of a tensor -> axis along which its feed is divided, None: it is shared.
       sparse_parts: what the script made sparse tensors of (see `ir.feeds`).
@@ -191,11 +126,8 @@ class GraphState:
       groups: gradient groups, in the order of the calls that made them.
       withdrawn: groups whose gradients nothing reads but losses and `grad_ys`.
       gradient_calls: how many groups were ever made (names stay unique after a withdrawal).
-      differentiated: which operation each backward operation belongs to.
-      calls: what TensorFlow built for gradients.
       own_gradients: gradients of variables and of tensors without rows, as losses and `grad_ys`
         read them: each clone's own.
-      first_gradient_id: the first operation that was built for gradients of variables, or None.
       env: the environment that it was first seen in (see `ir.environment`), or None.
       context: what it is trained under, once that is settled, or None.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
@@ -211,7 +143,7 @@ class GraphState:
       failure: the error that ended a rewrite, or None.
       placed_id: last operation that was placed in a graph that is not trained.
       looks: name of a summary of gradients -> what a thread beside the training gets for it.
-      changes: (last operation's id at the time; id, name of the first operation changed then).
+      changes: (last operation's id at the time; id, name of the operation that was changed).
       verified_collectives: how many collectives the workers have compared.
       runs: what is known of the session runs of this graph (see `runtime.runs`).
       lock: held while the graph is rewritten.
@@ -219,6 +151,7 @@ class GraphState:
 
     def __init__(self) -> None:
         self.annotations = Annotations()
+        self.provenance = Provenance(self.annotations)
         self.registered: Dict[str, List[Any]] = {}
         self.declared_feeds: Dict[str, Optional[int]] = {}
         self.sparse_parts: List[Any] = []
@@ -226,10 +159,7 @@ class GraphState:
         self.groups: List[GradientGroup] = []
         self.withdrawn: List[GradientGroup] = []
         self.gradient_calls = 0
-        self.differentiated = Differentiated()
-        self.calls = GradientCalls()
         self.own_gradients: List[Any] = []
-        self.first_gradient_id: Optional[int] = None
         self.env: Optional[Env] = None
         self.context: Optional[Context] = None
         self.sources: Any = None
@@ -240,8 +170,6 @@ class GraphState:
         self.sent: Dict[str, Any] = {}
         self.statistics: List[Any] = []
         self.whole_losses: Dict[str, Any] = {}
-        self._made: List[Tuple[int, int]] = []
-        self._backward: List[Tuple[int, int]] = []
         self.varied_seeds: Set[Any] = set()
         self.rewritten_version = -1
         self.failure: Optional[BaseException] = None
@@ -276,35 +204,9 @@ class GraphState:
         self.withdrawn = [group for group in self.withdrawn if group not in used]
         self.groups.extend(used)
 
-    def note_change(self, ops: Iterable[Any]) -> None:
-        """These operations were changed; a session that knows them goes on to run the old ones."""
-        first = min(ops, key=compat.op_id, default=None)
-        if first is not None:
-            self.changes.append((compat.last_id(first.graph), compat.op_id(first), first.name))
-
-    def note_made(self, first: int, last: int) -> None:
-        """The rewrite made the operations with these ids."""
-        if last >= first:
-            self._made.append((first, last))
-
-    def is_made(self, op_id: int) -> bool:
-        """True for an operation that the rewrite made, not the script."""
-        position = bisect.bisect_left(self._made, (op_id + 1,)) - 1
-        return position >= 0 and op_id <= self._made[position][1]
-
-    def note_backward(self, first: int, last: int) -> None:
-        """TensorFlow made the operations with these ids for gradients of whatever."""
-        if last >= first:
-            bisect.insort(self._backward, (first, last))
-
-    def is_backward_id(self, op_id: int) -> bool:
-        """True for operations that compute gradients, also of tensors that are no variables."""
-        position = bisect.bisect_left(self._backward, (op_id + 1,)) - 1
-        return position >= 0 and op_id <= self._backward[position][1]
-
-    def is_gradient_id(self, op_id: int) -> bool:
-        """True for operations that TensorFlow built for gradients."""
-        return self.calls.call_of(op_id) is not None
+    def note_change(self, op: Any) -> None:
+        """`op` was changed; a session that knows it goes on to run it as it was."""
+        self.changes.append((compat.last_id(op.graph), compat.op_id(op), op.name))
 
 
 def parts(value: Any) -> List[Any]:

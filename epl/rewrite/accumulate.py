@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 import tensorflow.compat.v1 as tf
 
+from epl.ir import editor
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite.clones import CloneId, Copies
 from epl.rewrite.order import ActionEnd

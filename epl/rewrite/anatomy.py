@@ -11,9 +11,11 @@ Every operation has a stage; those per batch that the loss or its gradients need
 the kind of action (`plan.action`) in which a device runs them.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
 
+from epl import compat
 from epl.ir import static_shapes
+from epl.ir.provenance import Provenance
 from epl.plan.action import BACKWARD, FORWARD, KINDS
 from epl.rewrite import kinds, loops
 from epl.rewrite.functions import Library
@@ -60,16 +62,12 @@ class Script(NamedTuple):
     """What is known of how the script built its graph.
 
     Attributes:
-      stage_of_id: the stage in whose interval an operation was created.
-      is_gradient_id: True for operations that TensorFlow created for gradients.
-      differentiated: the operation whose gradient one with this id belongs to, or None.
+      provenance: where each operation comes from.
       slices: operations that cut a source's batch (see `rewrite.sources`).
       added: what the rewrite put into the graph and the script's operations depend on.
     """
 
-    stage_of_id: Callable[[int], int]
-    is_gradient_id: Callable[[int], bool]
-    differentiated: Callable[[int], Any]
+    provenance: Provenance
     slices: Set[Any]
     added: Set[Any]
 
@@ -232,7 +230,7 @@ def _starts_batch(op: Any, script: Script) -> bool:
     if op in script.slices:
         return True
     return kinds.starts_batch(op) and not (
-        op.type == "PlaceholderWithDefault" and script.is_gradient(op))
+        op.type == "PlaceholderWithDefault" and script.provenance.is_gradient(op))
 
 
 class _Stages:
@@ -251,13 +249,14 @@ class _Stages:
         self._script = script
         self._loop = loop
         self._forward = forward
-        self._last = max([script.stage_of(op) for op in ops
-                          if not script.is_gradient(op)] or [0])
+        self._last = max([script.provenance.stage_of(op) for op in ops
+                          if not script.provenance.is_gradient(op)] or [0])
         self._stage_of_loop = {name: self._of_loop(members) for name, members in in_loop.items()}
         for op in ops:
             self.found[op] = self._of(op)
         for op in reversed(ops):  # state for a loop, made while its gradient was built
-            if op.type in kinds.STEP_SCOPED or (op in forward and script.is_gradient(op)):
+            if op.type in kinds.STEP_SCOPED or (
+                    op in forward and script.provenance.is_gradient(op)):
                 users = [self.found[user] for user in following[op] if user in forward]
                 if users and op not in loop:
                     self.found[op] = min(users)
@@ -266,34 +265,34 @@ class _Stages:
         stage = self._stage_of_loop.get(self._loop.get(op, ""))
         if stage is not None:
             return stage
-        if not self._script.is_gradient(op):
-            return self._script.stage_of(op)
+        if not self._script.provenance.is_gradient(op):
+            return self._script.provenance.stage_of(op)
         behind = [t.op for t in op.inputs] + list(op.control_inputs)
         known = [(b, self.found[b]) for b in behind if b in self.found]
         if op in self._forward:
             return max([s for _, s in known] or [self._last])
         stage = self._of_forward_op(op)
         backward = [s for b, s in known
-                    if self._script.is_gradient(b) and b not in self._forward]
+                    if self._script.provenance.is_gradient(b) and b not in self._forward]
         if stage is not None:
             return min([stage] + backward)  # gradients never go back up
         return min(backward) if backward else max([s for _, s in known] or [self._last])
 
     def _of_forward_op(self, op: Any) -> Optional[int]:
         """The stage of the forward operation that a backward one is the gradient of."""
-        target = self._script.differentiated(op)
+        target = self._script.provenance.differentiated(op)
         if target is None or any(kinds.is_handle(t) for t in list(target.outputs) + list(
                 target.inputs) if kinds.is_variable(kinds.handle_origin(t))):
             return None  # a variable, or the reading of one: other stages may read it too
         if target in self.found:
             return self.found[target]
-        if self._script.is_gradient(target):
+        if self._script.provenance.is_gradient(target):
             return None
-        return self._script.stage_of(target)
+        return self._script.provenance.stage_of(target)
 
     def _of_loop(self, members: List[Any]) -> Optional[int]:
-        built = [op for op in members if not self._script.is_gradient(op)]
-        stages = sorted({self._script.stage_of(op) for op in built})
+        built = [op for op in members if not self._script.provenance.is_gradient(op)]
+        stages = sorted({self._script.provenance.stage_of(op) for op in built})
         if len(stages) > 1:
             raise NotImplementedError(
                 "the tf.while_loop of operation '{}' lies in stages {} and {}: a loop cannot be "

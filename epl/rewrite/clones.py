@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Set, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.rewrite import kinds, loops
 from epl.rewrite.seeds import mixed_seed
 

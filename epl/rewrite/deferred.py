@@ -18,6 +18,7 @@ from typing import Any, Dict, List, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite.anatomy import Anatomy
 
@@ -59,7 +60,6 @@ def defer_updates(graph: Any, anatomy: Anatomy, family: List[GradientGroup],
             editor.wait_no_longer(op, anatomy.late)
             before.extend(updates)
             waited.setdefault(op, []).extend(updates)
-            state.note_change([op])
         else:  # another loss may have had it wait no longer
             before.extend(waited.get(op, ()))
     unique = sorted(set(before), key=compat.op_id)

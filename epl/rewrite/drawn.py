@@ -16,6 +16,7 @@ from typing import Any, Iterable, List, NamedTuple, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState
 from epl.rewrite import kinds
@@ -129,4 +130,3 @@ def _send(graph: Any, state: GraphState, tensor: Any, users: List[Any]) -> None:
         owner.on_demand[tensor.name + " of the chief"] = Merged(value, (collective,))
     for user in users:
         editor.replace_input(user, tensor, value)
-    state.note_change(users)

@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.ir.environment import (
     check_replicas,
     context_of,
@@ -26,13 +27,12 @@ from epl.ir.environment import (
 )
 from epl.ir.graph_state import (
     Gradient,
-    GradientCall,
     GradientGroup,
     GraphState,
-    RowGradient,
     parts,
     state_of,
 )
+from epl.ir.provenance import GradientCall, RowGradient
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds
 from epl.rewrite.walk import ancestors
@@ -132,8 +132,7 @@ def _outermost(graph: Any, build: Callable[..., List[Any]],
 def _for_training(graph: Any, state: GraphState, request: _Request,
                   plan: ParallelPlan) -> List[Any]:
     """Gradients of variables: they will be aggregated."""
-    if state.first_gradient_id is None:
-        state.first_gradient_id = compat.last_id(graph) + 1
+    state.provenance.begin_gradients(graph)
     with _noted_call(graph, state, request) as results:
         if plan.is_single_device and plan.num_workers == 1:
             gradients = request.answer()
@@ -169,7 +168,7 @@ def _noted_call(graph: Any, state: GraphState, request: _Request) -> Iterator[Li
     results: List[RowGradient] = []
     yield results
     entered = [v for v in _as_list(request.call.arguments.get("grad_ys")) if v is not None]
-    state.calls.add(GradientCall(first, compat.last_id(graph), request.losses, results,
+    state.provenance.calls.add(GradientCall(first, compat.last_id(graph), request.losses, results,
                                  _tensors(entered)))
 
 
@@ -182,7 +181,7 @@ def _build_in_place(state: GraphState, graph: Any, request: _Request, gated: boo
     """
     def begin(op: Any) -> None:
         if op is None or op.graph is graph:  # not the body of a function
-            state.differentiated.begin(compat.last_id(graph), op)
+            state.provenance.begin_gradient_of(graph, op)
 
     if gated:
         request.call.arguments["gate_gradients"] = True
@@ -209,7 +208,7 @@ def _losses(state: GraphState, call: inspect.BoundArguments) -> List[List[Any]]:
 def _losses_behind(state: GraphState, tensors: Sequence[Any]) -> List[Any]:
     """The losses whose gradients `tensors` are computed from."""
     built = ancestors((t.op for t in tensors), _BuiltForGradients(state))
-    calls = [state.calls.call_of(compat.op_id(op)) for op in sorted(built, key=compat.op_id)]
+    calls = [state.provenance.calls.call_of(op) for op in sorted(built, key=compat.op_id)]
     return _unique(loss for call in calls if call is not None for loss in call.losses)
 
 
@@ -287,7 +286,8 @@ def _own_gradients_behind(graph: Any, state: GraphState, call: inspect.BoundArgu
                 state.withdrawn.append(group)
     if own:
         state.own_gradients.extend(t for t in own.values() if t.dtype.is_floating)
-        state.calls.add(GradientCall(first, compat.last_id(graph), _unique(losses), [], []))
+        state.provenance.calls.add(
+            GradientCall(first, compat.last_id(graph), _unique(losses), [], []))
         for name in arguments:
             call.arguments[name] = [_with_own(v, own) for v in _as_list(call.arguments[name])]
     if not state.groups and state.plan is None:

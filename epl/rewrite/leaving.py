@@ -52,7 +52,8 @@ def look(graph: Any, state: GraphState) -> Leaving:
     """Find out what leaves the steps of `graph`, whose groups know their sources."""
     returned = {op for group in state.groups for op in group.returned_ops}
     computing = computing_ops(state.groups)
-    once = {op for op in descendants(returned) - returned - computing if not state.provenance.is_made(op)}
+    once = {op for op in descendants(returned) - returned - computing
+            if not state.provenance.is_made(op)}
     of_losses: Set[Any] = set().union(*[group.sources for group in state.groups])
     behind = once | returned  # a gradient has the shape of its variable, whatever the batch is
     followed = _followed(graph, _fed(graph, state) | of_losses, behind)

@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from epl import compat
 from epl.rewrite.walk import data_ancestors, data_descendants
 
 # Linear in all inputs together.

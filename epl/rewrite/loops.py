@@ -13,6 +13,8 @@ frames: their Enters and Exits are operations of the loop around them.
 import heapq
 from typing import Any, Dict, Iterable, List, Set, Tuple
 
+from epl import compat
+
 _ENTERS = frozenset(["Enter", "RefEnter"])
 _EXITS = frozenset(["Exit", "RefExit"])
 _BACK = frozenset(["NextIteration", "RefNextIteration"])

@@ -5,7 +5,8 @@
 from typing import Any, Iterable, List, Optional
 
 from epl import compat
-from epl.ir.graph_state import GradientCall, GradientGroup, GraphState, parts
+from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.provenance import GradientCall
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds
 from epl.rewrite.linear import departure, departure_in_degree, is_sum_over_rows
@@ -28,7 +29,7 @@ def check_losses(family: List[GradientGroup], state: GraphState, plan: ParallelP
         _check_not_per_row([y for y in ys if not state.provenance.is_gradient(y.op)])
     behind = ancestors(t.op for group in family for t in group.ys + [
         part for gradient in group.gradients for part in parts(gradient.raw)])
-    calls = [call for call in state.calls
+    calls = [call for call in state.provenance.calls
              if any(t.op in behind for t in [g for _, g in call.results] + call.entered)]
     check = _Linearity(state, ys, [t for call in calls for t in call.losses],
                        [t for call in calls for t in call.entered])

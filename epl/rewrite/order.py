@@ -26,6 +26,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.plan.action import KINDS, Action
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds, loops

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import kinds
 from epl.rewrite.clones import CloneId

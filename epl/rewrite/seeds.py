@@ -8,36 +8,31 @@ are counted over all workers; clone n mixes n into its seeds.
 """
 
 import hashlib
-from typing import Any, Iterable, List, Set, Tuple
+from typing import Any, Iterable, Set, Tuple
 
 from epl import compat
+from epl.ir import editor
 from epl.rewrite import kinds
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import ancestors
 
 
-def vary_seeds(outputs: Iterable[Any], number: int, varied: Set[Any]) -> List[Any]:
+def vary_seeds(outputs: Iterable[Any], number: int, varied: Set[Any]) -> None:
     """Give the script's own seeded random operations behind `outputs` the seeds of clone `number`.
 
     Args:
       outputs: tensors whose ancestors are treated.
       number: this worker's first clone, counted over all workers.
       varied: operations that are changed already; extended by this call.
-
-    Returns:
-      The operations that were changed.
     """
     if number == 0:
-        return []
-    changed = []
+        return
     for op in sorted(ancestors(tensor.op for tensor in outputs), key=compat.op_id):
         drawn = kinds.seeds(op.node_def, op.op_def) if kinds.is_random(op) else None
         if drawn is None or not any(drawn) or op in varied:
             continue
         editor.set_int_attribute(op, "seed2", mixed_seed(drawn, number))
         varied.add(op)
-        changed.append(op)
-    return changed
 
 
 def check_seeds(outputs: Iterable[Any]) -> None:

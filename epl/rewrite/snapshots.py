@@ -20,6 +20,7 @@ from typing import Any, Dict, List, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite import kinds
 
@@ -37,15 +38,13 @@ def keep_read(graph: Any, state: GraphState) -> None:
 def _keep(graph: Any, state: GraphState, group: GradientGroup, other: GradientGroup) -> None:
     trained = {compat.variable_key(gradient.variable) for gradient in other.gradients}
     read = _read_by_clones(group, trained)
-    changed: Set[Any] = set()
     for name in sorted(read):
         tensor, scope = read[name], "{}/kept/{}".format(group.name, name.replace(":", "_"))
         with compat.inserted(graph, scope), tf.device(tensor.device or None):
             copy = tf.raw_ops.DeepCopy(x=tensor)
         for op in other.returned_ops:
             editor.wait_for(op, [copy.op])
-        changed.update(group.clones.read_instead(tensor, copy))
-    state.note_change(changed)
+        group.clones.read_instead(tensor, copy)
 
 
 def _read_by_clones(group: GradientGroup, trained: Set[Any]) -> Dict[str, Any]:

@@ -22,6 +22,7 @@ from typing import Any, Dict, Iterable, List, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.ir import editor
 from epl.rewrite import kinds
 from epl.rewrite.clones import CloneId, Copies
 
@@ -71,7 +72,7 @@ class Sources:
         self._copies.add(taken, whole, lambda op, clone: op.device)
         for op in taken:
             for before, after in zip(whole, whole[1:]):
-                self._copies.op(op, after)._add_control_input(self._copies.op(op, before))
+                editor.wait_for(self._copies.op(op, after), [self._copies.op(op, before)])
 
     def cut(self, sources: Iterable[Any]) -> bool:
         """Cut the batches of iterators and queues into slices, where there are several.

@@ -17,6 +17,7 @@ from typing import Any, Callable, Container, Dict, Iterable, List, NamedTuple, O
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from epl import compat
 from epl.ir import static_shapes
 from epl.rewrite import kinds
 from epl.rewrite.anatomy import Anatomy

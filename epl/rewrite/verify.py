@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Pass `verify`: walk what the other passes built and check the promises.
+"""What the passes promise, checked on what they built.
 
 Cheap, and always on. A failure here is a defect of EPL.
 """
@@ -22,27 +22,8 @@ def verify_names(state: GraphState) -> None:
         raise RewriteError("collectives {} would meet under one name".format(twice))
 
 
-def verify_group(group: GradientGroup, plan: ParallelPlan, devices: Devices) -> None:
-    """Check one gradient group.
-
-    Args:
-      group: a group that was just rewritten.
-      plan: what it should be.
-      devices: who should sit where.
-
-    Raises:
-      RewriteError: a promise is broken; the message names the operation.
-    """
-    _verify_collectives(group, plan)
-    if group.clones is not None and len(group.clones.clones) > 1:
-        _verify_aggregation(group)
-        _verify_clones(group)
-        _verify_order(group)
-    if group.clones is not None and devices.several:
-        _verify_devices(group, devices)
-
-
-def _verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
+def verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
+    """Collectives run in every step, and every gradient comes out of one."""
     for collective in group.collectives:
         if compat.control_flow_context(collective.op) is not None:
             raise RewriteError("collective {} is inside control flow, where a worker may skip it"
@@ -61,9 +42,11 @@ def _verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
                     part.name))
 
 
-def _verify_aggregation(group: GradientGroup) -> None:
+def verify_aggregation(group: GradientGroup) -> None:
     """Every clone's gradient reaches what the script got, unless it is the same for all."""
     clones = group.clones
+    if not _is_copied(group):
+        return
     for gradient in group.gradients:
         pieces = [parts(piece) for piece in sparse.pieces(gradient.raw)]
         for raw, returned in zip(zip(*pieces), parts(gradient.returned)):
@@ -74,10 +57,10 @@ def _verify_aggregation(group: GradientGroup) -> None:
                     returned.name, sorted(op.name for op in missing)[0]))
 
 
-def _verify_clones(group: GradientGroup) -> None:
+def verify_clones(group: GradientGroup) -> None:
     """A copy reads copies of its own clone, and what all share."""
     clones, anatomy = group.clones, group.anatomy
-    for op in anatomy.per_batch:
+    for op in anatomy.per_batch if _is_copied(group) else ():
         inputs = list(op.inputs)
         for clone in clones.clones[1:]:
             copy = clones.op(op, clone)
@@ -89,15 +72,18 @@ def _verify_clones(group: GradientGroup) -> None:
                         copy.name, found.name, clones.tensor(tensor, clone).name))
 
 
-def _verify_order(group: GradientGroup) -> None:
+def verify_order(group: GradientGroup) -> None:
+    """Every edge of the schedule is there."""
     for edge in group.edges:
         if edge.barrier not in edge.after.control_inputs:
             raise RewriteError("{} does not wait for {}".format(edge.after.name, edge.barrier.name))
 
 
-def _verify_devices(group: GradientGroup, devices: Devices) -> None:
+def verify_devices(group: GradientGroup, devices: Devices) -> None:
     """Everything sits where `place` decided, and what belongs to a stage on its clone's device."""
     clones, anatomy = group.clones, group.anatomy
+    if clones is None or not devices.several:
+        return
     first = clones.clones[0]
     for op in anatomy.ops:
         stage, backward = anatomy.stage[op], anatomy.goes_back(op)
@@ -110,3 +96,8 @@ def _verify_devices(group: GradientGroup, devices: Devices) -> None:
             if placed.device != meant:
                 raise RewriteError("{} is on '{}' instead of '{}'".format(
                     placed.name, placed.device, meant))
+
+
+def _is_copied(group: GradientGroup) -> bool:
+    """True if the group has clones beside the script's own operations."""
+    return group.clones is not None and len(group.clones.clones) > 1

@@ -30,7 +30,7 @@ def value_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
 
 def descendants(ops: Iterable[Any]) -> Set[Any]:
     """`ops` and every operation that depends on them."""
-    return _walk(ops, lambda op: _consumers(op) + list(op._control_outputs))
+    return _walk(ops, lambda op: _consumers(op) + list(compat.control_outputs(op)))
 
 
 def data_descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:

@@ -20,6 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.errors import RewriteError
+from epl.ir import editor
 from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts
 from epl.rewrite import kinds
 from epl.rewrite.anatomy import Anatomy
@@ -68,7 +69,7 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, anato
     """
     losses = family[0].ys
     terms = terms_of(losses, anatomy, axes, state.provenance.is_gradient,
-                     {gradient.op for gradient in averaged_gradients(state.calls)})
+                     {gradient.op for gradient in averaged_gradients(state.provenance.calls)})
     surgery = _Surgery(graph, family, state, anatomy, axes, num_parts, parts_here)
     statistics = {}
     for name, tensor in terms.statistics.items():
@@ -134,7 +135,6 @@ class _Surgery:
             self._multiply_gradient(tensor, factors[name])
         for loss in self._losses:
             self._state.whole_losses[loss.name] = whole(loss)
-        self._state.note_change(self._backward)
 
     def _copy(self, region: Set[Any], name: str, behind: Callable[[Any], Any]) -> Any:
         """Copy operations, which read `behind(tensor)` for what is not copied.
@@ -214,13 +214,13 @@ class _Surgery:
     def _multiply_gradient(self, tensor: Any, factor: Any) -> None:
         """What comes back to `tensor`, a sum over rows, counts `factor` times."""
         own = [op for op in self._backward
-               if self._state.differentiated.operation(compat.op_id(op)) is tensor.op]
+               if self._state.provenance.differentiated(op) is tensor.op]
         if any(tensor is loss for loss in self._losses):
             own = own[_begins_with_ones(own):]
         entering = {t.name: t for op in own for t in op.inputs
                     if t.op not in own and self._is_gradient_of_loss(t)}
-        operation = self._state.differentiated.operation
-        noted = any(operation(compat.op_id(op)) is not None for op in self._backward)
+        operation = self._state.provenance.differentiated
+        noted = any(operation(op) is not None for op in self._backward)
         if (own and not entering) or not noted:
             raise RewriteError("nothing is known to be the gradient by {}".format(tensor.name))
         for gradient in entering.values():
@@ -231,7 +231,7 @@ class _Surgery:
 
     def _is_gradient_of_loss(self, tensor: Any) -> bool:
         """True for what `tf.gradients` was given, or made, as a gradient."""
-        call = [c for c in self._state.calls if any(t is tensor for t in c.entered)]
+        call = [c for c in self._state.provenance.calls if any(t is tensor for t in c.entered)]
         return bool(call) or (self._state.provenance.is_gradient(tensor.op)
                               and tensor.op not in self._forward and tensor.dtype.is_floating)
 

@@ -12,7 +12,7 @@ from typing import Any, List, Sequence, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.ir import feeds, static_shapes
+from epl.ir import editor, feeds, static_shapes
 from epl.ir.graph_state import GradientGroup, GraphState
 from epl.rewrite import kinds
 from epl.rewrite.batch_axis import BatchAxes
@@ -61,7 +61,7 @@ def write_whole_batch(graph: Any, state: GraphState) -> None:
     if first:
         for op in (op for group in state.groups for op in group.returned_ops):
             editor.wait_for(op, first)
-    state.note_change(_redirect(state, read))
+    _redirect(state, read)
 
 
 def local_of(graph: Any, state: GraphState, group: GradientGroup) -> WholeBatch:
@@ -142,10 +142,9 @@ def _behind_gradients(state: GraphState) -> Set[Any]:
     return state.leaving.once.union(*[group.returned_ops for group in state.groups])
 
 
-def _redirect(state: GraphState, read: List[Any]) -> Set[Any]:
+def _redirect(state: GraphState, read: List[Any]) -> None:
     """Let what is behind the gradients read and wait for what stands for the whole batch."""
     leaving, job = state.leaving, state.job
-    changed: Set[Any] = set()
     for op, tensor, group in read:
         value = (job if group is None else group.local).tensor(tensor)
         if value is tensor:
@@ -155,22 +154,17 @@ def _redirect(state: GraphState, read: List[Any]) -> Set[Any]:
             count = _computed(op, value)
             for user in users:
                 editor.replace_input(user, op.outputs[0], count)
-            changed.update(users)
         else:
             editor.replace_input(op, tensor, _of_open_shape(value, tensor))
-            changed.add(op)
     for op in _behind_gradients(state):
         for tensor in list(op.inputs):
             if tensor.op in leaving.late:
                 editor.replace_input(op, tensor, job.tensor(tensor))
-                changed.add(op)
         waited = {source for source in op.control_inputs if source in leaving.late}
         if waited:
             editor.wait_no_longer(op, waited)
             editor.wait_for(op, sorted((job.operation(source) for source in waited),
-                                          key=compat.op_id))
-            changed.add(op)
-    return changed
+                                       key=compat.op_id))
 
 
 def _computed(constant: Any, value: Any) -> Any:

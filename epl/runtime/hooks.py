@@ -45,7 +45,7 @@ def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     graph = tf.get_default_graph()
     first = compat.last_id(graph) + 1
     result = noted_gradients(original, *args, **kwargs)
-    state_of(graph).note_backward(first, compat.last_id(graph))
+    state_of(graph).provenance.note_backward(first, compat.last_id(graph))
     static_shapes.forget(graph, first)
     monitored.note_gradients(graph)
     if state_of(graph).trains:

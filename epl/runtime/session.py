@@ -241,9 +241,11 @@ def _is_step(graph: Any, fetches: Any) -> bool:
 
 def _check_knows_graph(session: Any) -> None:
     """Raises RuntimeError if the session holds operations as they were before the rewrite."""
-    known = getattr(session, _KNOWN_ID, 0)
-    for last, lowest, name in state_of(session.graph).changes:
-        if lowest <= known < last:
+    known, changes = getattr(session, _KNOWN_ID, 0), state_of(session.graph).changes
+    if changes and changes[-1][0] <= known:
+        return
+    for last, changed, name in changes:
+        if changed <= known < last:
             raise RuntimeError(
                 "a session ran this graph before the training step was built, and holds operations "
                 "as they were then ('{}' is one): build the whole graph before the first "

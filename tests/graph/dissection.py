@@ -6,7 +6,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
+from epl.ir.annotations import Annotations
 from epl.ir.graph_state import state_of
+from epl.ir.provenance import Provenance
 from epl.rewrite.anatomy import Script, dissect
 from epl.rewrite.rewriter import rewrite
 from tests.graph.devices import Layout
@@ -32,10 +34,11 @@ def anatomy_of(loss, variables=None):
 
 def dissected(ys, gradients=(), others=(), second_stage_from=None):
     """Dissect without a rewrite; operations after `second_stage_from` are in stage 1."""
-    def stage(op_id):
-        return int(second_stage_from is not None and op_id > second_stage_from)
-    return dissect(ys, gradients, others, Script(
-        stage, lambda op_id: False, lambda op_id: None, set(), set()))
+    annotations = Annotations()
+    annotations.begin(0, "", 1)
+    if second_stage_from is not None:
+        annotations.begin(second_stage_from, "", 1)
+    return dissect(ys, gradients, others, Script(Provenance(annotations), set(), set()))
 
 
 def of_type(anatomy, *types):

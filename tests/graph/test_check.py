@@ -10,7 +10,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.rewrite import accumulate, rewriter
+from epl.rewrite import accumulate
+from epl.rewrite.passes import accumulate as accumulation
+from epl.rewrite.passes import aggregate as aggregation
 from tests.graph import devices
 from tests.graph.devices import (
     ACCUMULATION,
@@ -87,7 +89,7 @@ def test_a_sum_in_place_of_a_mean_is_found():
         plan = plan._replace(reduce_method="sum")
         return accumulate.accumulate(raw, clones, plan, home, ends)
 
-    with mock.patch.object(rewriter, "accumulate", broken), checked() as check:
+    with mock.patch.object(accumulation, "accumulate", broken), checked() as check:
         x, y = placeholders()
         loss = squared_error(network(x, stages(ACCUMULATION)), y)
         train = minimize(loss, tf.train.GradientDescentOptimizer(0.1))
@@ -106,14 +108,14 @@ def test_a_sum_in_place_of_a_mean_is_found():
 
 def test_one_variable_that_is_wrong_is_named():
     """A small rate: the wrong update changes the variable by less than 1e-5 of its value."""
-    original = rewriter._Rewrite._return
+    original = aggregation.give_back
 
-    def broken(self, group, gradient, value):
+    def broken(rewriting, group, gradient, value):
         if gradient.variable.op.name == "second/kernel":
             value = value * 1.001
-        original(self, group, gradient, value)
+        original(rewriting, group, gradient, value)
 
-    with mock.patch.object(rewriter._Rewrite, "_return", broken), checked() as check:
+    with mock.patch.object(aggregation, "give_back", broken), checked() as check:
         x, y = placeholders()
         train = minimize(squared_error(network(x, stages(ACCUMULATION)), y),
                          tf.train.GradientDescentOptimizer(1e-2))
@@ -272,7 +274,7 @@ def test_a_defect_is_found_part_after_part():
     def broken(raw, clones, plan, home, ends):
         return accumulate.accumulate(raw, clones, plan._replace(reduce_method="sum"), home, ends)
 
-    with mock.patch.object(rewriter, "accumulate", broken), checked(ACCUMULATION) as check:
+    with mock.patch.object(accumulation, "accumulate", broken), checked(ACCUMULATION) as check:
         dataset = tf.data.Dataset.from_tensor_slices(data()).batch(8, drop_remainder=True)
         x, y = tf.data.make_one_shot_iterator(dataset).get_next()
         train = minimize(squared_error(network(x, stages(ACCUMULATION)), y))

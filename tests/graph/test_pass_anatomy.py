@@ -182,7 +182,7 @@ def test_what_the_loss_needs_is_forward_and_the_rest_backward(graph):
     backward = [op for op, phase in anatomy.phase.items() if phase == BACKWARD]
     assert {"TanhGrad", "MatMul"} <= {op.type for op in backward}
     state = state_of(graph)
-    assert all(state.is_gradient_id(op._id) for op in backward)
+    assert all(state.provenance.is_gradient(op) for op in backward)
 
 
 def test_what_a_gradient_puts_into_a_forward_loop_is_forward(graph):

@@ -12,9 +12,9 @@ from epl.errors import RewriteError
 from epl.ir.environment import plan_for
 from epl.ir.graph_state import Collective, Gradient, GradientGroup, state_of
 from epl.plan.parallel_plan import make_plan
+from epl.rewrite import verify
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.seeds import check_seeds, vary_seeds
-from epl.rewrite.verify import verify_group, verify_names
 from epl.rewrite.walk import ancestors
 from epl.runtime.runs import describe
 from tests.graph.devices import control_flow_v2
@@ -131,6 +131,14 @@ def test_a_run_that_needs_a_gradient_is_a_step(rewritten):
         assert group.name in describe(graph, [], [tf.no_op()]).step
 
 
+def verify_group(group, plan, devices):
+    verify.verify_collectives(group, plan)
+    verify.verify_aggregation(group)
+    verify.verify_clones(group)
+    verify.verify_order(group)
+    verify.verify_devices(group, devices)
+
+
 def test_verify_passes_a_sound_group(rewritten):
     verify_group(*rewritten)
 
@@ -185,7 +193,7 @@ def test_verify_finds_two_collectives_of_one_name(fresh_graph):
     state.groups.append(GradientGroup("epl/gradients_0", [], []))
     state.groups[0].collectives += [collective, collective]
     with pytest.raises(RewriteError, match="name_0"):
-        verify_names(state)
+        verify.verify_names(state)
 
 
 def two_workers():

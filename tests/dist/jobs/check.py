@@ -12,23 +12,23 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.rewrite import rewriter
+from epl.rewrite.passes import aggregate
 from tests.dist.jobs.common import start
 
 
 def aggregate_a_sum():
     """A defect: gradients are added up over the workers, and not divided by their number."""
-    original = rewriter.reduce_gradients
+    original = aggregate.reduce_gradients
 
     def broken(tensors, scope, options, *others):
         return original(tensors, scope, options._replace(average=False), *others)
 
-    rewriter.reduce_gradients = broken
+    aggregate.reduce_gradients = broken
 
 
 def leave_losses_alone():
     """A defect: every worker returns the loss of its own rows."""
-    rewriter._Rewrite._losses = lambda self, group: []
+    aggregate.losses_of_clones = lambda rewriting, group: []
 
 
 def with_noise(optimizer, loss):

@@ -1,0 +1,61 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The passes of the rewrite, in their order: one file each.
+
+    PASSES     what a rewrite carries out, one after the other; a list, which a script may extend
+
+Passes over families that stand together are carried out for one family after the other.
+"""
+
+from typing import List
+
+from epl.rewrite.passes import (
+    accumulate,
+    aggregate,
+    anatomy,
+    branches,
+    clones,
+    completed,
+    deferred,
+    drawn,
+    leaving,
+    looks,
+    losses,
+    order,
+    place,
+    registered,
+    seeds,
+    snapshots,
+    statistics,
+    whole_loss,
+    written,
+)
+from epl.rewrite.passes.base import FAMILY, GRAPH, Pass
+
+__all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
+
+PASSES: List[Pass] = [each.PASS for each in (
+    leaving,
+    losses, branches, seeds, whole_loss, anatomy, place, deferred, clones, order, accumulate,
+    aggregate,
+    completed, statistics, registered, looks, written, snapshots, drawn,
+)]
+
+
+def insert(added: Pass, before: str) -> None:
+    """Put a pass into the list, before the one called `before`.
+
+    Raises:
+      ValueError: no such pass, a name that is taken, or needs that no pass before it makes.
+    """
+    names = [each.name for each in PASSES]
+    if before not in names or added.name in names:
+        raise ValueError("pass {!r} before {!r}: the name has to be new, and the other one of {}"
+                         .format(added.name, before, ", ".join(names)))
+    position = names.index(before)
+    made = {fact for each in PASSES[:position] for fact in each.makes}
+    missing = [fact for fact in added.needs if fact not in made]
+    if missing:
+        raise ValueError("pass {!r} needs {}, which no pass before {!r} makes".format(
+            added.name, ", ".join(missing), before))
+    PASSES.insert(position, added)

@@ -1,0 +1,93 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients are reduced over the workers, and put behind what the script got.
+
+The losses travel with them.
+"""
+
+from typing import Any, List, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.communicators.base import Collective
+from epl.ir import editor
+from epl.ir.graph_state import Gradient, GradientGroup, parts
+from epl.rewrite import registered, sparse, unequal
+from epl.rewrite.aggregate import reduce_gradients
+from epl.rewrite.merge import Merged, merged_loss
+from epl.rewrite.passes.base import FAMILY, Pass
+from epl.rewrite.rewriting import Family, Rewriting
+from epl.rewrite.verify import verify_collectives, verify_names
+
+
+def _run(rewriting: Rewriting, family: Family) -> None:
+    for group in family:
+        _aggregate(rewriting, group)
+        group.rewritten = True
+
+
+def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
+    graph, gradients = rewriting.graph, rewriting.local[group.name]
+    reduced = [piece for gradient in gradients for piece in gradient.local]
+    apart: List[Collective] = []
+    losses = losses_of_clones(rewriting, group)
+    values = [value for _, value in losses]
+    rows = _rows(rewriting, group, values)
+    values.extend(rows[-1:])
+    if rewriting.options is not None:
+        with compat.inserted(graph, group.name):
+            reduced, values = reduce_gradients(reduced, group.name + "/", rewriting.options,
+                                               group.collectives, values, apart)
+    if rows:
+        with compat.inserted(graph, group.name + "/rows"):
+            group.row_counts = tf.stack(rows[:-1] + [values.pop()])
+    for (loss, _), value in zip(losses, values):
+        if value is not loss:
+            group.merged[loss.name] = Merged(value, tuple(apart))
+    rest = iter(reduced)
+    with compat.inserted(graph, group.name + "/join"):
+        for gradient, found in zip(group.gradients, gradients):
+            give_back(rewriting, group, gradient, sparse.joined([
+                sparse.once(piece, next(rest)) for piece in found.pieces]))
+
+
+def losses_of_clones(rewriting: Rewriting, group: GradientGroup) -> List[Tuple[Any, Any]]:
+    """(loss, its value over this worker's clones) of the losses that are numbers."""
+    state = rewriting.state
+    losses = {loss.name: loss for loss in group.ys if registered.is_number(loss)
+              and registered.how(loss, state) is None}
+    return [(loss, merged_loss(group, state.whole_losses.get(loss.name, loss), rewriting.plan))
+            for loss in losses.values()]
+
+
+def _rows(rewriting: Rewriting, group: GradientGroup, losses: List[Any]) -> List[Any]:
+    """The number of rows of each clone and their mean; none if all have equally many anyway."""
+    exact = [loss for loss in losses if loss.dtype.base_dtype in (tf.float32, tf.float64)]
+    if not (exact and rewriting.divides and rewriting.plan.reduce_method == "mean"):
+        return []
+    with compat.inserted(rewriting.graph, group.name + "/rows"):
+        rows = unequal.rows_of_clones(group, rewriting.clones, rewriting.num_workers, exact[0])
+        return rows + [tf.add_n(rows) / len(rows)] if rows else []
+
+
+def give_back(rewriting: Rewriting, group: GradientGroup, gradient: Gradient, value: Any) -> None:
+    """Put the aggregated value behind what the script got."""
+    for old, returned, new in zip(parts(gradient.raw), parts(gradient.returned), parts(value)):
+        if new is not old:
+            editor.replace_input(returned.op, old, new)
+        if rewriting.state.devices.several:
+            editor.put_on(returned.op, rewriting.home(gradient.variable))
+        if group.order is not None:  # an update must not overtake a reader of the old value
+            editor.wait_for(returned.op, [group.order.done])
+
+
+def _verify(rewriting: Rewriting) -> None:
+    for group in rewriting.new:
+        verify_collectives(group, rewriting.plan)
+    verify_names(rewriting.state)
+
+
+PASS = Pass(
+    "aggregate", "reduces gradients and losses over the workers, and gives them to the script",
+    FAMILY, _run, needs=("local gradients",), makes=("gradients",), verify=_verify)

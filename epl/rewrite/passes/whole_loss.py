@@ -1,0 +1,24 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients are those of the loss of the whole batch."""
+
+from epl.rewrite import whole_loss, written
+from epl.rewrite.passes.base import FAMILY, Pass
+from epl.rewrite.rewriting import Family, Rewriting
+
+
+def _run(rewriting: Rewriting, family: Family) -> None:
+    anatomy, parts = rewriting.anatomy(family), len(rewriting.clones)
+    whole_loss.make_whole(
+        rewriting.graph, family, rewriting.state, anatomy,
+        written.axes_of([anatomy], rewriting.state, mixed=True), parts * rewriting.num_workers,
+        parts)
+
+
+def _wanted(rewriting: Rewriting, family: Family) -> bool:
+    return rewriting.divides and rewriting.plan.reduce_method == "mean"
+
+
+PASS = Pass(
+    "whole_loss", "lets sums count for all parts, and statistics be the whole batch's",
+    FAMILY, _run, needs=("leaving",), wanted=_wanted)

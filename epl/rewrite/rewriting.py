@@ -1,0 +1,142 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What the passes work on: one graph, what is pending in it, and the plan to carry out."""
+
+from typing import Any, Dict, Iterable, List, NamedTuple, Set
+
+from epl import compat
+from epl.ir.environment import context_of
+from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import registered, whole_loss, written
+from epl.rewrite.aggregate import ReduceOptions
+from epl.rewrite.anatomy import Anatomy, Script, dissect
+from epl.rewrite.clones import CloneId
+from epl.rewrite.place import Devices
+from epl.rewrite.sources import Sources
+
+Family = List[GradientGroup]  # of one loss: they share their clones
+
+
+class LocalGradient(NamedTuple):
+    """A gradient of this worker, in pieces.
+
+    Attributes:
+      pieces: what TensorFlow built (see `sparse.pieces`).
+      local: their values over this worker's clones.
+    """
+
+    pieces: List[Any]
+    local: List[Any]
+
+
+class Rewriting:
+    """A graph while it is rewritten.
+
+    Attributes:
+      graph: the script's graph.
+      state: its record.
+      plan: the plan to carry out.
+      cluster: the workers and devices.
+      options: how gradients are reduced over workers; None with one worker.
+      clones: those of this worker, in order.
+      first_seed: number of the first clone among those of all workers.
+      new: groups that are not rewritten yet.
+      local: name of a group -> its gradients of this worker, once they are accumulated.
+    """
+
+    def __init__(self, graph: Any, state: GraphState, plan: ParallelPlan):
+        context = context_of(graph)
+        self.graph, self.state, self.plan = graph, state, plan
+        self.cluster = context.cluster
+        worker, communication = context.cluster.worker_index, context.config.communication
+        self.options = None if context.communicator is None else ReduceOptions(
+            context.communicator, context.workers, average=plan.reduce_method == "mean",
+            max_splits=communication.max_splits,
+            fp16_scale=communication.fp16_scale if communication.fp16 else None)
+        if state.plan not in (None, plan):
+            raise RuntimeError(
+                "the stages of this graph have changed since a session first ran it: it was a "
+                "model of {} stage(s) ({}), and is one of {} ({}); annotate all stages before the "
+                "first session.run, or build the other model in a graph of its own".format(
+                    state.plan.num_stages, ", ".join(state.plan.stage_names),
+                    plan.num_stages, ", ".join(plan.stage_names)))
+        state.plan = plan
+        if state.devices is None:
+            state.devices = Devices(plan, worker, context.cluster.device_type)
+            state.sources = Sources(graph, [
+                CloneId(r, m, s) for r in plan.replicas_of(worker)
+                for m in range(plan.num_micro_batch) for s in range(plan.num_slices)])
+        self.clones: List[CloneId] = state.sources.clones
+        self.first_seed = worker * len(self.clones)
+        self.new = [group for group in state.groups if not group.rewritten]
+        self.local: Dict[str, List[LocalGradient]] = {}
+
+    @property
+    def num_workers(self) -> int:
+        return int(self.cluster.worker_num)
+
+    @property
+    def divides(self) -> bool:
+        """True if a step's batch is divided at all."""
+        return self.num_workers * len(self.clones) > 1
+
+    def anatomy(self, family: Family, more: Iterable[Any] = ()) -> Anatomy:
+        """What the steps of `family` consist of, if they compute the tensors `more` as well."""
+        ys, raw, others = losses_of(family), raw_of(family), self.others(family) + list(more)
+        anatomy = dissect(ys, raw, others, self.script())
+        if self.state.sources.cut(anatomy.sources):
+            anatomy = dissect(ys, raw, others, self.script())
+        return anatomy
+
+    def others(self, family: Family) -> List[Any]:
+        """Tensors whose value every clone of `family` has to give, beside the gradients."""
+        said = [tensor for group in family for tensor in registered.wanted(group, self.state)
+                + registered.other_losses(group, self.state)]
+        others = [t for group in family for t in registered.other_losses(group, self.state)]
+        return said + whole_loss.asked(family[0].ys, others, self.state) + (
+            written.asked(family, self.state) if self.divides else [])
+
+    def script(self) -> Script:
+        """What is known of how the script built its graph."""
+        state = self.state
+        added: Set[Any] = {op for group in state.groups for op in group.returned_ops}
+        added.update(edge.barrier for group in state.groups for edge in group.edges)
+        added.update(statistic.read.op for statistic in state.statistics)
+        slices = set(state.sources.slices)
+        return Script(state.provenance, slices, added - slices)
+
+    def home(self, variable: Any) -> str:
+        """The device of a variable; "" for TensorFlow's choice."""
+        if not self.state.devices.several:
+            return ""
+        return self.state.devices.home(compat.variable_key(variable)) or ""
+
+    def copy(self, family: Family, anatomy: Anatomy) -> None:
+        """Copy what the clones of a family need and do not have yet."""
+        self.state.sources.add(anatomy.sources)
+        family[0].clones.add(
+            anatomy.per_batch, self.clones, lambda op, clone: self.state.devices.choose(
+                op, anatomy.stage[op], clone, anatomy.goes_back(op)), dropped=anatomy.late)
+
+
+def families(groups: Iterable[GradientGroup]) -> List[Family]:
+    """Groups of gradients of the same tensors, in the order of the calls.
+
+    A group that has clones of its own already stays alone with those that share them.
+    """
+    found: Dict[Any, Family] = {}
+    for group in groups:
+        key = tuple(y.name for y in group.ys), id(group.clones)
+        found.setdefault(key, []).append(group)
+    return list(found.values())
+
+
+def losses_of(family: Family) -> List[Any]:
+    """What a family differentiates, and the tensors that it does so through."""
+    return family[0].ys + [t for group in family for t in group.through]
+
+
+def raw_of(family: Family) -> List[Any]:
+    """The tensors of the raw gradients."""
+    return [part for group in family for g in group.gradients for part in parts(g.raw)]
