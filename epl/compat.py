@@ -42,6 +42,11 @@ __all__ = [
 # Held while a function of TensorFlow is another one: threads may build graphs at the same time.
 _PATCHING = threading.RLock()
 
+# What EPL patches, and TensorFlow keeps to itself.
+MonitoredSessionBase = monitored_session_module._MonitoredSession
+CheckpointListenerForEvaluate = estimator_training_module._NewCheckpointListenerForEvaluate
+EstimatorExecutor = estimator_training_module._TrainingExecutor
+
 # TensorFlow 2 has two families of datasets, 1.15 as well; none of them is a base of all.
 DATASET_TYPES = (tf.data.Dataset, dataset_ops_module.DatasetV2)
 
@@ -78,6 +83,33 @@ def control_flow_context(graph_or_op: Any) -> Any:
     if context is not None and getattr(graph_or_op, "type", "") in ("Exit", "RefExit"):
         return context.outer_context
     return context
+
+
+def inner_context(op: Any) -> Any:
+    """The v1 `tf.cond`/`tf.while_loop` that an operation was built in, or comes out of."""
+    return op._get_control_flow_context()
+
+
+@contextlib.contextmanager
+def without_checkpoint(creator: Any) -> Iterator[None]:
+    """Meanwhile a session creator restores nothing."""
+    sources = creator._checkpoint_dir, creator._checkpoint_filename_with_path
+    creator._checkpoint_dir = creator._checkpoint_filename_with_path = None
+    try:
+        yield
+    finally:
+        creator._checkpoint_dir, creator._checkpoint_filename_with_path = sources
+
+
+def as_chief(creator: Any) -> Any:
+    """A session creator with the settings of a worker's that initializes variables itself."""
+    return monitored_session_module.ChiefSessionCreator(
+        scaffold=creator._scaffold, master=creator._master, config=creator._config)
+
+
+def note_evaluation(listener: Any, global_step: int) -> None:
+    """The evaluation of a checkpoint listener is as good as done."""
+    listener._timer.update_last_triggered_step(global_step)
 
 
 @contextlib.contextmanager

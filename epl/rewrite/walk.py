@@ -62,7 +62,7 @@ def _predicates(op: Any) -> List[Any]:
     found: List[Any] = []
     if op.type in ("Variable", "VariableV2", "VarHandleOp"):
         return found
-    context = op._get_control_flow_context()
+    context = compat.inner_context(op)
     while context is not None:
         if context.IsCondContext():
             found.append(context.pred.op)

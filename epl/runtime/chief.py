@@ -89,13 +89,11 @@ def create_chief_session(original: Callable[[Any], Any], env: Env, creator: Any)
     graph = tf.get_default_graph()
     if not _trains_with_others(graph) or monitored.evaluates(creator, graph):
         return original(creator)
-    sources = creator._checkpoint_dir, creator._checkpoint_filename_with_path
-    if not env.cluster.is_chief:
-        creator._checkpoint_dir = creator._checkpoint_filename_with_path = None
-    try:
+    if env.cluster.is_chief:
         session = original(creator)
-    finally:
-        creator._checkpoint_dir, creator._checkpoint_filename_with_path = sources
+    else:
+        with compat.without_checkpoint(creator):
+            session = original(creator)
     agreement.session_created(session)
     return session
 
@@ -107,8 +105,7 @@ def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
     """
     if not _trains_with_others(tf.get_default_graph()):
         return original(creator)
-    return compat.monitored_session_module.ChiefSessionCreator(
-        scaffold=creator._scaffold, master=creator._master, config=creator._config).create_session()
+    return compat.as_chief(creator).create_session()
 
 
 def create_supervisor(original: Callable[..., None], supervisor: Any, *args: Any,
@@ -133,7 +130,7 @@ def evaluate_checkpoint(original: Callable[..., Any], env: Env, listener: Any,
     """
     if env.cluster.is_chief and env.worker.agreed is not Wish.SIGTERM:
         return original(listener, global_step)
-    listener._timer.update_last_triggered_step(global_step)
+    compat.note_evaluation(listener, global_step)
     return None
 
 

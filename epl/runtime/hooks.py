@@ -84,7 +84,6 @@ def _with_env(replacement: Callable[..., Any]) -> Callable[..., Any]:
 
 _BASE_SESSION = compat.session_module.BaseSession
 _MONITORED = compat.monitored_session_module
-_TRAINING = compat.estimator_training_module
 
 # (owner, attribute, what stands before it)
 _Patches = Tuple[Tuple[Any, str, Callable[..., Any]], ...]
@@ -106,11 +105,11 @@ PATCHES: _Patches = (
      _with_env(chief.create_chief_session)),
     (_MONITORED.WorkerSessionCreator, "create_session", chief.create_worker_session),
     (compat.supervisor_module.Supervisor, "__init__", chief.create_supervisor),
-    (_MONITORED._MonitoredSession, "__init__", monitored.create),
-    (_MONITORED._MonitoredSession, "_close_internal", monitored.close),
-    (_TRAINING._NewCheckpointListenerForEvaluate, "_evaluate",
+    (compat.MonitoredSessionBase, "__init__", monitored.create),
+    (compat.MonitoredSessionBase, "_close_internal", monitored.close),
+    (compat.CheckpointListenerForEvaluate, "_evaluate",
      _with_env(chief.evaluate_checkpoint)),
-    (_TRAINING._TrainingExecutor, "run_local", _with_env(chief.train_and_evaluate_locally)),
+    (compat.EstimatorExecutor, "run_local", _with_env(chief.train_and_evaluate_locally)),
     (compat.run_config_module.RunConfig, "__init__", _run_config_init),
 )
 
