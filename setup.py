@@ -36,6 +36,7 @@ setup(
     author="The EPL Authors",
     license="Apache-2.0",
     packages=find_packages(include=["epl", "epl.*"]),
+    package_data={"epl": ["py.typed"]},
     python_requires=">=3.7,<3.12",
     install_requires=["numpy", "six"],
     extras_require={

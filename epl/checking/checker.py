@@ -156,7 +156,7 @@ class Check:
         given = Given(_readable(graph, dict(zip([t.name for t in asked], values))),
                       {name: [of[t.name] for t in tensors] for name, tensors in wanted.gradients},
                       read_variables(session))
-        self._layout = state_of(graph).plan.describe().split("\n")[0]
+        self._layout = state_of(graph).known_plan.describe().split("\n")[0]
         try:
             self._compare(graph, _Step(wanted, taken, given, before))
         except CheckError as error:
@@ -244,7 +244,7 @@ class Check:
         if key not in self._references:
             self._references[key] = parts.PartsReference(
                 graph, script_of(graph), wanted, variables, clones,
-                state_of(graph).plan.reduce_method == "mean")
+                state_of(graph).known_plan.reduce_method == "mean")
         return self._references[key].run(step.before, batch, workers), why
 
     def _end(self, context: Context, problem: str) -> None:

@@ -14,18 +14,39 @@ import bisect
 from typing import List, NamedTuple
 
 
+class Strategy:
+    """How a part of the model is laid out over devices; what scripts use derives from it.
+
+    Attributes:
+      name: what the user called it, or "".
+      device_count: devices that one model replica uses for it.
+    """
+
+    def __init__(self, name: str, device_count: int):
+        self.name = name
+        self.device_count = device_count
+
+
 class TaskGraph(NamedTuple):
     """The operations created under one strategy annotation: one stage of the model.
 
     Attributes:
       position: 0-based position among the graph's TaskGraphs.
-      name: what the user called it, or "".
-      device_count: devices that one model replica uses for it.
+      strategy: what it was annotated with.
     """
 
     position: int
-    name: str
-    device_count: int
+    strategy: Strategy
+
+    @property
+    def name(self) -> str:
+        """What the user called it, or ""."""
+        return self.strategy.name
+
+    @property
+    def device_count(self) -> int:
+        """Devices that one model replica uses for it."""
+        return self.strategy.device_count
 
 
 class Annotations:
@@ -40,7 +61,7 @@ class Annotations:
     def task_graphs(self) -> List[TaskGraph]:
         return list(self._task_graphs)
 
-    def begin(self, last_op_id: int, name: str, device_count: int) -> TaskGraph:
+    def begin(self, last_op_id: int, strategy: Strategy) -> TaskGraph:
         """Operations created after `last_op_id` belong to a new TaskGraph.
 
         A TaskGraph that has got no operation until then is replaced.
@@ -48,7 +69,7 @@ class Annotations:
         if self._starts and self._starts[-1] == last_op_id \
                 and self._owners.count(len(self._task_graphs) - 1) == 1:
             self._task_graphs.pop()
-        task_graph = TaskGraph(len(self._task_graphs), name, device_count)
+        task_graph = TaskGraph(len(self._task_graphs), strategy)
         self._task_graphs.append(task_graph)
         self._mark(last_op_id, task_graph.position)
         return task_graph

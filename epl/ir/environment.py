@@ -58,7 +58,7 @@ def open_graph(graph: Any) -> None:
     """Let `graph` begin with what new graphs begin with, if nothing in it is annotated."""
     annotations, strategy = state_of(graph).annotations, _env(graph).opening_strategy
     if strategy is not None and not annotations.task_graphs:
-        annotations.begin(0, strategy.name, strategy.device_count)
+        annotations.begin(0, strategy)
 
 
 def plan_for(graph: Any) -> Optional[ParallelPlan]:

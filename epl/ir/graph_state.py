@@ -25,6 +25,7 @@ from epl.context import Context
 from epl.env import Env
 from epl.ir.annotations import Annotations
 from epl.ir.provenance import Provenance
+from epl.plan.parallel_plan import ParallelPlan
 
 _ATTRIBUTE = "_epl_state"
 _Record = TypeVar("_Record")
@@ -163,7 +164,7 @@ class GraphState:
         self.env: Optional[Env] = None
         self.context: Optional[Context] = None
         self.sources: Any = None
-        self.plan: Any = None
+        self.plan: Optional[ParallelPlan] = None
         self.devices: Any = None
         self.leaving: Any = None
         self.job: Any = None
@@ -192,6 +193,12 @@ class GraphState:
     def collectives(self) -> List[Collective]:
         """Every collective that a step may run, in the order of creation."""
         return [c for group in self.groups for c in group.collectives]
+
+    @property
+    def known_plan(self) -> ParallelPlan:
+        """The plan of a graph that was rewritten."""
+        assert self.plan is not None
+        return self.plan
 
     @property
     def trains(self) -> bool:

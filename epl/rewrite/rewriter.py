@@ -62,7 +62,7 @@ def cover(graph: Any, group: GradientGroup, tensors: List[Any],
     state = state_of(graph)
     with extended(graph, state):
         family = next(f for f in families(state.groups) if group in f)
-        rewriting = Rewriting(graph, state, state.plan)
+        rewriting = Rewriting(graph, state, state.known_plan)
         anatomy = rewriting.anatomy(family, tensors)
         rewriting.copy(family, anatomy)
         for member in family:

@@ -54,12 +54,13 @@ class Rewriting:
             context.communicator, context.workers, average=plan.reduce_method == "mean",
             max_splits=communication.max_splits,
             fp16_scale=communication.fp16_scale if communication.fp16 else None)
-        if state.plan not in (None, plan):
+        before = state.plan
+        if before is not None and before != plan:
             raise RuntimeError(
                 "the stages of this graph have changed since a session first ran it: it was a "
                 "model of {} stage(s) ({}), and is one of {} ({}); annotate all stages before the "
                 "first session.run, or build the other model in a graph of its own".format(
-                    state.plan.num_stages, ", ".join(state.plan.stage_names),
+                    before.num_stages, ", ".join(before.stage_names),
                     plan.num_stages, ", ".join(plan.stage_names)))
         state.plan = plan
         if state.devices is None:

@@ -186,6 +186,7 @@ class _Surgery:
         fed. A larger batch would have a larger one: then the sum is a mean over these rows.
         """
         numbers = {int(n) for n in divisors + (np.prod(divisors),) if n > 2 and n == round(n)}
+        self._warn_of_pairs(tensor, divisors)
         factor: Any = tf.constant(self._num_parts)
         if numbers:
             counts = tf.stack(self._counts(tensor))
@@ -194,6 +195,17 @@ class _Surgery:
                                     tf.constant(sorted(numbers), tf.int64))
                 factor = tf.where(tf.reduce_any(is_count), tf.constant(parts_in_it), factor)
         return tf.cast(factor, tensor.dtype)
+
+    def _warn_of_pairs(self, tensor: Any, divisors: Any) -> None:
+        """A half is a factor of many losses; where parts have two rows it may be their number."""
+        added = tensor.op.inputs[0]
+        axis = self._axes.of(added).axis
+        if 2 in divisors and added.shape.ndims is not None and added.shape.as_list()[axis] == 2:
+            tf.logging.warning(
+                "the loss {} divides the sum '{}'{} over 2 rows of a part by 2: EPL takes that for "
+                "a factor of 1/2, not for the number of rows; if it is that, divide by "
+                "tf.shape(...)[0], or use tf.reduce_mean".format(
+                    self._losses[0].name, tensor.op.name, compat.made_at(tensor.op)))
 
     def _counts(self, tensor: Any) -> List[Any]:
         """The numbers of a part's rows, and of their elements, that `tensor` adds up."""

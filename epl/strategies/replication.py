@@ -8,11 +8,12 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
+from epl.ir.annotations import Strategy
 from epl.ir.environment import open_graph, remember
 from epl.ir.graph_state import state_of
 
 
-class Replicate:
+class Replicate(Strategy):
     """A strategy: a context manager, or an argument of `epl.set_default_strategy`.
 
     Attributes:
@@ -29,8 +30,7 @@ class Replicate:
             raise ValueError("device_count = {}: use 1 or more".format(device_count))
         if name is not None and not isinstance(name, str):
             raise TypeError("name = {!r}: text is needed".format(name))
-        self.device_count = 1 if device_count is None else device_count
-        self.name = name or ""
+        super().__init__(name or "", 1 if device_count is None else device_count)
         self._entered: List[Any] = []
 
     def __enter__(self) -> "Replicate":
@@ -43,7 +43,7 @@ class Replicate:
                                    self.name, env.strategy_stack[-1].name))
         if compat.has_weights(graph):
             open_graph(graph)
-        state_of(graph).annotations.begin(compat.last_id(graph), self.name, self.device_count)
+        state_of(graph).annotations.begin(compat.last_id(graph), self)
         env.strategy_stack.append(self)
         self._entered.append(graph)
         return self
@@ -104,4 +104,4 @@ def set_default_strategy(strategy: Replicate) -> None:
         open_graph(graph)
     else:
         env.opening_strategy = strategy
-    state_of(graph).annotations.begin(compat.last_id(graph), strategy.name, strategy.device_count)
+    state_of(graph).annotations.begin(compat.last_id(graph), strategy)

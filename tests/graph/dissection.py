@@ -6,7 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.ir.annotations import Annotations
+from epl.ir.annotations import Annotations, Strategy
 from epl.ir.graph_state import state_of
 from epl.ir.provenance import Provenance
 from epl.rewrite.anatomy import Script, dissect
@@ -35,9 +35,9 @@ def anatomy_of(loss, variables=None):
 def dissected(ys, gradients=(), others=(), second_stage_from=None):
     """Dissect without a rewrite; operations after `second_stage_from` are in stage 1."""
     annotations = Annotations()
-    annotations.begin(0, "", 1)
+    annotations.begin(0, Strategy("", 1))
     if second_stage_from is not None:
-        annotations.begin(second_stage_from, "", 1)
+        annotations.begin(second_stage_from, Strategy("", 1))
     return dissect(ys, gradients, others, Script(Provenance(annotations), set(), set()))
 
 

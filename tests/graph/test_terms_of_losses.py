@@ -214,6 +214,23 @@ def test_inputs_that_the_model_normalises_are_named():
     assert "'mean'" in found and "test_terms_of_losses.py:" in found
 
 
+def test_half_of_a_sum_over_two_rows_is_named():
+    """Two may be the number of rows of a part, or the factor of a quadratic loss."""
+    def script(stage, rows):
+        dataset = tf.data.Dataset.from_tensor_slices(ROWS).batch(rows, drop_remainder=True)
+        with stage(0):
+            output = tf.layers.dense(tf.data.make_one_shot_iterator(dataset).get_next(), 1)
+            loss = tf.reduce_sum(tf.square(output)) / 2.0
+        tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        devices.session()
+
+    for rows, times in (2, 1), (4, 0):
+        with mock.patch.object(tf.logging, "warning") as said:
+            run(ACCUMULATION, lambda stage, rows=rows: script(stage, rows))
+        found = [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+        assert ["2 rows of a part" in text for text in found] == [True] * times
+
+
 def test_a_loss_that_is_registered_is_that_of_the_whole_batch():
     def script(stage, register=False):
         def loss_of(error, mask, other):

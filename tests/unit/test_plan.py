@@ -9,7 +9,7 @@ import sys
 import pytest
 
 import epl.plan
-from epl.ir.annotations import Annotations
+from epl.ir.annotations import Annotations, Strategy
 from epl.plan.action import BACKWARD, FORWARD
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.plan.parallel_plan import Device, ParallelPlan, Placement, make_plan
@@ -245,8 +245,8 @@ def test_no_bucket_at_all():
 def test_task_graphs_are_intervals_of_op_ids():
     annotations = Annotations()
     assert annotations.task_graph_of(7) == 0
-    annotations.begin(10, "first", 1)
-    annotations.begin(20, "second", 1)
+    annotations.begin(10, Strategy("first", 1))
+    annotations.begin(20, Strategy("second", 1))
     annotations.resume(30, 0)
     owners = [annotations.task_graph_of(op_id) for op_id in (1, 10, 11, 20, 21, 30, 31, 99)]
     assert owners == [0, 0, 0, 0, 1, 1, 0, 0]
@@ -255,12 +255,13 @@ def test_task_graphs_are_intervals_of_op_ids():
 
 def test_an_annotation_without_operations_is_replaced_by_the_next():
     annotations = Annotations()
-    annotations.begin(10, "empty", 1)
-    annotations.begin(10, "full", 2)
-    assert annotations.task_graphs == [(0, "full", 2)]
+    annotations.begin(10, Strategy("empty", 1))
+    annotations.begin(10, Strategy("full", 2))
+    found, = annotations.task_graphs
+    assert (found.position, found.name, found.device_count) == (0, "full", 2)
     assert annotations.task_graph_of(11) == 0
-    annotations.begin(20, "after", 1)
+    annotations.begin(20, Strategy("after", 1))
     annotations.resume(30, 1)
-    annotations.begin(30, "last", 1)  # "after" has operations
+    annotations.begin(30, Strategy("last", 1))  # "after" has operations
     assert [t.name for t in annotations.task_graphs] == ["full", "after", "last"]
     assert [annotations.task_graph_of(n) for n in (5, 20, 21, 30, 31)] == [0, 0, 1, 1, 2]
