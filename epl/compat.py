@@ -90,6 +90,14 @@ def inner_context(op: Any) -> Any:
     return op._get_control_flow_context()
 
 
+def in_loop(op: Any) -> bool:
+    """True for an operation inside of a v1 `tf.while_loop`."""
+    context = control_flow_context(op)
+    while context is not None and not context.IsWhileContext():
+        context = context.outer_context
+    return context is not None
+
+
 @contextlib.contextmanager
 def without_checkpoint(creator: Any) -> Iterator[None]:
     """Meanwhile a session creator restores nothing."""

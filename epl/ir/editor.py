@@ -133,7 +133,9 @@ def put_on(op: Any, device: str) -> None:
 
 def forget_colocation(op: Any) -> None:
     """Let `op` be placed by its device alone."""
-    compat.forget_colocation(op)
+    if compat.colocated_with(op):
+        compat.forget_colocation(op)
+        _note(op, "colocation(s) dropped")
 
 
 def set_int_attribute(op: Any, name: str, value: int) -> None:
@@ -142,11 +144,14 @@ def set_int_attribute(op: Any, name: str, value: int) -> None:
     _note(op, "attribute(s) set")
 
 
-def _note(op: Any, what: str, number: int = 1) -> None:
-    if not number:
-        return
-    state = state_of(op.graph)
-    state.note_change(op)
-    history = state.record(History)
+def say(graph: Any, what: str, number: int = 1) -> None:
+    """Let `epl.explain(passes=True)` show `number` of `what` for the pass that is running."""
+    history = state_of(graph).record(History)
     if history.open:
         history.open[-1].changed[what] += number
+
+
+def _note(op: Any, what: str, number: int = 1) -> None:
+    if number:
+        state_of(op.graph).note_change(op)
+        say(op.graph, what, number)

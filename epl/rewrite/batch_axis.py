@@ -141,7 +141,7 @@ class BatchAxes:
 
     def beside_rows(self, op: Any) -> List[Any]:
         """The inputs of `op`, which gives rows, that are numbers of a part of the batch."""
-        if op.type in _ROUTES:
+        if op.type in _ROUTES or compat.in_loop(op):  # of a state nothing is known before its end
             return []
         relations = [(t, self._relation(t)) for t in op.inputs]
         return [t for t, r in relations if (r == UNKNOWN or isinstance(r, Reduced))

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pass of one's own: what it adds to the model is staged, cloned, placed and ordered."""
 
+import os
+import re
+
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -12,6 +15,7 @@ from epl.rewrite import passes
 from epl.rewrite.passes import FAMILY, PASSES, Pass
 from tests.graph import devices
 from tests.graph.devices import Layout
+from tests.support.jobs import ROOT
 
 FEATURES, LABELS = devices.data(32)
 LAYOUT = Layout(stages=2, replicas=2, micro_batches=4)
@@ -104,6 +108,12 @@ def test_every_pass_gets_what_it_needs():
         assert set(each.needs) <= made, each.name
         made.update(each.makes)
     assert len({each.name for each in PASSES}) == len(PASSES)
+
+
+def test_the_page_has_a_row_for_every_pass():
+    with open(os.path.join(ROOT, "docs", "architecture.md"), encoding="utf-8") as file:
+        rows = re.findall(r"^\| `(\w+)` \| (graph|family) \|", file.read(), re.MULTILINE)
+    assert rows == [(each.name, each.over) for each in PASSES]
 
 
 def test_before_a_run_the_passes_are_listed():

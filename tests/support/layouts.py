@@ -204,7 +204,7 @@ def layouts() -> List[Layout]:
     found = []
     for stages, replicas, micro_batches in itertools.product(STAGES, REPLICAS, MICRO_BATCHES):
         number = len(found)
-        schedules = SCHEDULES if stages > 1 else (SCHEDULES[number % 3],)
+        schedules = SCHEDULES if stages > 1 else (SCHEDULES[number % len(SCHEDULES)],)
         for schedule in schedules:
             annotation = (BLOCK, DEFAULT)[len(found) % 2]
             found.append(Layout((1,) * stages, replicas, micro_batches, schedule, annotation))
@@ -257,7 +257,7 @@ def sliced_matrix() -> List[Case]:
     found = []
     for number, (devices, (replicas, micro_batches), model) in enumerate(itertools.product(
             ((2,), (1, 2), (2, 2)), ((1, 1), (1, 4), (2, 2)), ("mlp", "fed", "cond"))):
-        layout = Layout(devices, replicas, micro_batches, SCHEDULES[number % 3],
+        layout = Layout(devices, replicas, micro_batches, SCHEDULES[number % len(SCHEDULES)],
                         (BLOCK, DEFAULT)[number % 2])
         assert staged_models.GLOBAL_BATCH % (layout.clones * max(devices)) == 0
         found.append(Case(Training(model, OPTIMIZERS[number % 4], clip=number % 2 == 0,

@@ -278,7 +278,7 @@ def test_the_drawings_and_peaks_of_the_page_are_what_the_schedules_do():
     assert drawings == [draw(simulation) for simulation in simulations]
     assert peaks == [", ".join(map(str, s.peak_in_flight)) for s in simulations]
     named = [re.findall("`([A-Za-z0-9]+)`", line) for line in re.findall(
-        "^`PreferF.*|^`PreferB.*", text, re.MULTILINE)]
+        "^`Prefer.*", text, re.MULTILINE)]
     assert [{NAMES[name.lower()] for name in names} for names in named] == [
         {name} for name in BUILT_IN]
     assert {name.lower() for names in named for name in names} == set(NAMES)
