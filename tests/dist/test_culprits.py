@@ -15,7 +15,7 @@ from epl.shared import progress
 from tests.support import jobs
 from tests.support.launched import wait_until
 
-SECONDS = 90  # for what takes a few on an idle machine
+SECONDS = jobs.HANG_S
 GLOO_S = "5"  # instead of 30; what is waited for here takes longer, connecting far less
 
 

@@ -18,7 +18,7 @@ from epl.runtime.control_plane import PRECEDENCE_SECONDS
 from tests.support import jobs
 from tests.support.launched import status, wait_until
 
-SECONDS = 90  # for anything that takes a few on an idle machine
+SECONDS = jobs.HANG_S
 
 
 class Held:

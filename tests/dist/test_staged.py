@@ -8,7 +8,6 @@ kind of exchange.
 """
 
 import pickle
-import time
 
 import numpy as np
 import pytest
@@ -23,8 +22,6 @@ ABSOLUTE = 1e-6
 
 PARTS = ("lookups", "norm-ref", "writes-resource", "terms-ref")
 COLUMNS = {"tied": "ids", "lookups": "ids", "positions": "ids", "lstm": "ids", "norm": "image"}
-# From the start of the processes to the end of the job; a step takes milliseconds.
-SECONDS = 40
 
 
 def load(result, worker):
@@ -121,9 +118,7 @@ def assert_registered_in_order(part, chief):
     ("odd_rows", "7 rows are fed to 'Placeholder:0'"),
     ("killed", "worker 1"),
 ])
-def test_a_worker_that_goes_another_way_ends_the_job_in_seconds(tmp_path, kind, message):
-    start = time.time()
-    result = jobs.launch("staged_failures.py", tmp_path, kind, devices=2, timeout=SECONDS)
+def test_a_worker_that_goes_another_way_ends_the_job(tmp_path, kind, message):
+    result = jobs.launch("staged_failures.py", tmp_path, kind, devices=2, **jobs.PATIENT)
     assert result.code != 0, result.output
     assert message in result.output, result.output
-    assert time.time() - start < SECONDS

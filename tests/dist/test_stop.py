@@ -19,7 +19,7 @@ from tests.support import jobs
 from tests.support.launched import SOON_S, alive, status, wait_until
 
 SCRIPT = os.path.join(jobs.JOBS, "stops.py")
-SECONDS = 90  # for anything that takes a few on an idle machine
+SECONDS = jobs.HANG_S
 
 
 def launch(kind, directory, workers=2):
@@ -159,10 +159,10 @@ def test_a_forked_child_dies_of_sigterm(tmp_path):
 
 
 def test_after_sigterm_a_lost_worker_is_an_error_at_once(tmp_path):
-    """Without SIGTERM a worker lets the cause be reported for 3 s before it ends."""
+    """Without SIGTERM it would let the cause be reported first, in this job for an hour."""
     result = launch("lost_after_sigterm", tmp_path)
     with open(result.path(0, "report.json")) as file:
-        assert json.load(file)["waited"] < 2.0
+        assert json.load(file) == {"lost": True}
 
 
 def test_sigterm_ends_a_worker_that_has_lost_another(tmp_path):
@@ -173,7 +173,7 @@ def test_sigterm_ends_a_worker_that_has_lost_another(tmp_path):
 
 def test_training_goes_on_from_the_last_checkpoint_after_a_death(tmp_path):
     with launcher(tmp_path, "dies_once", "--max_restarts", "1") as process:
-        output = process.communicate(timeout=2 * SECONDS)[0].decode()
+        output = process.communicate(timeout=SECONDS)[0].decode()
     found = reports(jobs.Result(process.returncode, output, str(tmp_path)))
     assert found[0]["first"] == found[1]["first"] == saved_before_death(tmp_path)
     weight = 1.5 * (1 - 0.5 ** 9)  # nine steps half the way to the mean of 1 and 2

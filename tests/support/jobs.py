@@ -9,10 +9,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import Dict, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Mapping, NamedTuple, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 JOBS = os.path.join(ROOT, "tests", "dist", "jobs")
+
+# After so many seconds what would wait for ever ends, and fails its test: far above what anything
+# here takes on a busy machine.
+HANG_S = 240.0
+# Options of `launch`: neither Gloo nor the launcher loses patience, so that a job ends only by what
+# its workers know, or hangs.
+PATIENT: Dict[str, Any] = {"environment": {"HOROVOD_GLOO_TIMEOUT_SECONDS": "3600"},
+                           "flags": ("--grace", "3600")}
 
 _secrets: Optional[str] = None
 
@@ -44,7 +52,7 @@ class Result(NamedTuple):
         return self
 
 
-def launch(script, directory, *args, workers=2, devices=1, timeout=120.0,
+def launch(script, directory, *args, workers=2, devices=1, timeout=HANG_S,
            environment=None, flags=()) -> Result:
     """Run `script` (a file in tests/dist/jobs, or a path) under `epl-launch`.
 
@@ -57,7 +65,7 @@ def launch(script, directory, *args, workers=2, devices=1, timeout=120.0,
     return _run(command, str(directory), timeout, environment)
 
 
-def alone(script, directory, *args, timeout=120.0, environment=None) -> Result:
+def alone(script, directory, *args, timeout=HANG_S, environment=None) -> Result:
     """Run `script` without a launcher; its output directory is `directory/0`."""
     os.makedirs(os.path.join(str(directory), "0"), exist_ok=True)
     variables = {"EPL_OUTPUT_DIR": os.path.join(str(directory), "0")}
