@@ -94,14 +94,13 @@ class Copies:
         return not self.has(tensor.op) and tensor.name not in self._instead and all(
             self._behind(tensor, clone) is tensor for clone in self.clones)
 
-    def read_instead(self, tensor: Any, value: Any) -> List[Any]:
-        """Let the copies read `value` in place of a shared tensor. Returns those that do."""
+    def read_instead(self, tensor: Any, value: Any) -> None:
+        """Let the copies read `value` in place of a shared tensor."""
         self._instead[tensor.name] = value
         readers = [copy for clone in self.clones[1:] for copy in self._copies[clone].values()
                    if any(t is tensor for t in copy.inputs)]
         for copy in readers:
             editor.replace_input(copy, tensor, value)
-        return readers
 
     def add(self, ops: Iterable[Any], clones: Iterable[CloneId],
             device: Callable[[Any, CloneId], str], dropped: Iterable[Any] = ()) -> None:

@@ -22,6 +22,11 @@ def divides(rewriting: Rewriting, unit: Any) -> bool:
     return rewriting.divides
 
 
+def several_workers(rewriting: Rewriting, unit: Any) -> bool:
+    """A pass for what workers exchange."""
+    return rewriting.num_workers > 1
+
+
 def promises_nothing(rewriting: Rewriting) -> None:
     """A pass whose result cannot be checked by looking at the graph."""
 

@@ -5,7 +5,7 @@
 from typing import Any
 
 from epl.rewrite.drawn import share_draws
-from epl.rewrite.passes.base import GRAPH, Pass
+from epl.rewrite.passes.base import GRAPH, Pass, several_workers
 from epl.rewrite.rewriting import Rewriting
 
 
@@ -13,10 +13,6 @@ def _run(rewriting: Rewriting, unit: Any) -> None:
     share_draws(rewriting.graph, rewriting.state)
 
 
-def _wanted(rewriting: Rewriting, unit: Any) -> bool:
-    return rewriting.num_workers > 1
-
-
 PASS = Pass(
     "drawn", "sends the chief's draws to all workers",
-    GRAPH, _run, needs=("gradients", "leaving"), wanted=_wanted)
+    GRAPH, _run, needs=("gradients", "leaving"), wanted=several_workers)

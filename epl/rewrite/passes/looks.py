@@ -5,7 +5,7 @@
 from typing import Any
 
 from epl.rewrite.looks import look_at_summaries
-from epl.rewrite.passes.base import GRAPH, Pass
+from epl.rewrite.passes.base import GRAPH, Pass, several_workers
 from epl.rewrite.rewriting import Rewriting
 
 
@@ -13,10 +13,6 @@ def _run(rewriting: Rewriting, unit: Any) -> None:
     look_at_summaries(rewriting.graph, rewriting.state)
 
 
-def _wanted(rewriting: Rewriting, unit: Any) -> bool:
-    return rewriting.num_workers > 1
-
-
 PASS = Pass(
     "looks", "gives threads beside the training summaries of their own",
-    GRAPH, _run, needs=("gradients",), wanted=_wanted)
+    GRAPH, _run, needs=("gradients",), wanted=several_workers)
