@@ -92,9 +92,10 @@ def watch_passes():
     passes = Passes()
     for owner, attribute, name in (
             (rewriter, "vary_seeds", "seeds"), (rewriter, "check_seeds", "seeds"),
-            (rewriter, "dissect", "anatomy"), (rewriter.Sources, "add", "sources"),
+            (rewriter, "partition_step", "partition"), (rewriter.Sources, "add", "sources"),
             (rewriter.Sources, "cut", "sources"), (rewriter._Rewrite, "_place", "place"),
-            (clones.Copies, "add", "clones, the rest"), (tf, "import_graph_def", "clones, import"),
+            (clones.CloneMap, "add", "clones, the rest"),
+            (tf, "import_graph_def", "clones, import"),
             (clones, "_Template", "clones, template"),
             (rewriter, "order_actions", "order"), (rewriter, "accumulate", "accumulate"),
             (statistics, "average_updates", "statistics"), (merge, "sources_of", "merge"),

@@ -7,7 +7,7 @@
 
 `epl-launch` runs a small model under a MonitoredTrainingSession with a checkpoint every minute,
 summaries and lines of output; a hook that sleeps keeps it at --rate steps a second, so that it
-takes little of the machine. The launcher, its guard and the workers are looked at every few
+takes little of the machine. The launcher, its watchdog and the workers are looked at every few
 seconds. After --warm_up minutes the median of the first fifth of what is left is compared with
 that of the last fifth; the slope is that between halves (Theil-Sen), per hour. What grows:
 
@@ -47,18 +47,18 @@ def look(process):
             len(os.listdir("/proc/{}/fd".format(process))), int(fields["Threads"]))
 
 
-def guard_of(launcher):
+def watchdog_of(launcher):
     """The process that ends the workers should the launcher be killed."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/{}/stat".format(name)) as file:
                 parent = int(file.read().rpartition(")")[2].split()[1])
             with open("/proc/{}/cmdline".format(name)) as file:
-                if parent == launcher and file.read().rstrip("\0").endswith("guard.py"):
+                if parent == launcher and file.read().rstrip("\0").endswith("watchdog.py"):
                     return int(name)
         except OSError:
             pass  # it has ended
-    raise SystemExit("process {} has no guard".format(launcher))
+    raise SystemExit("process {} has no watchdog".format(launcher))
 
 
 def wait_for_workers(job, folder, workers):
@@ -87,7 +87,7 @@ def soak(options, folder, record):
     reader.start()
     try:
         workers = wait_for_workers(job, folder, options.workers)
-        roles = {"launcher": job.pid, "guard": guard_of(job.pid), **workers}
+        roles = {"launcher": job.pid, "watchdog": watchdog_of(job.pid), **workers}
         samples = {role: [] for role in roles}
         begin = time.monotonic()
         for number in itertools.count():
@@ -102,7 +102,7 @@ def soak(options, folder, record):
         code = job.wait(END_S)
     finally:
         if job.poll() is None:
-            job.kill()  # the guard ends the workers
+            job.kill()  # the watchdog ends the workers
             job.wait()
         reader.join()
     if code:

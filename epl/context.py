@@ -29,7 +29,8 @@ class Worker:
     Attributes:
       wish: the stop that its script asks for (see `runtime.stop`).
       agreed: the stop that all workers carry out.
-      ended_together: the last meeting was that of the end of a training (see `runtime.agreement`).
+      ended_together: the last meeting was that of the end of a training (see
+        `runtime.coordination`).
       check: the check that is on (see `checking`), or None.
       steps: held during a step: a worker is in one at a time, whatever its threads do.
     """

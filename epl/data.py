@@ -109,7 +109,7 @@ def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
 
 
 def _replicas(env: Env, devices: Optional[int]) -> int:
-    """Copies of the model in each worker, of so many devices; None: of those annotated so far."""
+    """CloneMap of the model in each worker, of so many devices; None: of those annotated so far."""
     if devices is None:
         graph = tf.get_default_graph()
         remember(graph, env)

@@ -175,7 +175,7 @@ class Check:
         """
         context = context_of(graph)
         cluster, exchange = context.cluster, Exchange(context)
-        workers = [Taken(*each) for each in exchange.gather(step.taken)]
+        workers = [Taken(*each) for each in exchange.all_gather_object(step.taken)]
         problem = next((worker.problem for worker in workers if worker.problem), "")
         expected, words = None, Words([], [], 1, "")
         if cluster.is_chief and not problem:
@@ -186,14 +186,14 @@ class Check:
             except Exception as error:  # the others wait
                 traceback.print_exc()
                 problem = "the check itself failed: {}: {}".format(type(error).__name__, error)
-        problem, said = exchange.from_chief((problem, words))
+        problem, said = exchange.broadcast_object((problem, words))
         words = Words(*said)
         if problem:
             raise CheckError(problem)
         expected = exchange.expected(expected)
         shared = {compat.variable_key(v).name for v in compat.global_variables(graph)}
-        fetches = exchange.gather(step.given.fetches)
-        for worker, rows in enumerate(exchange.gather(
+        fetches = exchange.all_gather_object(step.given.fetches)
+        for worker, rows in enumerate(exchange.all_gather_object(
                 compare(step.given, expected, step.before, shared, fetches,
                         step.wanted.everywhere))):
             self._found.extend(Found(Row(*row), self._done + 1, worker) for row in rows)
@@ -257,7 +257,7 @@ class Check:
                              problem, self._layout, self._batch, self._how)
         if context.cluster.is_chief:
             _print(self.report)
-        Exchange(context).from_chief(None)  # it is printed
+        Exchange(context).broadcast_object(None)  # it is printed
         if self._stop:
             raise SystemExit(self.report.exit_code)
 

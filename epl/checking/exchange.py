@@ -21,13 +21,13 @@ class Exchange:
         self._chief = context.cluster.is_chief
         self._plane = control_plane.of(context) if context.cluster.worker_num > 1 else None
 
-    def gather(self, value: Any) -> List[Any]:
+    def all_gather_object(self, value: Any) -> List[Any]:
         """The value of every worker."""
-        return [value] if self._plane is None else self._plane.gather(value)
+        return [value] if self._plane is None else self._plane.all_gather_object(value)
 
-    def from_chief(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """The chief's value."""
-        return value if self._plane is None else self._plane.from_chief(value)
+        return value if self._plane is None else self._plane.broadcast_object(value)
 
     def expected(self, value: Optional[Expected]) -> Expected:
         """The chief's `Expected`, a piece at a time: it is as large as the model."""
@@ -37,15 +37,15 @@ class Exchange:
         found = Given({}, {}, {})
         pieces = list(entries(value.given).items()) if value is not None else []
         rest = (value.noise, value.before) if value is not None else None
-        count = self._plane.from_chief(len(_chunks(pieces)))
+        count = self._plane.broadcast_object(len(_chunks(pieces)))
         chunks = _chunks(pieces) if self._chief else [None] * count
         for chunk in chunks:
-            for (kind, name), array in self._plane.from_chief(chunk):
+            for (kind, name), array in self._plane.broadcast_object(chunk):
                 if kind == "gradient":
                     found.gradients[name] = array if isinstance(array, list) else [array]
                 else:
                     (found.fetches if kind == "fetch" else found.variables)[name] = array
-        noise, before = self._plane.from_chief(rest)
+        noise, before = self._plane.broadcast_object(rest)
         return Expected(found, noise, before)
 
 

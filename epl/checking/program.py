@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl.checking.script import Script, inputs, split, tensor
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 
 _INPUT = "epl_check_input_{}"
 
@@ -171,5 +171,5 @@ def _read_first(definition: Any, script: Script, outputs: Sequence[str], writers
 def _fillers(graph: Any, tables: Sequence[str]) -> List[str]:
     """Names of the operations that fill `tables`."""
     return [op.name for op in graph.get_collection(tf.GraphKeys.TABLE_INITIALIZERS)
-            if any(kinds.handle_origin(t).name in tables for t in op.inputs
-                   if kinds.is_handle(t))]
+            if any(op_traits.handle_origin(t).name in tables for t in op.inputs
+                   if op_traits.is_handle(t))]

@@ -17,7 +17,7 @@ from epl.checking.script import Script, split
 from epl.errors import CheckError
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import parts, state_of
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import ancestors, data_ancestors
 
@@ -105,11 +105,11 @@ def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: 
     library = Library(graph)
     unseen = [op.name for op in draws if not graph.is_fetchable(op)]
     unseen += [op.name for op in ops if op not in draws and op not in sources and any(
-        kinds.seeds(node, None) is not None for node in library.nodes(op))]
+        op_traits.seeds(node, None) is not None for node in library.nodes(op))]
     for op in sources:
         _check_source(graph, op)
     known = {t.name for t in fetches}
-    writers = [op.name for op in ops if kinds.written_variable(op) is not None]
+    writers = [op.name for op in ops if op_traits.written_variable(op) is not None]
     return Wanted(
         [t.name for t in fetches if script.holds(t.name)
          and _is_of_step(script, t.op.name, {op.name for op in sources + draws}, writers, fed)],
@@ -128,7 +128,7 @@ def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: 
 def _once(ops: Sequence[Any], losses: Sequence[Any]) -> Set[str]:
     """The tensors of those of `ops` that read no data, and that no loss depends on."""
     behind = ancestors(loss.op for loss in losses)
-    return {t.name for op in ops if op not in behind and kinds.data_origin(op) is None
+    return {t.name for op in ops if op not in behind and op_traits.data_origin(op) is None
             for t in op.outputs}
 
 
@@ -153,10 +153,11 @@ def _is_source(op: Any) -> bool:
     """
     if any(t.dtype == tf.variant and _is_source(t.op) for t in op.inputs):
         return True
-    if op.type in kinds.PLACEHOLDERS or not kinds.brings_data(op):
+    if op.type in op_traits.PLACEHOLDERS or not op_traits.brings_data(op):
         return False
-    return kinds.data_origin(op) is not None or not any(
-        kinds.brings_data(behind) or kinds.is_variable(behind) or behind.type in kinds.STEP_SCOPED
+    return op_traits.data_origin(op) is not None or not any(
+        op_traits.brings_data(behind) or op_traits.is_variable(behind)
+        or behind.type in op_traits.STEP_SCOPED
         for behind in data_ancestors([t.op for t in op.inputs]))
 
 
@@ -168,7 +169,7 @@ def _check_source(graph: Any, op: Any) -> None:
 
 
 def _draws(op: Any) -> bool:
-    return kinds.is_random(op) or op.type.startswith(_STATELESS_DRAWS)
+    return op_traits.is_random(op) or op.type.startswith(_STATELESS_DRAWS)
 
 
 def _of_clones(graph: Any, run: Any, ops: Sequence[Any], fed: Set[str]) -> Dict[str, List[Any]]:
@@ -212,7 +213,7 @@ def _known_tables(ops: Sequence[Any]) -> List[str]:
     """
     found = []
     for op in ops:
-        if not kinds.owns_state(op) or kinds.is_variable(op):
+        if not op_traits.owns_state(op) or op_traits.is_variable(op):
             continue
         if op.type not in _TABLES:
             raise CheckError(

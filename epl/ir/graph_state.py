@@ -61,7 +61,7 @@ class GradientGroup:
       on_demand: as `merged`, of what takes further feeds: exchanged in the steps that need it.
       clones: the model's copies (see `rewrite.clones`), or None if there is one clone only.
       order: what orders the actions (see `rewrite.order`), or None.
-      anatomy: what the step consists of (see `rewrite.anatomy`).
+      partition: what the step consists of (see `rewrite.partition`).
       row_counts: rows of each clone of this worker and their mean over all workers, a vector; None
         if all have equally many anyway.
       warned: the script was told of unequal ones.
@@ -81,7 +81,7 @@ class GradientGroup:
         self.on_demand: Dict[str, Any] = {}
         self.clones: Any = None
         self.order: Any = None
-        self.anatomy: Any = None
+        self.partition: Any = None
         self.row_counts: Any = None
         self.warned = False
         self.local: Any = None

@@ -24,11 +24,11 @@ a machine
     host         the interface to where workers run
     local        this machine
     process      one worker as operating-system process group
-    guard        ends the workers when the launcher itself is killed
+    watchdog     ends the workers when the launcher itself is killed
 other machines
-    machines     which machines a job has
+    provider     which machines a job has
     hostfile     --hosts, --hostfile, --machine_list
-    members      what all machines must have in common
+    preflight    what all machines must have in common
     ssh, agent   machines reached by ssh, and the program that runs there
     join, follow machines on which somebody started epl-launch too
     handshake    whether two of them have the same secret

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 from epl.communicators.horovod.rendezvous import meeting_of
 from epl.errors import ConfigError
-from epl.launcher import members, remote
+from epl.launcher import preflight, remote
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
 from epl.launcher.host import TICK_S, Host, HostEvent, Output
@@ -27,7 +27,7 @@ from epl.launcher.local import LocalHost
 from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import WorkerPlan, plan_from_json
 from epl.launcher.program import check_program
-from epl.launcher.signals import heed, signal_news
+from epl.launcher.signals import exit_on_signal, signal_news
 from epl.typed import made, taken
 
 _WELCOME_S = 60.0
@@ -192,7 +192,7 @@ def wait_for(channel: Channel, seconds: float,
             channel.tick()
             for key, _ in selector.select(TICK_S):
                 if key.fileobj is news:
-                    heed(news)
+                    exit_on_signal(news)
             messages = channel.receive()
             if messages:
                 return messages
@@ -208,11 +208,11 @@ def _enter(fields: Mapping) -> Dict[str, Any]:
                           "every host".format(fields["directory"], error.strerror)) from error
     options = Options(log_dir=None, task_label="", **fields["job"])
     check_program(options, os.environ.get("PATH"))
-    trouble = members.trouble_with_own_name()
+    trouble = preflight.trouble_with_own_name()
     if trouble and fields["hosts"] > 1:
         raise ConfigError(trouble)
     devices = plan_devices(fields["workers"], options.gpu_per_worker, find_gpus(os.environ))
-    return {"member": list(members.describe(options, devices.device_type)),
+    return {"member": list(preflight.describe(options, devices.device_type)),
             "devices": list(devices),
             "launcher": os.environ.get("SSH_CONNECTION", "").split(" ")[0]}
 
@@ -226,7 +226,7 @@ class AgentHello(NamedTuple):
       launcher: the launcher's address, as seen from there; "" if ssh does not say.
     """
 
-    member: members.Member
+    member: preflight.Member
     devices: DevicePlan
     launcher: str
 

@@ -3,9 +3,9 @@
 """The machines of a job: this one alone, others by ssh, or others where `epl-launch` was started.
 
     chosen by                          the other machines              implementation
-    nothing, or hosts that are local   none                            LocalMachines
-    --hosts, --hostfile                agents started by ssh           ssh.SshMachines
-    --machine_list, --machine_rank 0   launchers that connect to us    join.JoinedMachines
+    nothing, or hosts that are local   none                            LocalProvider
+    --hosts, --hostfile                agents started by ssh           ssh.SshProvider
+    --machine_list, --machine_rank 0   launchers that connect to us    join.JoinedProvider
     --machine_list, --machine_rank i   this launcher follows rank 0    follow.Follower
 """
 
@@ -15,32 +15,32 @@ from typing import Optional
 
 from epl.communicators.horovod.rendezvous import LOOPBACK
 from epl.launcher.devices import find_gpus, plan_devices
-from epl.launcher.host import Crew
-from epl.launcher.join import JoinedMachines
+from epl.launcher.host import Allocation
+from epl.launcher.join import JoinedProvider
 from epl.launcher.local import LocalHost
-from epl.launcher.machines import Machines, Say
 from epl.launcher.options import Options
 from epl.launcher.placement import placement
 from epl.launcher.plan import LOCAL
-from epl.launcher.ssh import SshMachines
+from epl.launcher.provider import HostProvider, Say
+from epl.launcher.ssh import SshProvider
 
 
-class LocalMachines(Machines):
+class LocalProvider(HostProvider):
     """This machine alone."""
 
     def __init__(self, options: Options):
         self._options = options
 
-    def crew(self, attempt: int, news: Optional[socket.socket] = None) -> Crew:
+    def allocate(self, attempt: int, news: Optional[socket.socket] = None) -> Allocation:
         workers = self._options.num_workers
         devices = plan_devices(workers, self._options.gpu_per_worker, find_gpus(os.environ))
-        return Crew([LocalHost()], [LOCAL] * workers, devices, LOOPBACK)
+        return Allocation([LocalHost()], [LOCAL] * workers, devices, LOOPBACK)
 
     def close(self) -> None:
         pass
 
 
-def make_machines(options: Options, say: Say) -> Machines:
+def make_provider(options: Options, say: Say) -> HostProvider:
     """The machines that `options` choose, not connected yet.
 
     Args:
@@ -51,8 +51,8 @@ def make_machines(options: Options, say: Say) -> Machines:
       ConfigError: they name no usable machines, or too few for the workers.
     """
     if options.machine_list:
-        return JoinedMachines(options, say)
+        return JoinedProvider(options, say)
     places = placement(options)
     if set(places) == {LOCAL}:
-        return LocalMachines(options)
-    return SshMachines(options, places, say)
+        return LocalProvider(options)
+    return SshProvider(options, places, say)

@@ -26,7 +26,7 @@ from epl.launcher.local import LocalHost
 from epl.launcher.options import Options
 from epl.launcher.plan import WorkerPlan, plan_workers
 from epl.launcher.program import check_program
-from epl.launcher.signals import heed, signal_news
+from epl.launcher.signals import exit_on_signal, signal_news
 from epl.launcher.sinks import Sinks
 from epl.shared import secret
 from epl.typed import made, taken
@@ -50,7 +50,7 @@ def follow(options: Options) -> int:
 
 
 class Verdict(NamedTuple):
-    """How an attempt ended, as machine 0 says; see `Machines.conclude`."""
+    """How an attempt ended, as machine 0 says; see `HostProvider.conclude`."""
 
     exit_code: int
     text: str
@@ -151,7 +151,7 @@ class Follower:
                 noted = True
                 self._say("waiting for machine 0 ({})".format(chief.host))
             if select.select([self._news], [], [], _RETRY_S)[0]:
-                heed(self._news)
+                exit_on_signal(self._news)
 
     def _wait_for_start(self, channel: Channel) -> List[Message]:
         """Say hello; returns the messages from `start` on."""

@@ -133,7 +133,7 @@ class Host(abc.ABC):
         """
 
 
-class Crew(NamedTuple):
+class Allocation(NamedTuple):
     """The machines of one attempt, before anything is started on them.
 
     Attributes:

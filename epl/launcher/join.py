@@ -25,17 +25,17 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set
 
 from epl.communicators.horovod.rendezvous import meeting_of
 from epl.errors import ConfigError
-from epl.launcher import handshake, hostfile, members
+from epl.launcher import handshake, hostfile, preflight
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
-from epl.launcher.host import TICK_S, Crew, Host
+from epl.launcher.host import TICK_S, Allocation, Host
 from epl.launcher.local import LocalHost
-from epl.launcher.machines import Machines, Say, join_devices
 from epl.launcher.options import Options
 from epl.launcher.placement import placement
 from epl.launcher.plan import LOCAL, WorkerPlan
+from epl.launcher.provider import HostProvider, Say, join_devices
 from epl.launcher.remote import RemoteHost
-from epl.launcher.signals import heed
+from epl.launcher.signals import exit_on_signal
 from epl.shared import secret
 from epl.typed import made
 
@@ -60,7 +60,7 @@ class Hello(NamedTuple):
     """
 
     rank: int
-    member: members.Member
+    member: preflight.Member
     devices: DevicePlan
     trouble: str
 
@@ -107,7 +107,7 @@ class Members:
         if troubled:
             return "machine {} ({}): {}".format(
                 troubled[0].rank, self._machines[troubled[0].rank].host, troubled[0].trouble)
-        odd = members.differences(names, [self.hellos[0].member, hello.member])
+        odd = preflight.differences(names, [self.hellos[0].member, hello.member])
         return "the machines do not fit together: " + "; ".join(odd) if odd else None
 
     def remove(self, rank: int) -> None:
@@ -121,8 +121,8 @@ class Members:
                 for rank in range(len(self._machines)) if rank not in self.hellos]
 
 
-class JoinedMachines(Machines):
-    """Machine 0 and those that connect to it; see `Machines`.
+class JoinedProvider(HostProvider):
+    """Machine 0 and those that connect to it; see `HostProvider`.
 
     Args:
       options: the command line.
@@ -136,7 +136,7 @@ class JoinedMachines(Machines):
         self._channels: Dict[int, Channel] = {}
         self._attempt = 0
 
-    def crew(self, attempt: int, news: Optional[socket.socket] = None) -> Crew:
+    def allocate(self, attempt: int, news: Optional[socket.socket] = None) -> Allocation:
         self._attempt = attempt
         if self._options.dry_run:
             return self._as_planned()
@@ -159,16 +159,16 @@ class JoinedMachines(Machines):
         hosts: List[Host] = [LocalHost()]
         hosts.extend(RemoteHost(names[rank], channel, self._order)
                      for rank, channel in sorted(self._channels.items()))
-        return Crew(hosts, places, join_devices(places, devices), self._machines[0].host)
+        return Allocation(hosts, places, join_devices(places, devices), self._machines[0].host)
 
-    def _as_planned(self) -> Crew:
+    def _as_planned(self) -> Allocation:
         """For `dry_run`, on any machine: as if the others were like it."""
         places = placement(self._options)
         if self._options.machine_rank:  # the address of `LOCAL` is that of the rendezvous
             places = hostfile.place_on_machines(self._machines, self._options.num_workers)
         devices = plan_devices(len(places) // len(self._machines),
                                self._options.gpu_per_worker, find_gpus(os.environ))
-        return Crew([], places, join_devices(places, dict.fromkeys(places, devices)),
+        return Allocation([], places, join_devices(places, dict.fromkeys(places, devices)),
                     self._machines[0].host)
 
     def conclude(self, exit_code: int, verdict: str, again: bool) -> None:
@@ -195,8 +195,8 @@ def describe_own(options: Options, rank: int) -> Hello:
     workers = placement(options).count(LOCAL)
     devices = plan_devices(workers, options.gpu_per_worker, find_gpus(os.environ))
     address = hostfile.parse_machine_list(options.machine_list)[rank].host
-    trouble = "" if address.startswith("127.") else members.trouble_with_own_name()
-    return Hello(rank, members.describe(options, devices.device_type), devices, trouble)
+    trouble = "" if address.startswith("127.") else preflight.trouble_with_own_name()
+    return Hello(rank, preflight.describe(options, devices.device_type), devices, trouble)
 
 
 class _Stranger:
@@ -238,7 +238,8 @@ class _Gathering:
     def run(self, seconds: float, news: Optional[socket.socket]) -> None:
         """Until all are there. Raises ConfigError: after `seconds`, or if they do not fit."""
         if news is not None:
-            self._selector.register(news, selectors.EVENT_READ, functools.partial(heed, news))
+            self._selector.register(news, selectors.EVENT_READ,
+                                    functools.partial(exit_on_signal, news))
         start = time.monotonic()
         next_note = start + _FIRST_NOTE_S
         while self.members.missing:

@@ -13,10 +13,10 @@ from typing import IO, Dict, Iterable, Optional, Sequence, Tuple
 from epl import private
 from epl.errors import ConfigError
 from epl.launcher import cores, directories, events
-from epl.launcher.guard import Guard
 from epl.launcher.host import Callback, Host, Output, Stacks, Started
 from epl.launcher.plan import LOCAL, WorkerPlan, process_environment
 from epl.launcher.process import WorkerProcess, become_subreaper, give_terminal_to
+from epl.launcher.watchdog import Watchdog
 from epl.shared import progress
 
 # The epl runtime has `faulthandler` write all stacks to EPL_STACKS_FILE on this signal.
@@ -44,7 +44,7 @@ class LocalHost(Host):
         self._running: Dict[int, WorkerProcess] = {}
         self._groups: Dict[int, WorkerProcess] = {}
         self._open: Dict[Tuple[int, str], IO[bytes]] = {}
-        self._guard: Optional[Guard] = None
+        self._watchdog: Optional[Watchdog] = None
         self._progress: Dict[int, Optional[progress.Status]] = {}
         self._next_look = 0.0
         self._dumps: Dict[int, Tuple[float, _StacksFile]] = {}
@@ -56,7 +56,7 @@ class LocalHost(Host):
         become_subreaper()
         directories.make_worker_directories(plans)
         available = os.sched_getaffinity(0)
-        self._guard = Guard()
+        self._watchdog = Watchdog()
         for plan in plans:
             own = (cores.share(available, plan.local_index, plan.local_size) if plan.bind
                    else None)
@@ -65,7 +65,7 @@ class LocalHost(Host):
             self._progress[plan.worker] = progress.read(plan.progress_file)
             environment = process_environment(plan, os.environ, available)
             try:
-                worker = WorkerProcess(plan, environment, own, self._guard)
+                worker = WorkerProcess(plan, environment, own, self._watchdog)
             except OSError as error:
                 raise ConfigError("worker {} cannot be started: {}".format(
                     plan.worker, error)) from error
@@ -117,13 +117,13 @@ class LocalHost(Host):
             self._callback(events.WorkerExited(index, code))
         for index in sorted(set(self._groups) - set(self._running)):
             if self._groups[index].reap_group():
-                assert self._guard is not None
-                self._guard.forget(self._groups.pop(index).group)
+                assert self._watchdog is not None
+                self._watchdog.forget(self._groups.pop(index).group)
                 self._callback(events.GroupGone(index))
         self._look_at_dumps(now)
 
     def close(self) -> None:
-        """Workers that an error left behind are the guard's task."""
+        """Workers that an error left behind are the watchdog's task."""
         for worker, stream in list(self._open):
             for _ in range(_MAX_DRAIN_CHUNKS):
                 if not self._read(worker, stream):
@@ -132,8 +132,8 @@ class LocalHost(Host):
                 self._end_of_stream(worker, stream)
         for worker, stream in list(self._open):
             self._end_of_stream(worker, stream)
-        if self._guard is not None:
-            self._guard.close()
+        if self._watchdog is not None:
+            self._watchdog.close()
 
     def _read(self, worker: int, stream: str) -> bool:
         """Pass on one chunk of what the pipe holds; False when there was none."""

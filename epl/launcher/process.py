@@ -17,8 +17,8 @@ import sys
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 from epl.errors import ConfigError
-from epl.launcher.guard import Guard
 from epl.launcher.plan import WorkerPlan
+from epl.launcher.watchdog import Watchdog
 
 # Of <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
@@ -47,13 +47,13 @@ def _prctl(option: int, argument: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl({}, {}) failed".format(option, argument))
 
 
-def _arrangement(guard: Guard, cores: Optional[Sequence[int]], terminal: bool
+def _arrangement(watchdog: Watchdog, cores: Optional[Sequence[int]], terminal: bool
                  ) -> Callable[[], None]:
     """What a new worker calls before its program starts.
 
-    The guard kills the whole group; the death signal reaches the script's process only, but works
-    even if somebody has killed the guard. It imports nothing and takes no lock: a thread of the
-    launcher that held one does not exist in the new process.
+    The watchdog kills the whole group; the death signal reaches the script's process only, but
+    works even if somebody has killed the watchdog. It imports nothing and takes no lock: a thread
+    of the launcher that held one does not exist in the new process.
     """
     launcher = os.getpid()
 
@@ -61,7 +61,7 @@ def _arrangement(guard: Guard, cores: Optional[Sequence[int]], terminal: bool
         if terminal:
             os.setpgid(0, 0)
             give_terminal_to(os.getpgrp())
-        guard.watch_me()
+        watchdog.watch_me()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != launcher:  # it died before the line above
             os._exit(1)
@@ -86,7 +86,7 @@ class WorkerProcess:
       plan: what to start.
       environment: all variables of the process.
       cores: those it may use; None: the launcher's.
-      guard: ends it should the launcher be killed.
+      watchdog: ends it should the launcher be killed.
 
     Attributes:
       plan: as given.
@@ -98,14 +98,14 @@ class WorkerProcess:
     """
 
     def __init__(self, plan: WorkerPlan, environment: Dict[str, str],
-                 cores: Optional[Sequence[int]], guard: Guard):
+                 cores: Optional[Sequence[int]], watchdog: Watchdog):
         self.plan = plan
         pipe = None if plan.terminal else subprocess.PIPE
         self._process = subprocess.Popen(
             plan.command, env=environment, cwd=plan.working_directory, bufsize=0,
             stdin=None if plan.terminal else subprocess.DEVNULL, stdout=pipe, stderr=pipe,
             start_new_session=not plan.terminal,
-            preexec_fn=_arrangement(guard, cores, plan.terminal))
+            preexec_fn=_arrangement(watchdog, cores, plan.terminal))
         self.group = self._process.pid
         self.pipes = {name: file for name, file in (("stdout", self._process.stdout),
                                                     ("stderr", self._process.stderr))

@@ -10,8 +10,8 @@ import time
 from typing import Any, Callable, Dict, List, Sequence
 
 from epl import private
-from epl.launcher.members import installed_version
 from epl.launcher.plan import WorkerPlan
+from epl.launcher.preflight import installed_version
 from epl.version import __version__
 
 FILE_NAME = "run.json"

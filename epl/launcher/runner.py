@@ -14,7 +14,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence
 from epl.communicators.horovod.rendezvous import NOWHERE, Meeting, serve_rendezvous
 from epl.errors import ConfigError
 from epl.launcher import dry_run, events, report, restart
-from epl.launcher.choice import make_machines
+from epl.launcher.choice import make_provider
 from epl.launcher.console import Console, wants_colour
 from epl.launcher.directories import (
     default_name,
@@ -22,12 +22,12 @@ from epl.launcher.directories import (
     make_log_dir,
     warning_of,
 )
-from epl.launcher.host import Crew
+from epl.launcher.host import Allocation
 from epl.launcher.job import FORWARDED_SIGNALS, Job, Limits, Phase
-from epl.launcher.machines import Machines
 from epl.launcher.options import USAGE_CODE, Options
 from epl.launcher.plan import LOCAL, WorkerPlan, addresses, plan_workers
 from epl.launcher.program import check_program
+from epl.launcher.provider import HostProvider
 from epl.launcher.record import Record
 from epl.launcher.signals import signal_news
 from epl.launcher.sinks import Sinks
@@ -76,30 +76,30 @@ class Runner:
         check_program(self._options, os.environ.get("PATH"))
         with contextlib.ExitStack() as stack:
             stack.callback(self._flush)
-            machines = make_machines(self._options, self._stderr.say)
-            stack.callback(machines.close)
+            provider = make_provider(self._options, self._stderr.say)
+            stack.callback(provider.close)
             if self._options.dry_run:
-                code = self._dry_run(machines)
+                code = self._dry_run(provider)
             else:
-                code = self._attempts(machines, stack.enter_context(signal_news()))
+                code = self._attempts(provider, stack.enter_context(signal_news()))
         return code
 
     def _flush(self) -> None:
         self._stdout.flush()
         self._stderr.flush()
 
-    def _dry_run(self, machines: Machines) -> int:
-        crew = machines.crew(0)
+    def _dry_run(self, provider: HostProvider) -> int:
+        allocation = provider.allocate(0)
         log_dir = os.path.abspath(self._options.log_dir
                                   or default_name(self._options, datetime.now()))
-        plans = plan_workers(self._options, log_dir, crew.placement, crew.devices,
-                             Meeting(crew.address, 0, ""), sys.executable)
-        self._note(crew.devices.note)
+        plans = plan_workers(self._options, log_dir, allocation.placement, allocation.devices,
+                             Meeting(allocation.address, 0, ""), sys.executable)
+        self._note(allocation.devices.note)
         self._stdout.say(dry_run.describe(plans, os.environ, os.sched_getaffinity(0)))
         return 0
 
-    def _attempts(self, machines: Machines, news: socket.socket) -> int:
-        crew = machines.crew(0, news)
+    def _attempts(self, provider: HostProvider, news: socket.socket) -> int:
+        allocation = provider.allocate(0, news)
         log_dir = make_log_dir(self._options, datetime.now())
         warning = warning_of(log_dir)
         if warning:
@@ -109,15 +109,15 @@ class Runner:
         while True:
             with _end_in(record):
                 if attempt:
-                    crew = machines.crew(attempt, news)
-                result = self._attempt(attempt, crew, log_dir, record, news)
+                    allocation = provider.allocate(attempt, news)
+                result = self._attempt(attempt, allocation, log_dir, record, news)
             again = restart.decide(result.outcome, result.became_ready, attempt,
                                    self._options.max_restarts, result.interrupted_by)
             record.attempt_ended(report.cause(result.outcome), result.exit_codes)
             self._stderr.say(result.words)
             if again.reason:
                 self._stderr.say("epl-launch: " + again.reason)
-            machines.conclude(result.outcome.exit_code, report.cause(result.outcome),
+            provider.conclude(result.outcome.exit_code, report.cause(result.outcome),
                               again.restart)
             if not again.restart:
                 record.ended(result.outcome.exit_code)
@@ -126,20 +126,21 @@ class Runner:
             self._stderr.say("epl-launch: restart {} of at most {}".format(
                 attempt, self._options.max_restarts))
 
-    def _attempt(self, attempt: int, crew: Crew, log_dir: str, record: Record,
+    def _attempt(self, attempt: int, allocation: Allocation, log_dir: str, record: Record,
                  news: socket.socket) -> _Attempt:
         begin = time.monotonic()
         with contextlib.ExitStack() as stack:
-            meeting = stack.enter_context(_rendezvous(crew))
-            plans = plan_workers(self._options, log_dir, crew.placement, crew.devices,
+            meeting = stack.enter_context(_rendezvous(allocation))
+            plans = plan_workers(self._options, log_dir, allocation.placement, allocation.devices,
                                  meeting, sys.executable, attempt)
             make_directories([plan.log_directory for plan in plans])
-            self._note(crew.devices.note)
+            self._note(allocation.devices.note)
             sinks = Sinks(plans, self._stdout, self._stderr, self._options.tee, self._colour)
             stack.callback(sinks.close)
             hosts = [_host_in_words(plan) for plan in plans]
             record.attempt_begins(plans, hosts)
-            supervisor = Supervisor(crew.hosts, plans, self._limits(), sinks, news, self._announce)
+            supervisor = Supervisor(allocation.hosts, plans, self._limits(), sinks, news,
+                                    self._announce)
             outcome = supervisor.run()
         job = supervisor.job
         tails = {plan.worker: sinks.tail(plan.worker) for plan in plans}
@@ -200,15 +201,16 @@ def _end_in(record: Record) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _rendezvous(crew: Crew) -> Iterator[Meeting]:
+def _rendezvous(allocation: Allocation) -> Iterator[Meeting]:
     """Where the workers of an attempt meet; one worker needs no rendezvous."""
-    if len(crew.placement) == 1:
+    if len(allocation.placement) == 1:
         yield NOWHERE
         return
     key = secret.draw()
-    server = serve_rendezvous(None, addresses(crew.placement, crew.address), crew.address, key)
+    names = addresses(allocation.placement, allocation.address)
+    server = serve_rendezvous(None, names, allocation.address, key)
     try:
-        yield Meeting(crew.address, server.port, key)
+        yield Meeting(allocation.address, server.port, key)
     finally:
         server.stop()
 

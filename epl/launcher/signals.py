@@ -34,7 +34,7 @@ def signal_news() -> Iterator[socket.socket]:
         writer.close()
 
 
-def heed(news: socket.socket) -> None:
+def exit_on_signal(news: socket.socket) -> None:
     """Read signals that came before there are workers. Raises SystemExit for one that ends."""
     for signum in news.recv(64):
         if signum in ENDING_SIGNALS:

@@ -14,25 +14,25 @@ import time
 from typing import IO, Any, Callable, Dict, List, Optional, Sequence
 
 from epl.errors import ConfigError
-from epl.launcher import agent, members
+from epl.launcher import agent, preflight
 from epl.launcher.channel import Channel, ChannelClosed, Message
 from epl.launcher.devices import DevicePlan, find_gpus, plan_devices
-from epl.launcher.host import TICK_S, Callback, Crew, Host
+from epl.launcher.host import TICK_S, Allocation, Callback, Host
 from epl.launcher.local import LocalHost
-from epl.launcher.machines import Machines, Say, join_devices
 from epl.launcher.options import Options
 from epl.launcher.own import own_address_towards
 from epl.launcher.plan import LOCAL, WorkerPlan, plan_to_json
+from epl.launcher.provider import HostProvider, Say, join_devices
 from epl.launcher.remote import RemoteHost
-from epl.launcher.signals import heed
+from epl.launcher.signals import exit_on_signal
 
 CONNECT_S = 60.0
 _END_S = 1.0
 _STDERR_LINES = 5
 
 
-class SshMachines(Machines):
-    """This machine and others by ssh; see `Machines`.
+class SshProvider(HostProvider):
+    """This machine and others by ssh; see `HostProvider`.
 
     Args:
       options: the command line.
@@ -46,7 +46,7 @@ class SshMachines(Machines):
         self._say = say
         self._connections: List[Connection] = []
 
-    def crew(self, attempt: int, news: Optional[socket.socket] = None) -> Crew:
+    def allocate(self, attempt: int, news: Optional[socket.socket] = None) -> Allocation:
         self.close()
         names = [n for n in dict.fromkeys(self._placement) if n != LOCAL]
         self._connections = [Connection(name, self._options, self._say) for name in names]
@@ -58,7 +58,7 @@ class SshMachines(Machines):
         self._compare(devices[LOCAL].device_type if LOCAL in devices else None)
         hosts: List[Host] = [LocalHost()] if LOCAL in self._placement else []
         hosts.extend(SshHost(connection) for connection in self._connections)
-        return Crew(hosts, self._placement, join_devices(self._placement, devices),
+        return Allocation(hosts, self._placement, join_devices(self._placement, devices),
                     self._address())
 
     def close(self) -> None:
@@ -77,13 +77,13 @@ class SshMachines(Machines):
         names = [c.name for c in self._connections]
         found = [c.hello.member for c in self._connections if c.hello]
         if local_device_type is not None:
-            trouble = members.trouble_with_own_name()
+            trouble = preflight.trouble_with_own_name()
             if trouble:
                 raise ConfigError("this machine: " + trouble)
             names.insert(0, LOCAL)
-            found.insert(0, members.describe(
+            found.insert(0, preflight.describe(
                 self._options._replace(hosts="", hostfile=""), local_device_type))
-        odd = members.differences(names, found)
+        odd = preflight.differences(names, found)
         if odd:
             raise ConfigError("the hosts do not fit together: {}".format("; ".join(odd)))
 
@@ -261,7 +261,7 @@ def _wait_for_hellos(connections: Sequence[Connection], seconds: float,
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         if news is not None:
-            selector.register(news, selectors.EVENT_READ, functools.partial(heed, news))
+            selector.register(news, selectors.EVENT_READ, functools.partial(exit_on_signal, news))
         for connection in connections:
             selector.register(connection.channel, selectors.EVENT_READ, connection.receive_hello)
         while True:

@@ -82,7 +82,7 @@ class ParallelPlan(NamedTuple):
         return tuple(r for r in range(self.num_replicas) if r not in elsewhere)
 
     def clones_per_worker(self, worker: int) -> int:
-        """Copies of the model that `worker` runs in a step."""
+        """CloneMap of the model that `worker` runs in a step."""
         return len(self.replicas_of(worker)) * self.num_micro_batch * self.num_slices
 
     def device_of(self, replica: int, stage: int, slice_index: int) -> Device:

@@ -70,8 +70,8 @@ def map_actions(graph: Any, state: GraphState, group: GradientGroup,
 
 def _phases(group: GradientGroup) -> Tuple[Dict[Any, str], Dict[Any, int]]:
     """(phase, stage) of the script's operations."""
-    if group.anatomy is not None:
-        return group.anatomy.phase, group.anatomy.stage
+    if group.partition is not None:
+        return group.partition.phase, group.partition.stage
     # One clone on one device: nothing was dissected. What has no input is no work.
     forward = ancestors(y.op for y in group.ys)
     backward = ancestors(part.op for g in group.gradients for part in parts(g.raw))

@@ -18,11 +18,11 @@ import tensorflow.compat.v1 as tf
 
 from epl.ir import editor
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.order import ActionEnd
 
 
-def accumulate(gradient: Any, copies: Copies, plan: ParallelPlan, home: str,
+def accumulate(gradient: Any, copies: CloneMap, plan: ParallelPlan, home: str,
                end: Callable[[CloneId], Optional[ActionEnd]] = lambda clone: None) -> Any:
     """Sum or average a gradient over the clones of this worker.
 

@@ -16,7 +16,7 @@ from epl.communicators import wire
 from epl.communicators.base import MEAN, SUM, Communicator, Group
 from epl.ir.graph_state import Collective
 from epl.plan.buckets import TensorSpec, plan_buckets
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 
 # The smallest finite value that overflows a 16-bit float is above this.
 _FP16_MAX = 65504.0
@@ -58,7 +58,7 @@ def reduce_gradients(gradients: Sequence[Any], prefix: str, options: ReduceOptio
     """
     result = list(gradients)
     rows = {i: g for i, g in enumerate(gradients) if isinstance(g, tf.IndexedSlices)}
-    same = {i: g for i, g in rows.items() if kinds.same_rows(g)}
+    same = {i: g for i, g in rows.items() if op_traits.same_rows(g)}
     dense = [i for i in range(len(gradients)) if i not in rows or i in same]
     tensors = [same[i].values if i in same else gradients[i] for i in dense]
     reduced = reduce_dense(tensors, prefix + "dense", options, collectives, losses, apart)

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 
 from epl import compat
 from epl.ir import static_shapes
-from epl.rewrite import kinds, loops
+from epl.rewrite import loops, op_traits
 from epl.rewrite.relations import (
     POSITIONS,
     SAME,
@@ -57,7 +57,7 @@ class BatchAxes:
     means of what the model makes of the batch, and follow from such means: batch normalisation.
 
     Args:
-      per_batch: True for operations that depend on the batch.
+      batch_dependent: True for operations that depend on the batch.
       axis_of: the axis along which an operation brings rows in; None if it brings none.
       is_backward: True for operations that compute gradients. What they compute is a part of a sum
         over the whole batch, whatever its shape: only what is certain counts there.
@@ -65,9 +65,10 @@ class BatchAxes:
       mixed: they do count, whatever the numbers.
     """
 
-    def __init__(self, per_batch: Callable[[Any], bool], axis_of: Callable[[Any], Optional[int]],
+    def __init__(self, batch_dependent: Callable[[Any], bool],
+                 axis_of: Callable[[Any], Optional[int]],
                  is_backward: Callable[[Any], bool], exact: bool = False, mixed: bool = False):
-        self._per_batch = per_batch
+        self._batch_dependent = batch_dependent
         self._axis_of = axis_of
         self._is_backward = is_backward
         self._exact, self._mixed = exact, mixed
@@ -98,7 +99,7 @@ class BatchAxes:
 
     def _behind(self, op: Any) -> List[Any]:
         """What has to be known before the relations of `op` are."""
-        if not self._per_batch(op) or self._axis_of(op) is not None:
+        if not self._batch_dependent(op) or self._axis_of(op) is not None:
             return []
         stands_for = static_shapes.behind(op)
         if stands_for is not None:
@@ -114,7 +115,7 @@ class BatchAxes:
                                if t.shape.ndims is not None and t.shape.ndims > axis)
             return [Rows(axis) if t.shape.ndims is None or t.shape.ndims > axis else UNKNOWN
                     for t in op.outputs]
-        if not self._per_batch(op):
+        if not self._batch_dependent(op):
             return [SHARED] * number
         stands_for = static_shapes.behind(op)
         if stands_for is not None:
@@ -135,7 +136,7 @@ class BatchAxes:
             found = [UNKNOWN]
         # Where it stands says whether it runs at all.
         if compat.control_flow_context(op) is not None and any(
-                self._per_batch(c) for c in op.control_inputs):
+                self._batch_dependent(c) for c in op.control_inputs):
             found = [UNKNOWN if relation == SAME else relation for relation in found]
         return found if len(found) == number else [found[0]] * number
 
@@ -170,7 +171,7 @@ class BatchAxes:
             seen.add(op)
             if op.type in _OF_DEVIATIONS and self._origin(op).data:
                 return True
-            pending.extend(t.op for t in op.inputs if self._per_batch(t.op))
+            pending.extend(t.op for t in op.inputs if self._batch_dependent(t.op))
         return False
 
     def _normalises(self, tensor: Any) -> bool:
@@ -210,20 +211,20 @@ class BatchAxes:
         return self._origins[wanted]
 
     def _origins_behind(self, op: Any) -> List[Any]:
-        if not self._per_batch(op) or self._axis_of(op) is not None:
+        if not self._batch_dependent(op) or self._axis_of(op) is not None:
             return []
-        of_loop = kinds.is_switch(op) and op.inputs[1].op.type == "LoopCond"
+        of_loop = op_traits.is_switch(op) and op.inputs[1].op.type == "LoopCond"
         decided = [tensor.op for tensor in decisions(op)]
         return [t.op for t in list(op.inputs)[:1 if of_loop else None]] + decided
 
     def _origin_by(self, op: Any, behind: List[Any]) -> _Origin:
-        if not self._per_batch(op):
-            return _Origin(False, any(map(kinds.is_variable, data_ancestors([op]))))
-        if kinds.is_random(op):
+        if not self._batch_dependent(op):
+            return _Origin(False, any(map(op_traits.is_variable, data_ancestors([op]))))
+        if op_traits.is_random(op):
             return _Origin(False, True)
         if op.type in FORM_ONLY or static_shapes.behind(op):
             return _Origin(any(r not in (SHARED, SAME) for r in self._found.get(op, ())), False)
-        if self._axis_of(op) is not None or kinds.brings_data(op):
+        if self._axis_of(op) is not None or op_traits.brings_data(op):
             return _Origin(True, False)
         known = [self._origins[b] for b in behind if b in self._origins]
         return _Origin(any(o.data for o in known), any(o.model for o in known))
@@ -239,7 +240,7 @@ class BatchAxes:
             return [UNKNOWN]
         if _next_turn(op) is not None:
             return [_after_turns(inputs[0], self._relation(_next_turn(op)))]
-        if kinds.is_random(op):
+        if op_traits.is_random(op):
             return drawn(op, inputs)
         return RULES[op.type](op, inputs) if op.type in RULES else [UNKNOWN]
 

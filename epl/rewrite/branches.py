@@ -13,7 +13,7 @@ from typing import Any, Iterable
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.walk import ancestors, data_ancestors
 
 _MERGES = frozenset(["Merge", "RefMerge"])
@@ -51,4 +51,4 @@ def _in_doubt(merge: Any) -> bool:
 
 def _is_learned(tensor: Any) -> bool:
     """True if a variable can get a gradient through `tensor`."""
-    return any(kinds.is_variable(op) for op in data_ancestors([tensor.op]))
+    return any(op_traits.is_variable(op) for op in data_ancestors([tensor.op]))

@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import editor
-from epl.rewrite import kinds, loops
+from epl.rewrite import loops, op_traits
 from epl.rewrite.seeds import mixed_seed
 
 
@@ -38,8 +38,8 @@ class CloneId(NamedTuple):
         return "{}/slice_{}".format(text, self.slice) if num_slices > 1 else text
 
 
-class Copies:
-    """Copies of operations of the script's graph, one set per clone.
+class CloneMap:
+    """CloneMap of operations of the script's graph, one set per clone.
 
     The first clone is the script's own operations.
     """
@@ -191,7 +191,7 @@ class _Template:
             self.controls.append((op, outside))
         if loops.is_enter(op):
             self._loops.append((number, node.attr["frame_name"].s.decode()))
-        drawn = kinds.seeds(op.node_def, op.op_def) if kinds.is_random(op) else None
+        drawn = op_traits.seeds(op.node_def, op.op_def) if op_traits.is_random(op) else None
         if drawn is not None and any(drawn):
             self._seeds.append((number, drawn))
 

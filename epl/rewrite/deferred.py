@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import editor
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.rewrite.anatomy import Anatomy
+from epl.rewrite.partition import StepPartition
 
 
 class Deferred:
@@ -29,22 +29,22 @@ class Deferred:
     Attributes:
       waited: operation that computes a loss -> what it waited for, from outside of branches.
       ends: a write in a branch -> what runs when it has run, or is not to run.
-      late: what was waited for, and what was added for these ends.
+      ops: what was waited for, and what was added for these ends.
     """
 
     def __init__(self) -> None:
         self.waited: Dict[Any, List[Any]] = {}
         self.ends: Dict[Any, Any] = {}
-        self.late: Set[Any] = set()
+        self.ops: Set[Any] = set()
 
 
-def defer_updates(graph: Any, anatomy: Anatomy, family: List[GradientGroup],
+def defer_updates(graph: Any, partition: StepPartition, family: List[GradientGroup],
                   state: GraphState) -> None:
     """Let nothing that the clones compute wait for an update.
 
     Args:
       graph: the script's graph.
-      anatomy: what the family's steps consist of.
+      partition: what the family's steps consist of.
       family: groups of one loss.
       state: the graph's record.
 
@@ -53,35 +53,35 @@ def defer_updates(graph: Any, anatomy: Anatomy, family: List[GradientGroup],
     """
     before: List[Any] = []
     waited = state.record(Deferred).waited
-    for op in (op for op in anatomy.ops if op not in anatomy.late):
-        cut = [c for c in op.control_inputs if c in anatomy.late]
+    for op in (op for op in partition.ops if op not in partition.deferred):
+        cut = [c for c in op.control_inputs if c in partition.deferred]
         if cut:
-            updates = [update for c in cut for update in _outside(graph, c, anatomy, state)]
-            editor.wait_no_longer(op, anatomy.late)
+            updates = [update for c in cut for update in _outside(graph, c, partition, state)]
+            editor.wait_no_longer(op, partition.deferred)
             before.extend(updates)
             waited.setdefault(op, []).extend(updates)
         else:  # another loss may have had it wait no longer
             before.extend(waited.get(op, ()))
     unique = sorted(set(before), key=compat.op_id)
-    state.record(Deferred).late.update(unique)
+    state.record(Deferred).ops.update(unique)
     if unique:
         for op in (op for group in family for op in group.returned_ops):
             editor.wait_for(op, unique)
 
 
-def _outside(graph: Any, op: Any, anatomy: Anatomy, state: GraphState) -> List[Any]:
-    """What stands outside of all loops and branches for `op`, one of `late` that is waited for.
+def _outside(graph: Any, op: Any, partition: StepPartition, state: GraphState) -> List[Any]:
+    """What stands outside of all loops and branches for `op`, one of `waited` that is waited for.
 
     What merely waits stands for what it waits for.
     """
-    if op.outputs and op not in anatomy.loop and op not in anatomy.conditional:
+    if op.outputs and op not in partition.loop and op not in partition.conditional:
         return [op]
     behind = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-    late = [b for b in behind if b in anatomy.late]
-    if not late:  # a write
-        inside = op in anatomy.loop or op in anatomy.conditional
+    waited = [b for b in behind if b in partition.deferred]
+    if not waited:  # a write
+        inside = op in partition.loop or op in partition.conditional
         return [_end(graph, op, state) if inside else op]
-    return [update for b in late for update in _outside(graph, b, anatomy, state)]
+    return [update for b in waited for update in _outside(graph, b, partition, state)]
 
 
 def _end(graph: Any, write: Any, state: GraphState) -> Any:
@@ -99,7 +99,7 @@ def _end(graph: Any, write: Any, state: GraphState) -> Any:
             taken = tf.identity(sides[context.branch])
             editor.wait_for(taken.op, [end])
             merged = tf.raw_ops.Merge(inputs=[sides[1 - context.branch], taken])
-        deferred.late.update([sides[0].op, taken.op, merged[0].op])
+        deferred.ops.update([sides[0].op, taken.op, merged[0].op])
         end, context = merged[0].op, context.outer_context
     if end is write or context is not None:
         raise NotImplementedError(

@@ -19,7 +19,7 @@ from epl import compat
 from epl.ir import editor
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.functions import Library
 from epl.rewrite.merge import Merged
 from epl.rewrite.walk import ancestors, value_ancestors, value_descendants
@@ -42,7 +42,7 @@ class Drawn(NamedTuple):
 def share_draws(graph: Any, state: GraphState) -> None:
     """Send the chief's draws to all workers, where a step writes variables from them."""
     in_steps = state.leaving.once.union(state.job.copies())
-    writes = [op for op in in_steps if kinds.written_variable(op) is not None]
+    writes = [op for op in in_steps if op_traits.written_variable(op) is not None]
     sent = True
     while sent:
         found = look(graph, state, writes)
@@ -58,7 +58,7 @@ def look(graph: Any, state: GraphState, writes: Iterable[Any]) -> Drawn:
     behind = value_ancestors(writes, _ends(graph, state, writes))
     library = Library(graph)
     draws = sorted((op for op in behind - known - state.leaving.of_batch
-                    if kinds.varies(op, library)), key=compat.op_id)
+                    if op_traits.varies(op, library)), key=compat.op_id)
     reached = value_descendants(draws, behind) if draws else set()
     return Drawn(draws, reached - {
         op for op in behind if context_of(graph).connection.is_collective(op)})
@@ -106,8 +106,8 @@ def _can_be_sent(tensor: Any, users: List[Any], found: Drawn, in_steps: Set[Any]
     what comes out of the branch is sent.
     """
     decides = tensor.op not in in_steps and any(
-        kinds.is_switch(user) and user.inputs[1] is tensor for user in users)
-    if kinds.is_handle(tensor) or decides:
+        op_traits.is_switch(user) and user.inputs[1] is tensor for user in users)
+    if op_traits.is_handle(tensor) or decides:
         return False
     context = compat.control_flow_context(tensor.op)
     while context is not None:

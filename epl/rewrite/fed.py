@@ -16,8 +16,8 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
-from epl.rewrite import kinds, loops
-from epl.rewrite.anatomy import Anatomy
+from epl.rewrite import loops, op_traits
+from epl.rewrite.partition import StepPartition
 from epl.rewrite.walk import data_ancestors
 
 # Operations by which coordinates stay coordinates of non-zeros, instead of following from the rows
@@ -33,27 +33,27 @@ _ROW_BY_ROW = frozenset([
 _LOOKUPS = frozenset(["GatherV2", "ResourceGather"])
 
 
-def check_feeds(anatomy: Anatomy, graph: Any, num_clones: int, num_slices: int) -> None:
+def check_feeds(partition: StepPartition, graph: Any, num_clones: int, num_slices: int) -> None:
     """Refuse a step whose clones would be fed in a way that only the script can know.
 
     Raises:
       ValueError: a placeholder is to be declared; the message says where the script made it.
       NotImplementedError: what is declared cannot be divided so.
     """
-    for op in anatomy.ops:
+    for op in partition.ops:
         if op.type in feeds.PLACEHOLDERS and feeds.is_undecided(op.outputs[0]):
             raise ValueError(undecided(op.outputs[0], num_clones))
-        if num_slices > 1 and kinds.is_fed_per_batch(op):
+        if num_slices > 1 and op_traits.is_fed_per_batch(op):
             _check_slices(op.outputs[0], num_slices)
     for parts in feeds.fed_sparse(graph):
         rows = static_rows(parts.dense_shape)
-        if parts.indices.op in anatomy.stage and rows is not None \
+        if parts.indices.op in partition.stage and rows is not None \
                 and not feeds.is_declared(parts.indices):
             raise ValueError(undecided_sparse(parts, rows, num_clones))
-    _check_coordinates(anatomy, graph)
-    for op in anatomy.sources:
+    _check_coordinates(partition, graph)
+    for op in partition.sources:
         if op.type in feeds.PLACEHOLDERS and not feeds.is_declared(op.outputs[0]):
-            _check_steps(op.outputs[0], anatomy)
+            _check_steps(op.outputs[0], partition)
 
 
 def undecided(tensor: Any, num_clones: int) -> str:
@@ -102,7 +102,7 @@ def _check_slices(tensor: Any, num_slices: int) -> None:
                                         num_slices))
 
 
-def _check_coordinates(anatomy: Anatomy, graph: Any) -> None:
+def _check_coordinates(partition: StepPartition, graph: Any) -> None:
     """Raises ValueError for indices of a sparse tensor that are put together of fed coordinates.
 
     Divided by their own number they would be other rows than those of the batch. Those that only a
@@ -110,11 +110,11 @@ def _check_coordinates(anatomy: Anatomy, graph: Any) -> None:
     """
     known = {part for parts in feeds.fed_sparse(graph) for part in (parts.indices, parts.values)}
     for parts in feeds.made_sparse(graph):
-        if parts.indices.op not in anatomy.phase:
+        if parts.indices.op not in partition.phase:
             continue
-        ends = {op for op in anatomy.ops if op.type not in _OF_COORDINATES}
+        ends = {op for op in partition.ops if op.type not in _OF_COORDINATES}
         for op in sorted(data_ancestors([parts.indices.op], ends), key=compat.op_id):
-            if op.type in feeds.PLACEHOLDERS and kinds.is_fed_per_batch(op) \
+            if op.type in feeds.PLACEHOLDERS and op_traits.is_fed_per_batch(op) \
                     and not feeds.is_declared(op.outputs[0]) and op.outputs[0] not in known:
                 raise ValueError(
                     "the indices of a sparse tensor ('{}') are computed from what is fed to "
@@ -125,16 +125,16 @@ def _check_coordinates(anatomy: Anatomy, graph: Any) -> None:
                         parts.indices.name, op.outputs[0].name, compat.made_at(op)))
 
 
-def _check_steps(tensor: Any, anatomy: Anatomy) -> None:
+def _check_steps(tensor: Any, partition: StepPartition) -> None:
     """Raises ValueError if a v1 loop goes from one row of a feed to the next and remembers.
 
     The rows are then steps in time, not examples, as of a recurrent network with `time_major`.
     """
-    for scatter in _scattered(tensor, anatomy):
+    for scatter in _scattered(tensor, partition):
         users = [user for t in (scatter.inputs[0], scatter.outputs[0]) for user in t.consumers()]
         for frame in {u.get_attr("frame_name") for u in users if loops.is_enter(u)
-                      and not anatomy.goes_back(u)}:
-            if _remembers(frame, anatomy):
+                      and not partition.goes_back(u)}:
+            if _remembers(frame, partition):
                 raise ValueError(
                     "'{}'{} of shape {} would be divided between the clones of the model on this "
                     "worker (micro-batches x replicas) along its first dimension, but a loop goes "
@@ -144,7 +144,7 @@ def _check_steps(tensor: Any, anatomy: Anatomy) -> None:
                                     scatter.name))
 
 
-def _scattered(tensor: Any, anatomy: Anatomy) -> Set[Any]:
+def _scattered(tensor: Any, partition: StepPartition) -> Set[Any]:
     """The operations that hand a feed to a loop row by row."""
     found: Set[Any] = set()
     seen: Set[str] = set()
@@ -156,7 +156,7 @@ def _scattered(tensor: Any, anatomy: Anatomy) -> Set[Any]:
         seen.add(value.name)
         for op in value.consumers():
             takes = [number for number, t in enumerate(op.inputs) if t is value]
-            if op not in anatomy.stage:
+            if op not in partition.stage:
                 continue
             if op.type == "TensorArrayScatterV3" and 2 in takes:
                 found.add(op)
@@ -165,9 +165,9 @@ def _scattered(tensor: Any, anatomy: Anatomy) -> Set[Any]:
     return found
 
 
-def _remembers(frame: bytes, anatomy: Anatomy) -> bool:
+def _remembers(frame: bytes, partition: StepPartition) -> bool:
     """True if a v1 loop hands numbers to its next round, beside counters and `tf.TensorArray`s."""
-    for enter in anatomy.ops:
+    for enter in partition.ops:
         if not loops.is_enter(enter) or enter.get_attr("frame_name") != frame:
             continue
         for merge in (user for user in enter.outputs[0].consumers() if user.type == "Merge"):

@@ -14,7 +14,7 @@ It is made when it is first fetched; a graph that is finalized is opened for it.
 from typing import Any, List, Sequence, Tuple
 
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.rewrite import kinds, rewriter, written
+from epl.rewrite import op_traits, rewriter, written
 from epl.rewrite.registered import sources_of
 
 
@@ -33,7 +33,7 @@ def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
     for tensor in fetches:
         if tensor.name in merged:  # of two groups the first one's
             found.append(merged[tensor.name].value)
-        elif tensor.op in leaving.late:
+        elif tensor.op in leaving.deferred:
             _copy_late(graph, state, tensor.op)
             found.append(job.tensor(tensor))
         elif tensor.op in leaving.of_batch:
@@ -47,7 +47,7 @@ def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
 
 def _copy_late(graph: Any, state: GraphState, op: Any) -> None:
     """Make what stands for an operation that waits for a write from the batch."""
-    if op in state.leaving.late and not state.job.has_copy(op):
+    if op in state.leaving.deferred and not state.job.has_copy(op):
         with rewriter.extended(graph, state):
             state.job.build([], [op], written.view_of(state), in_advance=False)
 
@@ -57,7 +57,7 @@ def _of_worker(graph: Any, state: GraphState, groups: Sequence[GradientGroup], t
     needed = sources_of([tensor], state)
     for group in groups:
         # What is fed beside the step's own data is divided like that.
-        if all(op in group.sources or op.type in kinds.PLACEHOLDERS for op in needed):
+        if all(op in group.sources or op.type in op_traits.PLACEHOLDERS for op in needed):
             return _local(graph, state, group, tensor)
     return tensor
 

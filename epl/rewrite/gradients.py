@@ -3,7 +3,7 @@
 """What happens when a script asks for gradients: they are noted, and rewritten later.
 
 Every way to gradients in graph mode (`tf.gradients`, `Optimizer.minimize`, Estimator, Keras) passes
-through one function of TensorFlow. `noted_gradients` stands in for it. It builds the gradients of
+through one function of TensorFlow. `capture_gradients` stands in for it. It builds the gradients of
 the script's graph and returns them through an identity each. When the graph is complete, before a
 session runs it, `rewriter` puts the aggregated gradients behind these identities: by then it is
 known which gradients were for training, what is registered and what UPDATE_OPS hold.
@@ -34,7 +34,7 @@ from epl.ir.graph_state import (
 )
 from epl.ir.provenance import GradientCall, RowGradient
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.walk import ancestors
 
 
@@ -70,7 +70,7 @@ class _Request(NamedTuple):
         return self.build(*self.call.args, **self.call.kwargs)
 
 
-def noted_gradients(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) -> List[Any]:
+def capture_gradients(build: Callable[..., List[Any]], *args: Any, **kwargs: Any) -> List[Any]:
     """Gradients of tensors with respect to others; those of variables will be aggregated.
 
     A gradient function that asks for gradients itself (of `tf.custom_gradient`, of activations that
@@ -133,7 +133,7 @@ def _for_training(graph: Any, state: GraphState, request: _Request,
                   plan: ParallelPlan) -> List[Any]:
     """Gradients of variables: they will be aggregated."""
     state.provenance.begin_gradients(graph)
-    with _noted_call(graph, state, request) as results:
+    with _captured_call(graph, state, request) as results:
         if plan.is_single_device and plan.num_workers == 1:
             gradients = request.answer()
         else:
@@ -141,7 +141,7 @@ def _for_training(graph: Any, state: GraphState, request: _Request,
                 and plan.clones_per_worker(context_of(graph).cluster.worker_index) == 1
             gradients = _build_in_place(state, graph, request, gated)
         results.extend(_of_rows(state, request, gradients))
-        return _noted(graph, state, request, gradients)
+        return _captured(graph, state, request, gradients)
 
 
 def _intermediate(graph: Any, state: GraphState, request: _Request) -> List[Any]:
@@ -151,7 +151,7 @@ def _intermediate(graph: Any, state: GraphState, request: _Request) -> List[Any]
     one_clone = cluster.gpu_num_per_worker == 1 and config.pipeline.num_micro_batch == 1
     if one_clone and cluster.worker_num == 1 or compat.control_flow_context(graph) is not None:
         return request.answer()
-    with _noted_call(graph, state, request) as results:
+    with _captured_call(graph, state, request) as results:
         gradients = request.answer() if one_clone else _build_in_place(
             state, graph, request, gated=False)
         results.extend(_of_rows(state, request, gradients))
@@ -159,7 +159,7 @@ def _intermediate(graph: Any, state: GraphState, request: _Request) -> List[Any]
 
 
 @contextlib.contextmanager
-def _noted_call(graph: Any, state: GraphState, request: _Request) -> Iterator[List[RowGradient]]:
+def _captured_call(graph: Any, state: GraphState, request: _Request) -> Iterator[List[RowGradient]]:
     """What is created meanwhile are gradients of the request's losses.
 
     The block puts those of tensors that are no variables into the list that it gets.
@@ -222,7 +222,7 @@ class _BuiltForGradients:
         return self._state.provenance.is_gradient(op)
 
 
-def _noted(graph: Any, state: GraphState, request: _Request, gradients: List[Any]) -> List[Any]:
+def _captured(graph: Any, state: GraphState, request: _Request, gradients: List[Any]) -> List[Any]:
     """Note the gradients that belong to variables; pass the others on."""
     name = "epl/gradients_{}".format(state.gradient_calls)
     found: List[Gradient] = []
@@ -348,7 +348,7 @@ def _of_rows(state: GraphState, request: _Request,
     for x, variable, gradient in zip(request.call.arguments["xs"], request.variables, gradients):
         if variable is None and gradient is not None:
             x, value = _tensors([x])[0], parts(gradient)[0]
-            if any(map(kinds.brings_data, ancestors([x.op]))):
+            if any(map(op_traits.brings_data, ancestors([x.op]))):
                 found.append(RowGradient(x, value))
             else:
                 state.own_gradients.append(value)

@@ -9,7 +9,7 @@
 
 Behind the returned gradients everything happens once a step (`once`). What is read there from the
 batch, and what the script's own writes take from it, has to be that of the whole batch. Who writes,
-and who waits for that, is `late`: a step runs a copy of it, which reads the whole batch.
+and who waits for that, is `deferred`: a step runs a copy of it, which reads the whole batch.
 """
 
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
 from epl import compat
 from epl.ir import static_shapes
 from epl.ir.graph_state import GradientGroup, GraphState, parts
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.registered import sources_of
 from epl.rewrite.walk import (
     ancestors,
@@ -36,7 +36,7 @@ class Leaving(NamedTuple):
       of_batch: operations that depend on the data of a step, by way of data alone.
       writes: operations that write a variable from it -> the group whose step can compute them;
         None for those that read further data, and so are not a step's.
-      late: the writes of groups, and what depends on them, `once` left out.
+      deferred: the writes of groups, and what depends on them, `once` left out.
       writes_global: those of `writes` that make a run a step by writing a global variable: all but
         what is fed to be kept as it is.
     """
@@ -44,7 +44,7 @@ class Leaving(NamedTuple):
     once: Set[Any]
     of_batch: Set[Any]
     writes: Dict[Any, Optional[GradientGroup]]
-    late: Set[Any]
+    deferred: Set[Any]
     writes_global: Set[Any]
 
 
@@ -59,15 +59,15 @@ def look(graph: Any, state: GraphState) -> Leaving:
     followed = _followed(graph, _fed(graph, state) | of_losses, behind)
     followed |= static_shapes.following(graph, followed.__contains__, behind)
     of_batch = {op for op in followed if not state.provenance.is_made(op)} - behind
-    writes = {op: owner([t for t in op.inputs if not kinds.is_handle(t)], state)
+    writes = {op: owner([t for t in op.inputs if not op_traits.is_handle(t)], state)
               for op in _writing(graph, of_batch, once)}
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
     owned = {op for op, group in writes.items() if group is not None}
-    late = {op for op in descendants(owned) - once - returned - computing
+    deferred = {op for op in descendants(owned) - once - returned - computing
             if not state.provenance.is_made(op)} | owned
-    return Leaving(once, of_batch, writes, late,
-                   {op for op in writes if kinds.written_variable(op) in variables
-                    and kinds.loaded(op) in of_losses | {None}})
+    return Leaving(once, of_batch, writes, deferred,
+                   {op for op in writes if op_traits.written_variable(op) in variables
+                    and op_traits.loaded(op) in of_losses | {None}})
 
 
 def _followed(graph: Any, starts: Set[Any], behind: Set[Any]) -> Set[Any]:
@@ -89,11 +89,11 @@ def computing_ops(groups: Iterable[GradientGroup]) -> Set[Any]:
 
 def _writing(graph: Any, of_batch: Set[Any], once: Set[Any]) -> List[Any]:
     """What writes variables from the batch, or where the batch says whether to."""
-    found = {op for op in of_batch if kinds.written_variable(op) is not None}
+    found = {op for op in of_batch if op_traits.written_variable(op) is not None}
     switched = {op for op in of_batch if op.type in ("Switch", "RefSwitch")
                 and op.inputs[1].op in of_batch}
     for op in descendants(switched) - once if switched else ():
-        if kinds.written_variable(op) is not None and is_decided(op, of_batch):
+        if op_traits.written_variable(op) is not None and is_decided(op, of_batch):
             found.add(op)
     return sorted(found - compat.initializers(graph), key=compat.op_id)
 
@@ -117,7 +117,7 @@ def owner(tensors: Iterable[Any], state: GraphState) -> Optional[GradientGroup]:
     tensors = list(tensors)
     needed = sources_of(tensors, state)
     able = [group for group in state.groups
-            if all(op in group.sources or op.type in kinds.PLACEHOLDERS for op in needed)]
+            if all(op in group.sources or op.type in op_traits.PLACEHOLDERS for op in needed)]
     if len(able) <= 1:
         return able[0] if able else None
     behind = data_ancestors(t.op for t in tensors)
@@ -127,6 +127,6 @@ def owner(tensors: Iterable[Any], state: GraphState) -> Optional[GradientGroup]:
 def _fed(graph: Any, state: GraphState) -> Set[Any]:
     """The script's placeholders that are fed rows."""
     return {op for op in graph.get_operations()
-            if (op.type in kinds.PLACEHOLDERS or op.type == "PlaceholderWithDefault")
-            and op.outputs[0].shape.ndims is not None and kinds.is_fed_per_batch(op)
+            if (op.type in op_traits.PLACEHOLDERS or op.type == "PlaceholderWithDefault")
+            and op.outputs[0].shape.ndims is not None and op_traits.is_fed_per_batch(op)
             and not state.provenance.is_made(op) and not state.provenance.is_gradient(op)}

@@ -15,7 +15,7 @@ from typing import Any, Dict
 
 from epl import compat
 from epl.ir.graph_state import GraphState, parts
-from epl.rewrite import kinds, loops
+from epl.rewrite import loops, op_traits
 from epl.rewrite.walk import ancestors, descendants
 
 
@@ -24,7 +24,7 @@ def look_at_summaries(graph: Any, state: GraphState) -> None:
     own = {returned: raw for group in state.groups for gradient in group.gradients
            for returned, raw in zip(parts(gradient.returned), parts(gradient.raw))}
     behind = descendants(tensor.op for tensor in own)
-    wanted = [op for op in graph.get_operations() if op in behind and kinds.is_summary(op)
+    wanted = [op for op in graph.get_operations() if op in behind and op_traits.is_summary(op)
               and op.outputs[0].name not in state.looks]
     if not wanted:
         return
@@ -42,4 +42,4 @@ def look_at_summaries(graph: Any, state: GraphState) -> None:
 
 def _is_unfit(op: Any) -> bool:
     """True for what a look must not do, or cannot: write, and what control flow is made of."""
-    return kinds.takes_state(op) or compat.control_flow_context(op) is not None
+    return op_traits.takes_state(op) or compat.control_flow_context(op) is not None

@@ -45,16 +45,16 @@ def successors(ops: Iterable[Any]) -> Dict[Any, List[Any]]:
     return found
 
 
-def topological(following: Dict[Any, List[Any]]) -> List[Any]:
+def topological(successors: Dict[Any, List[Any]]) -> List[Any]:
     """The operations, each behind all that it depends on; what closes a loop does not count.
 
     Ids will not do: an operation in a `tf.cond` is numbered before the Switch in front of it.
 
     Args:
-      following: as `frames` takes it.
+      successors: as `frames` takes it.
     """
-    waiting = dict.fromkeys(following, 0)
-    for op, users in following.items():
+    waiting = dict.fromkeys(successors, 0)
+    for op, users in successors.items():
         if op.type not in _BACK:
             for user in users:
                 waiting[user] += 1
@@ -64,24 +64,24 @@ def topological(following: Dict[Any, List[Any]]) -> List[Any]:
     while ready:
         op = heapq.heappop(ready)[1]
         found.append(op)
-        for user in following[op] if op.type not in _BACK else ():
+        for user in successors[op] if op.type not in _BACK else ():
             waiting[user] -= 1
             if waiting[user] == 0:
                 heapq.heappush(ready, (compat.op_id(user), user))
     return found
 
 
-def frames(following: Dict[Any, List[Any]]) -> Dict[Any, Tuple[str, ...]]:
+def frames(successors: Dict[Any, List[Any]]) -> Dict[Any, Tuple[str, ...]]:
     """The names of the frames around each operation that is in a loop, the outermost first.
 
     Enters and Exits count to the loop that they lead into or out of.
 
     Args:
-      following: `successors` of a set of operations that holds all that its members depend on.
+      successors: `successors` of a set of operations that holds all that its members depend on.
     """
-    dependent: Set[Any] = {op for users in following.values() for op in users}
+    dependent: Set[Any] = {op for users in successors.values() for op in users}
     stacks: Dict[Any, Tuple[str, ...]] = {}
-    pending = [(op, ()) for op in following if op not in dependent]  # type: List[Any]
+    pending = [(op, ()) for op in successors if op not in dependent]  # type: List[Any]
     while pending:
         op, outside = pending.pop()
         if op in stacks:
@@ -89,13 +89,13 @@ def frames(following: Dict[Any, List[Any]]) -> Dict[Any, Tuple[str, ...]]:
         stack = outside + (op.get_attr("frame_name").decode(),) if is_enter(op) else outside
         stacks[op] = stack
         after = stack[:-1] if is_exit(op) else stack
-        pending.extend((user, after) for user in following[op])
+        pending.extend((user, after) for user in successors[op])
     return {op: stack for op, stack in stacks.items() if stack}
 
 
-def outermost_loops(following: Dict[Any, List[Any]]) -> Dict[Any, str]:
+def outermost_loops(successors: Dict[Any, List[Any]]) -> Dict[Any, str]:
     """The frame name of the outermost loop around each operation that is in one."""
-    return {op: stack[0] for op, stack in frames(following).items()}
+    return {op: stack[0] for op, stack in frames(successors).items()}
 
 
 def members(loops: Dict[Any, str]) -> Dict[str, List[Any]]:

@@ -8,7 +8,7 @@ from epl import compat
 from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.ir.provenance import GradientCall
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.linear import departure, departure_in_degree, is_sum_over_rows
 from epl.rewrite.walk import ancestors
 
@@ -49,7 +49,7 @@ def averaged_gradients(calls: Iterable[GradientCall]) -> List[Any]:
 
 
 def _check_not_per_row(ys: List[Any]) -> None:
-    rows = {dimension for op in ancestors(y.op for y in ys) if kinds.brings_data(op)
+    rows = {dimension for op in ancestors(y.op for y in ys) if op_traits.brings_data(op)
             for tensor in op.outputs for dimension in _first_dimension(tensor)}
     for y in ys:
         first = _first_dimension(y)

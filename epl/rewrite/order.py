@@ -29,9 +29,9 @@ from epl import compat
 from epl.ir import editor
 from epl.plan.action import KINDS, Action
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds, loops
-from epl.rewrite.anatomy import Anatomy
-from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite import loops, op_traits
+from epl.rewrite.clones import CloneId, CloneMap
+from epl.rewrite.partition import StepPartition
 
 
 class Edge(NamedTuple):
@@ -77,13 +77,13 @@ class _Borders(NamedTuple):
     exits: List[Any]
 
 
-def order_actions(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPlan, worker: int,
-                  scope: str) -> Order:
+def order_actions(graph: Any, partition: StepPartition, copies: CloneMap, plan: ParallelPlan,
+                  worker: int, scope: str) -> Order:
     """Make every device of this worker run its actions one after the other.
 
     Args:
       graph: the script's graph.
-      anatomy: what the step consists of.
+      partition: what the step consists of.
       copies: the clones.
       plan: gives the order.
       worker: rank of this worker.
@@ -92,7 +92,7 @@ def order_actions(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPl
     Returns:
       What was added.
     """
-    ordering = _Ordering(graph, _borders(anatomy), copies, plan, scope)
+    ordering = _Ordering(graph, _borders(partition), copies, plan, scope)
     last = [ordering.add_device([action._replace(replica=replica) for action in actions], pieces)
             for replica in plan.replicas_of(worker) for stage, actions in enumerate(plan.actions)
             for pieces in _slices_by_device(plan, replica, stage)]
@@ -104,7 +104,7 @@ def order_actions(graph: Any, anatomy: Anatomy, copies: Copies, plan: ParallelPl
 class _Ordering:
     """Orders the actions of one device after the other; `edges` and `ends` as in `Order`."""
 
-    def __init__(self, graph: Any, borders: Dict[Tuple[str, int], _Borders], copies: Copies,
+    def __init__(self, graph: Any, borders: Dict[Tuple[str, int], _Borders], copies: CloneMap,
                  plan: ParallelPlan, scope: str):
         self._graph, self._borders, self._copies = graph, borders, copies
         self._plan, self._scope = plan, scope
@@ -157,30 +157,30 @@ def _slices_by_device(plan: ParallelPlan, replica: int, stage: int) -> List[List
     return list(found.values())
 
 
-def _borders(anatomy: Anatomy) -> Dict[Tuple[str, int], _Borders]:
+def _borders(partition: StepPartition) -> Dict[Tuple[str, int], _Borders]:
     """The borders of the actions of a micro-batch, by kind and stage."""
     found: Dict[Tuple[str, int], _Borders] = {}
-    places = {op: (kind, anatomy.stage[op]) for op, kind in anatomy.phase.items()}
+    places = {op: (kind, partition.stage[op]) for op, kind in partition.phase.items()}
     for op in sorted(places, key=compat.op_id):
         place = places[op]
         borders = found.setdefault(place, _Borders([], []))
         before = [t.op for t in op.inputs] + list(op.control_inputs)
-        if not any(places.get(b) == place for b in before) and _may_be_entered(op, anatomy):
+        if not any(places.get(b) == place for b in before) and _may_be_entered(op, partition):
             borders.entries.append(op)
-        if _may_be_awaited(op, anatomy) and not any(
-                places.get(user) == place and _may_be_awaited(user, anatomy)
-                for user in anatomy.following[op]):
+        if _may_be_awaited(op, partition) and not any(
+                places.get(user) == place and _may_be_awaited(user, partition)
+                for user in partition.successors[op]):
             borders.exits.append(op)
     return found
 
 
-def _may_be_entered(op: Any, anatomy: Anatomy) -> bool:
+def _may_be_entered(op: Any, partition: StepPartition) -> bool:
     """Only the Enters of an outermost loop may get an edge from outside of it."""
-    return op not in anatomy.loop or (loops.is_enter(op) and op not in anatomy.inner)
+    return op not in partition.loop or (loops.is_enter(op) and op not in partition.inner)
 
 
-def _may_be_awaited(op: Any, anatomy: Anatomy) -> bool:
+def _may_be_awaited(op: Any, partition: StepPartition) -> bool:
     """Edges may leave a loop at the Exits of the outermost alone, and a `tf.cond` at its Merges."""
-    if op in anatomy.conditional or kinds.is_switch(op):
+    if op in partition.conditional or op_traits.is_switch(op):
         return False
-    return op not in anatomy.loop or (loops.is_exit(op) and op not in anatomy.inner)
+    return op not in partition.loop or (loops.is_exit(op) and op not in partition.inner)

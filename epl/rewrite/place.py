@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import editor
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.clones import CloneId
 
 HOST = "/device:CPU:0"
@@ -108,7 +108,7 @@ class Devices:
         """
         origin = self._origin(op)
         if origin is None and follow:
-            origin = next((t for t in compat.colocated_with(op) if kinds.is_variable(t)), None)
+            origin = next((t for t in compat.colocated_with(op) if op_traits.is_variable(t)), None)
         if origin is None:
             return None
         return self._homes.get(origin) or origin.device or HOST
@@ -122,11 +122,11 @@ class Devices:
         return op not in self._placed and pinned_to_cpu(op)
 
     def _origin(self, op: Any) -> Optional[Any]:
-        handle = next((t for t in op.inputs if kinds.is_handle(t)), None)
-        origin = op if handle is None else kinds.handle_origin(handle)
-        if not kinds.owns_state(origin):
+        handle = next((t for t in op.inputs if op_traits.is_handle(t)), None)
+        origin = op if handle is None else op_traits.handle_origin(handle)
+        if not op_traits.owns_state(origin):
             return None
-        return next((t for t in compat.colocated_with(origin) if kinds.is_variable(t)), origin)
+        return next((t for t in compat.colocated_with(origin) if op_traits.is_variable(t)), origin)
 
     def choose(self, op: Any, stage: int, clone: CloneId, backward: bool) -> str:
         """The device of what stands for `op` in `clone`.

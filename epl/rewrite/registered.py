@@ -12,7 +12,7 @@ from epl import compat
 from epl.ir.environment import context_of
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.rewrite import kinds, loops
+from epl.rewrite import loops, op_traits
 from epl.rewrite.merge import Merged, of_clones, of_workers
 from epl.rewrite.relations import Reduced, Relation, Rows
 from epl.rewrite.walk import counted_ancestors
@@ -36,15 +36,15 @@ def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
     owners = {op: group for group in state.groups if group.rewritten
               for op in group.returned_ops}
     behind = counted_ancestors((t.op for t in tensors), owners)
-    found = {op for op in behind if kinds.brings_data(op)}
-    following = loops.successors(behind)
+    found = {op for op in behind if op_traits.brings_data(op)}
+    successors = loops.successors(behind)
     fed: Set[Any] = set()  # what works on the data
-    pending = [user for op in found for user in following[op]]
+    pending = [user for op in found for user in successors[op]]
     while pending:
         op = pending.pop()
         if op not in fed:
             fed.add(op)
-            pending.extend(following[op])
+            pending.extend(successors[op])
     found -= fed
     return found.union(*[owners[op].sources for op in behind if op in owners])
 
@@ -62,16 +62,16 @@ def wanted(group: GradientGroup, state: GraphState) -> List[Any]:
 
     What follows a write from the batch is that of the whole batch already.
     """
-    late = state.leaving.late if state.leaving is not None else ()
+    deferred = state.leaving.deferred if state.leaving is not None else ()
     return [tensor for key in sorted(_KEYS) for tensor in state.registered.get(key, [])
-            if tensor.op not in late and sources_of([tensor], state) <= group.sources]
+            if tensor.op not in deferred and sources_of([tensor], state) <= group.sources]
 
 
 def check_registered(state: GraphState) -> None:
     """Raises NotImplementedError if parts of a value that has none are to be joined or added up."""
     for key, tensors in sorted(state.registered.items()):
         for tensor in tensors:
-            if tensor.op in state.leaving.late and _KEYS[key][0] != Reduced("mean"):
+            if tensor.op in state.leaving.deferred and _KEYS[key][0] != Reduced("mean"):
                 raise NotImplementedError(
                     "{} follows what a step writes from its batch{}: the write sees the whole "
                     "batch, and so there are no parts of {} to be added up or joined ('{}'); leave "

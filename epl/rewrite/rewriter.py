@@ -63,10 +63,10 @@ def cover(graph: Any, group: GradientGroup, tensors: List[Any],
     with extended(graph, state):
         family = next(f for f in families(state.groups) if group in f)
         rewriting = Rewriting(graph, state, state.known_plan)
-        anatomy = rewriting.anatomy(family, tensors)
-        rewriting.copy(family, anatomy)
+        partition = rewriting.partition(family, tensors)
+        rewriting.copy(family, partition)
         for member in family:
-            member.anatomy = anatomy
+            member.partition = partition
         then()
 
 

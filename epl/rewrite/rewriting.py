@@ -10,8 +10,8 @@ from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import registered, whole_loss, written
 from epl.rewrite.aggregate import ReduceOptions
-from epl.rewrite.anatomy import Anatomy, Script, dissect
 from epl.rewrite.clones import CloneId
+from epl.rewrite.partition import Script, StepPartition, partition_step
 from epl.rewrite.place import Devices
 from epl.rewrite.sources import Sources
 
@@ -82,13 +82,13 @@ class Rewriting:
         """True if a step's batch is divided at all."""
         return self.num_workers * len(self.clones) > 1
 
-    def anatomy(self, family: Family, more: Iterable[Any] = ()) -> Anatomy:
+    def partition(self, family: Family, more: Iterable[Any] = ()) -> StepPartition:
         """What the steps of `family` consist of, if they compute the tensors `more` as well."""
         ys, raw, others = losses_of(family), raw_of(family), self.others(family) + list(more)
-        anatomy = dissect(ys, raw, others, self.script())
-        if self.state.sources.cut(anatomy.sources):
-            anatomy = dissect(ys, raw, others, self.script())
-        return anatomy
+        partition = partition_step(ys, raw, others, self.script())
+        if self.state.sources.cut(partition.sources):
+            partition = partition_step(ys, raw, others, self.script())
+        return partition
 
     def others(self, family: Family) -> List[Any]:
         """Tensors whose value every clone of `family` has to give, beside the gradients."""
@@ -113,12 +113,13 @@ class Rewriting:
             return ""
         return self.state.devices.home(compat.variable_key(variable)) or ""
 
-    def copy(self, family: Family, anatomy: Anatomy) -> None:
+    def copy(self, family: Family, partition: StepPartition) -> None:
         """Copy what the clones of a family need and do not have yet."""
-        self.state.sources.add(anatomy.sources)
+        self.state.sources.add(partition.sources)
         family[0].clones.add(
-            anatomy.per_batch, self.clones, lambda op, clone: self.state.devices.choose(
-                op, anatomy.stage[op], clone, anatomy.goes_back(op)), dropped=anatomy.late)
+            partition.batch_dependent, self.clones, lambda op, clone: self.state.devices.choose(
+                op, partition.stage[op], clone, partition.goes_back(op)),
+            dropped=partition.deferred)
 
 
 def families(groups: Iterable[GradientGroup]) -> List[Family]:

@@ -12,7 +12,7 @@ from typing import Any, Iterable, Set, Tuple
 
 from epl import compat
 from epl.ir import editor
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import ancestors
 
@@ -28,7 +28,7 @@ def vary_seeds(outputs: Iterable[Any], number: int, varied: Set[Any]) -> None:
     if number == 0:
         return
     for op in sorted(ancestors(tensor.op for tensor in outputs), key=compat.op_id):
-        drawn = kinds.seeds(op.node_def, op.op_def) if kinds.is_random(op) else None
+        drawn = op_traits.seeds(op.node_def, op.op_def) if op_traits.is_random(op) else None
         if drawn is None or not any(drawn) or op in varied:
             continue
         editor.set_int_attribute(op, "seed2", mixed_seed(drawn, number))
@@ -46,7 +46,7 @@ def check_seeds(outputs: Iterable[Any]) -> None:
     for op in ops:
         assert library is not None
         for node in library.nodes(op):
-            drawn = kinds.seeds(node, None)
+            drawn = op_traits.seeds(node, None)
             if drawn is not None and any(drawn):
                 raise NotImplementedError(
                     "operation '{}' runs the random operation '{}' ({}) with a fixed seed inside a "

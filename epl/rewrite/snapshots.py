@@ -22,7 +22,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import editor
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 
 
 def keep_read(graph: Any, state: GraphState) -> None:
@@ -50,10 +50,10 @@ def _keep(graph: Any, state: GraphState, group: GradientGroup, other: GradientGr
 def _read_by_clones(group: GradientGroup, trained: Set[Any]) -> Dict[str, Any]:
     """The tensors that hold trained ref variables and that the copies of the loss read."""
     found: Dict[str, Any] = {}
-    members: List[Any] = [op for op in group.anatomy.per_batch
-                          if not group.anatomy.goes_back(op)]
+    members: List[Any] = [op for op in group.partition.batch_dependent
+                          if not group.partition.goes_back(op)]
     for op in members:
         for tensor in op.inputs:
-            if group.clones.is_behind(tensor) and kinds.aliased_variable(tensor) in trained:
+            if group.clones.is_behind(tensor) and op_traits.aliased_variable(tensor) in trained:
                 found[tensor.name] = tensor
     return found

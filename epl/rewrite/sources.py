@@ -23,8 +23,8 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import editor
-from epl.rewrite import kinds
-from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite import op_traits
+from epl.rewrite.clones import CloneId, CloneMap
 
 _SCOPE = "epl/sources"
 
@@ -34,7 +34,7 @@ class Sources:
 
     def __init__(self, graph: Any, clones: List[CloneId]):
         self._graph = graph
-        self._copies = Copies(graph, _SCOPE, clones, 0)
+        self._copies = CloneMap(graph, _SCOPE, clones, 0)
         self._pieces: Dict[Any, Dict[CloneId, Any]] = {}
         self._whole: Set[str] = set()  # the batches that are cut
         self._num_slices = 1 + max(clone.slice for clone in clones)
@@ -58,15 +58,15 @@ class Sources:
         """What stands for a source's `tensor` in `clone`; `tensor` itself if it is no source's."""
         if tensor.op in self._pieces:
             return self._pieces[tensor.op][clone]
-        if kinds.is_fed_per_batch(tensor.op):
+        if op_traits.is_fed_per_batch(tensor.op):
             return self._copies.tensor(tensor, clone)
         return self._copies.tensor(tensor, clone._replace(slice=0))
 
     def add(self, sources: Iterable[Any]) -> None:
         """Make the copies that are missing."""
         new = [op for op in sources if op not in self._pieces and not self._copies.has(op)]
-        fed = [op for op in new if kinds.is_fed_per_batch(op)]
-        taken = [op for op in new if not kinds.is_fed_per_batch(op)]
+        fed = [op for op in new if op_traits.is_fed_per_batch(op)]
+        taken = [op for op in new if not op_traits.is_fed_per_batch(op)]
         whole = [clone for clone in self._copies.clones if clone.slice == 0]
         self._copies.add(fed, self._copies.clones, lambda op, clone: op.device)
         self._copies.add(taken, whole, lambda op, clone: op.device)
@@ -86,10 +86,11 @@ class Sources:
         if self._num_slices == 1:
             return False
         self.add(sources)
-        taken = [op for op in sources if op not in self._pieces and not kinds.is_fed_per_batch(op)]
+        taken = [op for op in sources
+                 if op not in self._pieces and not op_traits.is_fed_per_batch(op)]
         batches = [t for op in taken for t in op.outputs if t.shape.ndims != 0
                    and t.name not in self._whole
-                   and (not op.inputs or any(kinds.is_handle(i) for i in op.inputs))]
+                   and (not op.inputs or any(op_traits.is_handle(i) for i in op.inputs))]
         for tensor in batches:
             self._whole.add(tensor.name)
             self._cut(tensor)

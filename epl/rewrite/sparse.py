@@ -17,7 +17,7 @@ from typing import Any, List, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 
 # Operations that give rows once each, and the number of the output that says which.
 _UNIQUE = {"Unique": 0, "UniqueV2": 0, "UniqueWithCounts": 0, "UniqueWithCountsV2": 0,
@@ -40,7 +40,7 @@ def pieces(gradient: Any) -> List[Any]:
 
 
 def _kind(gradient: Any) -> Tuple[bool, bool]:
-    return kinds.same_rows(gradient), is_unique(gradient)
+    return op_traits.same_rows(gradient), is_unique(gradient)
 
 
 def is_unique(gradient: Any) -> bool:
@@ -59,12 +59,12 @@ def is_unique(gradient: Any) -> bool:
 
 def shared_rows(gradient: Any) -> List[Any]:
     """Those parts of a gradient whose rows all clones and workers share; their indices, [rows]."""
-    return [piece.indices for piece in pieces(gradient) if kinds.same_rows(piece)]
+    return [piece.indices for piece in pieces(gradient) if op_traits.same_rows(piece)]
 
 
 def once(piece: Any, aggregated: Any) -> Any:
     """`aggregated`, of clones or workers, with each row once if the clones' `piece` has it so."""
-    if aggregated is piece or not is_unique(piece) or kinds.same_rows(piece):
+    if aggregated is piece or not is_unique(piece) or op_traits.same_rows(piece):
         return aggregated
     with tf.device(aggregated.values.device or None):
         rows, places = tf.unique(aggregated.indices)
@@ -84,7 +84,7 @@ def joined(parts: List[Any]) -> Any:
 
 def _lookups(tensor: Any) -> List[Any]:
     """What TensorFlow joined to `tensor`; behind the placeholder that hides its number of rows."""
-    op = kinds.without_any_rows(tensor).op
+    op = op_traits.without_any_rows(tensor).op
     if op.type == "ConcatV2" and tf.get_static_value(op.inputs[-1]) == 0:
         return list(op.inputs[:-1])
     return [tensor]

@@ -19,9 +19,9 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import static_shapes
-from epl.rewrite import kinds
-from epl.rewrite.anatomy import Anatomy
+from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import FORM_ONLY, BatchAxes
+from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import SAME, SHARED, Reduced, Rows, ShapeOf
 from epl.rewrite.walk import data_ancestors, decisions
 
@@ -54,19 +54,19 @@ class Terms(NamedTuple):
     strange: List[Any]
 
 
-def terms_of(losses: Iterable[Any], anatomy: Anatomy, axes: BatchAxes,
+def terms_of(losses: Iterable[Any], partition: StepPartition, axes: BatchAxes,
              is_gradient: Callable[[Any], bool], averaged: Container[Any]) -> Terms:
     """Take losses apart.
 
     Args:
       losses: what is differentiated; those with rows are left out.
-      anatomy: what their step consists of.
+      partition: what their step consists of.
       axes: how its tensors relate to the whole batch.
       is_gradient: True for operations that TensorFlow built for gradients.
       averaged: operations that compute gradients of means over a part's rows.
     """
     losses = list(losses)
-    walk = _Walk(anatomy, axes, Data(anatomy, axes, is_gradient, losses), averaged)
+    walk = _Walk(partition, axes, Data(partition, axes, is_gradient, losses), averaged)
     for loss in losses:
         if not isinstance(axes.of(loss), Rows):
             walk.term(loss, ())
@@ -77,8 +77,9 @@ def terms_of(losses: Iterable[Any], anatomy: Anatomy, axes: BatchAxes,
 class _Walk:
     """From the losses back to the rows."""
 
-    def __init__(self, anatomy: Anatomy, axes: BatchAxes, data: "Data", averaged: Container[Any]):
-        self._anatomy, self._axes, self._data = anatomy, axes, data
+    def __init__(self, partition: StepPartition, axes: BatchAxes, data: "Data",
+                 averaged: Container[Any]):
+        self._partition, self._axes, self._data = partition, axes, data
         self._averaged = averaged
         self._divisors: Dict[str, Any] = {}
         self._seen: Set[Any] = set()
@@ -104,7 +105,7 @@ class _Walk:
             if not is_mean:
                 self.found.sums[tensor.name] = tensor, divisors
         elif op.type not in _RULES or any(map(self._has_rows, op.inputs)) \
-                or op in self._anatomy.loop or op in self._anatomy.conditional:
+                or op in self._partition.loop or op in self._partition.conditional:
             self._strange("unknown", op)
         else:
             _RULES[op.type](self, op, divisors)
@@ -156,7 +157,7 @@ class _Walk:
         the rows of a part.
         """
         if divisors is None or (value is None and not self._data.is_learned(below)
-                                and below.op not in self._anatomy.per_batch):
+                                and below.op not in self._partition.batch_dependent):
             return None
         if value is None or np.ndim(value):
             return divisors
@@ -244,7 +245,7 @@ class Data:
     """What follows from the data alone.
 
     Args:
-      anatomy: what a step consists of.
+      partition: what a step consists of.
       axes: how its tensors relate to the whole batch.
       is_gradient: True for operations that TensorFlow built for gradients.
       losses: what is computed by it, and differentiated.
@@ -253,17 +254,17 @@ class Data:
       model: the operations per batch that the losses are computed by, loops left out.
     """
 
-    def __init__(self, anatomy: Anatomy, axes: BatchAxes, is_gradient: Callable[[Any], bool],
-                 losses: Iterable[Any]):
+    def __init__(self, partition: StepPartition, axes: BatchAxes,
+                 is_gradient: Callable[[Any], bool], losses: Iterable[Any]):
         behind = data_ancestors(loss.op for loss in losses)
-        self.per_batch, self.is_gradient = anatomy.per_batch, is_gradient
-        self._anatomy, self._axes = anatomy, axes
-        self.model = [op for op in anatomy.ops if op in behind and op in anatomy.per_batch
-                      and not is_gradient(op) and op.outputs and op not in anatomy.loop]
+        self.batch_dependent, self.is_gradient = partition.batch_dependent, is_gradient
+        self._partition, self._axes = partition, axes
+        self.model = [op for op in partition.ops if op in behind and op in partition.batch_dependent
+                      and not is_gradient(op) and op.outputs and op not in partition.loop]
         self._learned: Set[Any] = set()
-        self._varying = set(anatomy.sources)  # what is not the same for all parts
-        self._values = set(anatomy.sources)  # and not only by its number of rows
-        for op in anatomy.ops:
+        self._varying = set(partition.sources)  # what is not the same for all parts
+        self._values = set(partition.sources)  # and not only by its number of rows
+        for op in partition.ops:
             if any(t.op in self._varying for t in op.inputs) or static_shapes.behind(op):
                 self._varying.add(op)
             if op.type not in FORM_ONLY and any(t.op in self._values for t in op.inputs):
@@ -273,8 +274,8 @@ class Data:
                 self._learned.add(op)
 
     def _starts_learning(self, op: Any) -> bool:
-        return kinds.is_variable(op) or kinds.is_random(op) or self.is_gradient(op) or (
-            op in self._anatomy.loop or op in self._anatomy.conditional)
+        return op_traits.is_variable(op) or op_traits.is_random(op) or self.is_gradient(op) or (
+            op in self._partition.loop or op in self._partition.conditional)
 
     def is_alike(self, tensor: Any) -> bool:
         """True for what is equal in every part of the batch."""
@@ -292,7 +293,7 @@ class Data:
 
     def is_statistic(self, tensor: Any) -> bool:
         """True for what follows from the data alone and holds no rows."""
-        if tensor.op in self._learned or tensor.op not in self.per_batch:
+        if tensor.op in self._learned or tensor.op not in self.batch_dependent:
             return False
         relation = self._axes.of(tensor)
         if isinstance(relation, (Rows, ShapeOf)) or self.is_alike(tensor):
@@ -311,7 +312,7 @@ class Data:
         pending = [tensor.op]
         while pending:
             op = pending.pop()
-            if op in self.per_batch and op not in found:
+            if op in self.batch_dependent and op not in found:
                 found.add(op)
                 if not self._looks_at_model(op):
                     pending.extend(t.op for t in op.inputs)

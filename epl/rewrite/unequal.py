@@ -43,8 +43,8 @@ def rows_of_clones(group: GradientGroup, clones: List[CloneId], num_workers: int
 
 def _dynamic(group: GradientGroup, num_workers: int) -> Optional[Any]:
     """(tensor, axis) of the step's data whose number of rows may differ between parts."""
-    for source in group.anatomy.sources if group.anatomy is not None else ():
-        if source in group.anatomy.conditional:
+    for source in group.partition.sources if group.partition is not None else ():
+        if source in group.partition.conditional:
             continue  # a branch that is not taken has no rows
         fed = source.type in feeds.PLACEHOLDERS
         for tensor in source.outputs if not fed or num_workers > 1 else ():

@@ -9,7 +9,7 @@ from epl import compat
 from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, parts
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import kinds, sparse
+from epl.rewrite import op_traits, sparse
 from epl.rewrite.place import Devices
 from epl.rewrite.walk import data_ancestors
 
@@ -35,7 +35,7 @@ def verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
     reduced = {collective.op for collective in group.collectives}
     for gradient in group.gradients:
         # Rows that all workers share are not exchanged, only what is added to them.
-        shared = kinds.same_rows(gradient.raw)
+        shared = op_traits.same_rows(gradient.raw)
         for part in [gradient.returned.values] if shared else parts(gradient.returned):
             if not data_ancestors([part.op], reduced) & reduced:
                 raise RewriteError("gradient {} would be applied without being reduced".format(
@@ -59,8 +59,8 @@ def verify_aggregation(group: GradientGroup) -> None:
 
 def verify_clones(group: GradientGroup) -> None:
     """A copy reads copies of its own clone, and what all share."""
-    clones, anatomy = group.clones, group.anatomy
-    for op in anatomy.per_batch if _is_copied(group) else ():
+    clones, partition = group.clones, group.partition
+    for op in partition.batch_dependent if _is_copied(group) else ():
         inputs = list(op.inputs)
         for clone in clones.clones[1:]:
             copy = clones.op(op, clone)
@@ -81,15 +81,15 @@ def verify_order(group: GradientGroup) -> None:
 
 def verify_devices(group: GradientGroup, devices: Devices) -> None:
     """Everything sits where `place` decided, and what belongs to a stage on its clone's device."""
-    clones, anatomy = group.clones, group.anatomy
+    clones, partition = group.clones, group.partition
     if clones is None or not devices.several:
         return
     first = clones.clones[0]
-    for op in anatomy.ops:
-        stage, backward = anatomy.stage[op], anatomy.goes_back(op)
+    for op in partition.ops:
+        stage, backward = partition.stage[op], partition.goes_back(op)
         follows_stage = devices.placed(op) and devices.home(op, follow=not backward) is None \
             and op.device == devices.of_stage(stage, first)
-        for clone in clones.clones if op in anatomy.per_batch else [first]:
+        for clone in clones.clones if op in partition.batch_dependent else [first]:
             placed = clones.op(op, clone)
             meant = devices.of_stage(stage, clone) if follows_stage \
                 else devices.choose(op, stage, clone, backward)

@@ -40,11 +40,11 @@ def data_descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
 
 def value_descendants(ops: Iterable[Any], within: Set[Any]) -> Set[Any]:
     """`ops` and those of `within` whose `value_ancestors` they are."""
-    following: Dict[Any, List[Any]] = {}
+    successors: Dict[Any, List[Any]] = {}
     for op in within:
         for before in _inputs(op) + _predicates(op):
-            following.setdefault(before, []).append(op)
-    return _walk(ops, lambda op: following.get(op, []))
+            successors.setdefault(before, []).append(op)
+    return _walk(ops, lambda op: successors.get(op, []))
 
 
 def _inputs(op: Any) -> List[Any]:

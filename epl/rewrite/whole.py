@@ -21,9 +21,9 @@ from epl import compat
 from epl.ir import static_shapes
 from epl.ir.environment import context_of
 from epl.ir.graph_state import Collective, GraphState
-from epl.rewrite import kinds, loops, registered
+from epl.rewrite import loops, op_traits, registered
 from epl.rewrite.batch_axis import BatchAxes
-from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
 from epl.rewrite.merge import of_clones, of_workers
 from epl.rewrite.relations import SAME, SHARED, Reduced, Relation, Rows
@@ -47,7 +47,7 @@ OF_THE_JOB = " of the job"
 
 
 class _Whole(CloneId):
-    """Stands for all clones where `Copies` asks for one."""
+    """Stands for all clones where `CloneMap` asks for one."""
 
     def describe(self, num_slices: int) -> str:
         return "all"
@@ -58,21 +58,21 @@ _SCRIPT = CloneId(0, 0, 0)
 
 
 class View(NamedTuple):
-    """What is known of the operations behind what is asked for (see `anatomy`).
+    """What is known of the operations behind what is asked for (see `partition`).
 
     Attributes:
-      per_batch, sources, conditional, loop: as in `anatomy.Anatomy`.
+      batch_dependent, sources, conditional, loop: as in `partition.StepPartition`.
       axes: how their values relate to the whole batch.
-      late: those that write from the batch, and what follows them.
+      deferred: those that write from the batch, and what follows them.
       of_batch: those that depend on the batch's data.
     """
 
-    per_batch: Set[Any]
+    batch_dependent: Set[Any]
     sources: Set[Any]
     conditional: Set[Any]
     loop: Dict[Any, str]
     axes: BatchAxes
-    late: Set[Any]
+    deferred: Set[Any]
     of_batch: Set[Any]
 
 
@@ -93,7 +93,7 @@ class WholeBatch:
         self._num_workers = num_workers
         self._scope = scope
         self._values: Dict[str, Any] = {}
-        self._copies = Copies(graph, scope, [_SCRIPT, _WHOLE], 0,
+        self._copies = CloneMap(graph, scope, [_SCRIPT, _WHOLE], 0,
                               lambda tensor, clone: self._values.get(tensor.name, tensor),
                               lambda op: self._counts.get(op))
         self._counts: Dict[Any, Any] = {}
@@ -285,14 +285,14 @@ class _Region:
                 self.need(tensor)
             decided = op in self._view.conditional or op in self._view.loop
             for source in op.control_inputs:
-                if source in self._view.late or (decided and self._guards(source)):
+                if source in self._view.deferred or (decided and self._guards(source)):
                     self.copy(source)
 
     def read_variables(self) -> List[Any]:
         """The members that read a ref variable whose buffer the step's update changes."""
         trained = self._whole.trained()
-        return [op for op in sorted(self.ops - self._view.late, key=compat.op_id)
-                if any(kinds.aliased_variable(t) in trained
+        return [op for op in sorted(self.ops - self._view.deferred, key=compat.op_id)
+                if any(op_traits.aliased_variable(t) in trained
                        for t in op.inputs if t.op not in self.ops)]
 
     def check_late(self) -> None:
@@ -314,7 +314,7 @@ class _Region:
 
     def _is_inside(self, tensor: Any) -> bool:
         op, view = tensor.op, self._view
-        if op in self.ops or op in view.late:
+        if op in self.ops or op in view.deferred:
             return True
         if self._whole.has(tensor) or self._whole.merged_already(tensor):
             return False
@@ -324,7 +324,7 @@ class _Region:
             return True
         relation = self._whole.relation(tensor, view.axes)
         may_be_missing = op in view.conditional or op.type in ("Switch", "RefSwitch")
-        if op in view.per_batch and op not in view.of_batch and not may_be_missing:
+        if op in view.batch_dependent and op not in view.of_batch and not may_be_missing:
             return False  # drawn without regard to the batch: once a step (see `drawn`)
         if relation == SHARED or (relation == SAME and not may_be_missing):
             return False
@@ -336,7 +336,7 @@ class _Region:
     def _guards(self, op: Any) -> bool:
         """True for what says whether a branch runs, if that depends on the batch."""
         view = self._view
-        return op in view.per_batch and (op in view.conditional or op in view.loop)
+        return op in view.batch_dependent and (op in view.conditional or op in view.loop)
 
     def _check(self, op: Any) -> None:
         """Raises NotImplementedError for what must not run once more."""
@@ -352,7 +352,8 @@ class _Region:
 
     def _is_of_batch(self, op: Any) -> bool:
         """True if `op` brings in, or is computed from, rows."""
-        return op in self._view.per_batch or op in self._view.sources or op in self._view.late
+        view = self._view
+        return op in view.batch_dependent or op in view.sources or op in view.deferred
 
     def _in_loop(self, op: Any, counted: Any) -> Any:
         """The tensor `counted` where the constant `op` is: maybe in a loop that it is taken into.
@@ -374,12 +375,13 @@ class _Region:
             "{}".format(self.asked, op.name, compat.made_at(op), _CURE))
 
     def _may_repeat(self, op: Any) -> bool:
-        if op in self._view.sources or kinds.is_random(op):
+        if op in self._view.sources or op_traits.is_random(op):
             return False
-        if any(kinds.seeds(node, None) is not None for node in self._library.nodes(op)):
+        if any(op_traits.seeds(node, None) is not None for node in self._library.nodes(op)):
             return False
-        return op in self._view.late or op.type in _REPEATABLE or not kinds.starts_batch(op) \
-            or op.type in kinds.STEP_SCOPED or kinds.calls_functions(op)
+        return op in self._view.deferred or op.type in _REPEATABLE \
+            or not op_traits.starts_batch(op) or op.type in op_traits.STEP_SCOPED \
+            or op_traits.calls_functions(op)
 
 
 def _can_merge(tensor: Any, relation: Any) -> bool:

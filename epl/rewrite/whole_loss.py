@@ -22,11 +22,11 @@ from epl import compat
 from epl.errors import RewriteError
 from epl.ir import editor
 from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts
-from epl.rewrite import kinds
-from epl.rewrite.anatomy import Anatomy
+from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
-from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.losses import averaged_gradients
+from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import Rows
 from epl.rewrite.terms import Data, describe, terms_of
 from epl.rewrite.walk import ancestors, data_ancestors, data_descendants
@@ -51,7 +51,7 @@ class Statistic(NamedTuple):
     collectives: List[Collective]
 
 
-def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, anatomy: Anatomy,
+def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, partition: StepPartition,
                axes: BatchAxes, num_parts: int,
                parts_here: int) -> None:
     """Let the gradients of a family of groups be those of the loss of the whole batch.
@@ -62,15 +62,15 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, anato
       graph: the script's graph.
       family: groups of one loss, before their clones are made.
       state: the graph's record; gets `statistics` and `whole_losses`.
-      anatomy: what the family's steps consist of.
+      partition: what the family's steps consist of.
       axes: how its tensors relate to the whole batch.
       num_parts: micro-batches, replicas and slices of all workers.
       parts_here: those of this worker.
     """
     losses = family[0].ys
-    terms = terms_of(losses, anatomy, axes, state.provenance.is_gradient,
+    terms = terms_of(losses, partition, axes, state.provenance.is_gradient,
                      {gradient.op for gradient in averaged_gradients(state.provenance.calls)})
-    surgery = _Surgery(graph, family, state, anatomy, axes, num_parts, parts_here)
+    surgery = _Surgery(graph, family, state, partition, axes, num_parts, parts_here)
     statistics = {}
     for name, tensor in terms.statistics.items():
         if surgery.is_near_loss([tensor]):
@@ -91,13 +91,13 @@ class _Surgery:
     """Changes what the gradients of one family read."""
 
     def __init__(self, graph: Any, family: List[GradientGroup], state: GraphState,
-                 anatomy: Anatomy, axes: BatchAxes, num_parts: int, parts_here: int):
+                 partition: StepPartition, axes: BatchAxes, num_parts: int, parts_here: int):
         self._axes, self._num_parts, self._parts_here = axes, num_parts, parts_here
-        self._graph, self._state, self._anatomy = graph, state, anatomy
+        self._graph, self._state, self._partition = graph, state, partition
         self._losses = family[0].ys
         self._scope = family[0].name
         self._copied = 0
-        self._data = Data(anatomy, axes, state.provenance.is_gradient, family[0].ys)
+        self._data = Data(partition, axes, state.provenance.is_gradient, family[0].ys)
         self._forward = ancestors(y.op for y in self._losses)
         self._backward = sorted(
             data_ancestors(part.op for group in family for g in group.gradients
@@ -105,11 +105,11 @@ class _Surgery:
 
     def is_near_loss(self, tensors: List[Any]) -> bool:
         """True if no layer of the model stands between `tensors` and the losses."""
-        last = max(self._anatomy.stage.values())
-        return all(self._anatomy.stage[op] == last and op in self._anatomy.per_batch
-                   and op not in self._anatomy.loop and op not in self._anatomy.conditional
-                   and not kinds.is_random(op) and not any(
-                       kinds.is_handle(t) or kinds.reads_variable(t) for t in op.inputs)
+        last = max(self._partition.stage.values())
+        return all(self._partition.stage[op] == last and op in self._partition.batch_dependent
+                   and op not in self._partition.loop and op not in self._partition.conditional
+                   and not op_traits.is_random(op) and not any(
+                       op_traits.is_handle(t) or op_traits.reads_variable(t) for t in op.inputs)
                    for op in self._between(tensors))
 
     def carry_out(self, sums: Dict[str, Any], statistics: Dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ class _Surgery:
         Returns:
           tensor -> what stands for it.
         """
-        copies = Copies(self._graph, "{}/whole_loss/{}".format(self._scope, name),
+        copies = CloneMap(self._graph, "{}/whole_loss/{}".format(self._scope, name),
                         [_SCRIPT, _MADE], 0, lambda tensor, clone: behind(tensor))
         copies.add(region, [_MADE], lambda op, clone: op.device)
         return lambda tensor: copies.tensor(tensor, _MADE)
@@ -173,7 +173,7 @@ class _Surgery:
           like: name of a tensor of the model -> one of the data that has its form.
         """
         self._copied += 1
-        copies = Copies(self._graph, "{}/early/{}".format(self._scope, self._copied),
+        copies = CloneMap(self._graph, "{}/early/{}".format(self._scope, self._copied),
                         [_SCRIPT, _MADE], 0, lambda outside, clone: like.get(outside.name, outside))
         copies.add(ops, [_MADE], lambda op, clone: op.device,
                    dropped=[c for op in ops for c in op.control_inputs])
@@ -215,12 +215,12 @@ class _Surgery:
                 if axis != self._axes.of(added).axis] if added.shape.ndims is not None else [None]
         if None not in size:
             counts.append(counts[0] * int(np.prod(size)))
-        stage = self._anatomy.stage[tensor.op]
+        stage = self._partition.stage[tensor.op]
         behind = data_ancestors([tensor.op])
-        for source in (op for op in self._anatomy.sources if op in behind):
+        for source in (op for op in self._partition.sources if op in behind):
             counts.extend(tf.shape(t, out_type=tf.int64)[self._axes.of(t).axis]
                           for t in source.outputs if isinstance(self._axes.of(t), Rows) and any(
-                              self._anatomy.stage.get(user) == stage for user in t.consumers()))
+                              self._partition.stage.get(user) == stage for user in t.consumers()))
         return counts
 
     def _multiply_gradient(self, tensor: Any, factor: Any) -> None:
@@ -283,7 +283,7 @@ def of_whole_batch(state: GraphState, view: View) -> None:
     """
     waiting = [s for s in state.statistics if s.read.op.inputs[0] is s.of_part]
     before = len(state.job.collectives)
-    early = data_ancestors(s.of_part.op for s in waiting) & view.per_batch
+    early = data_ancestors(s.of_part.op for s in waiting) & view.batch_dependent
     state.job.build([s.of_part for s in waiting], [], view._replace(
         of_batch=view.of_batch | early))
     for statistic in waiting:

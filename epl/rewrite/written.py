@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import editor, feeds, static_shapes
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.deferred import Deferred
 from epl.rewrite.leaving import Leaving, is_decided, owner
@@ -26,7 +26,7 @@ def asked(family: List[GradientGroup], state: GraphState) -> List[Any]:
     """The tensors of the batch that are written, or read behind the gradients, for a family."""
     leaving = state.leaving
     found = {tensor.name: tensor for op in _users(leaving)
-             for tensor in list(op.inputs) + _counted(op) if tensor.op not in leaving.late and (
+             for tensor in list(op.inputs) + _counted(op) if tensor.op not in leaving.deferred and (
                  tensor.op in leaving.of_batch or is_decided(tensor.op, leaving.of_batch))}
     return [found[name] for name in sorted(found) if owner([found[name]], state) in family]
 
@@ -35,9 +35,9 @@ def prepare(graph: Any, state: GraphState, num_workers: int) -> None:
     """Let the graph's record say what the job computes of the whole batch."""
     if state.job is None:
         state.job = WholeBatch(graph, state, "epl/whole", lambda t: owner([t], state), num_workers)
-    state.leaving = state.leaving._replace(late=state.leaving.late.union(
-        state.record(Deferred).late,
-        *[group.anatomy.late for group in state.groups if group.anatomy is not None]))
+    state.leaving = state.leaving._replace(deferred=state.leaving.deferred.union(
+        state.record(Deferred).ops,
+        *[group.partition.deferred for group in state.groups if group.partition is not None]))
 
 
 def write_whole_batch(graph: Any, state: GraphState) -> None:
@@ -52,7 +52,7 @@ def write_whole_batch(graph: Any, state: GraphState) -> None:
     copied = {op for op, group in leaving.writes.items() if group is not None}
     for op in _behind_gradients(state):
         before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
-        copied.update(b for b in before if b in leaving.late)
+        copied.update(b for b in before if b in leaving.deferred)
     first = state.job.build([tensor for _, tensor, group in read if group is None],
                             sorted(copied, key=compat.op_id), view)
     for _, tensor, group in read:
@@ -79,11 +79,11 @@ def _read_once(state: GraphState) -> List[Any]:
     """
     leaving = state.leaving
     once = sorted(leaving.once, key=compat.op_id)
-    written = data_ancestors(op for op in once if kinds.written_variable(op) is not None)
+    written = data_ancestors(op for op in once if op_traits.written_variable(op) is not None)
     found = []
     for op in once:
         for tensor in list(op.inputs) + _counted(op):
-            if tensor.op in leaving.of_batch and tensor.op not in leaving.late:
+            if tensor.op in leaving.of_batch and tensor.op not in leaving.deferred:
                 group = owner([tensor], state)
                 if group is not None:
                     found.append((op, tensor, None if op in written else group))
@@ -99,13 +99,13 @@ def _counted(op: Any) -> List[Any]:
 def view_of(state: GraphState) -> View:
     """What is known of the operations that the groups of a graph compute."""
     view = View(set(), set(), set(), {}, None,  # type: ignore[arg-type]
-                state.leaving.late, state.leaving.of_batch)
+                state.leaving.deferred, state.leaving.of_batch)
     for group in state.groups:
-        if group.anatomy is not None:
-            view.per_batch.update(group.anatomy.per_batch)
-            view.sources.update(group.anatomy.sources)
-            view.conditional.update(group.anatomy.conditional)
-            view.loop.update(group.anatomy.loop)
+        if group.partition is not None:
+            view.batch_dependent.update(group.partition.batch_dependent)
+            view.sources.update(group.partition.sources)
+            view.conditional.update(group.partition.conditional)
+            view.loop.update(group.partition.loop)
     return view._replace(axes=axes_of([view], state))
 
 
@@ -114,16 +114,16 @@ def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False,
     """How tensors of a graph relate to the whole batch.
 
     Args:
-      known: views or anatomies of what depends on it.
+      known: views or partitions of what depends on it.
       state: the graph's record.
       exact, mixed: as in `BatchAxes`.
     """
-    per_batch = set().union(*[k.per_batch for k in known])
+    batch_dependent = set().union(*[k.batch_dependent for k in known])
     sources = set().union(*[k.sources for k in known])
     sparse = {tensor.op for group in state.groups[:1] for parts in feeds.fed_sparse(
         group.ys[0].graph) for tensor in parts}
     return BatchAxes(
-        lambda op: op in per_batch or op in sources,
+        lambda op: op in batch_dependent or op in sources,
         lambda op: _axis_of_rows(op) if op in sources - sparse else None,
         state.provenance.is_backward, exact, mixed)
 
@@ -135,7 +135,7 @@ def _axis_of_rows(source: Any) -> Any:
 
 def _users(leaving: Leaving) -> List[Any]:
     """The operations that read the whole batch, in the order of creation."""
-    return sorted(leaving.once | leaving.late, key=compat.op_id)
+    return sorted(leaving.once | leaving.deferred, key=compat.op_id)
 
 
 def _behind_gradients(state: GraphState) -> Set[Any]:
@@ -158,9 +158,9 @@ def _redirect(state: GraphState, read: List[Any]) -> None:
             editor.replace_input(op, tensor, _of_open_shape(value, tensor))
     for op in _behind_gradients(state):
         for tensor in list(op.inputs):
-            if tensor.op in leaving.late:
+            if tensor.op in leaving.deferred:
                 editor.replace_input(op, tensor, job.tensor(tensor))
-        waited = {source for source in op.control_inputs if source in leaving.late}
+        waited = {source for source in op.control_inputs if source in leaving.deferred}
         if waited:
             editor.wait_no_longer(op, waited)
             editor.wait_for(op, sorted((job.operation(source) for source in waited),

@@ -28,12 +28,12 @@ def broadcast_variables(session: Any) -> None:
     plane = control_plane.of(context)
     if context.cluster.is_chief:
         for chunk in _chunks(session, variables):
-            plane.from_chief(chunk)
-        plane.from_chief(None)
+            plane.broadcast_object(chunk)
+        plane.broadcast_object(None)
         return
     by_name = {v.name: v for v in variables}
     while True:
-        values = plane.from_chief(None)
+        values = plane.broadcast_object(None)
         if values is None:
             return
         _assign(session, {by_name[name]: value for name, value in values})

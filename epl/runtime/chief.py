@@ -17,7 +17,7 @@ from epl.context import Wish
 from epl.env import Env
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement, control_plane, monitored
+from epl.runtime import control_plane, coordination, monitored
 from epl.shared import progress
 
 
@@ -94,7 +94,7 @@ def create_chief_session(original: Callable[[Any], Any], env: Env, creator: Any)
     else:
         with compat.without_checkpoint(creator):
             session = original(creator)
-    agreement.session_created(session)
+    coordination.session_created(session)
     return session
 
 
@@ -139,7 +139,7 @@ def train_and_evaluate_locally(original: Callable[..., Any], env: Env, executor:
     result = original(executor)
     if env.cluster.worker_num > 1:
         progress.waiting("the chief's metrics of train_and_evaluate")
-        result = control_plane.of(env.context).from_chief(_plain(result))
+        result = control_plane.of(env.context).broadcast_object(_plain(result))
         progress.finished()
     return result
 

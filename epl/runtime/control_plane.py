@@ -32,21 +32,21 @@ class ControlPlane:
     def __init__(self, communicator: Communicator):
         self._communicator = communicator
 
-    def maximum(self, numbers: Sequence[int]) -> List[int]:
+    def all_reduce_max(self, numbers: Sequence[int]) -> List[int]:
         """Element-wise maximum of `numbers` (64-bit integers) over all workers."""
         found = _unless_lost(lambda: self._communicator.all_reduce_max(numbers))
         assert found is not None  # there was no limit in time
         return found
 
-    def gather(self, value: Any) -> List[Any]:
+    def all_gather_object(self, value: Any) -> List[Any]:
         """The `value` of every worker, plain data, in the order of workers."""
         return _unless_lost(lambda: self._communicator.all_gather_object(value))
 
-    def from_chief(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """The chief's `value`, plain data; what other workers pass is ignored."""
         return _unless_lost(lambda: self._communicator.broadcast_object(value))
 
-    def maximum_within(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
+    def all_reduce_max_within(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
         """As `maximum`, or None if the other workers do not come within `seconds`."""
         deadline = time.monotonic() + seconds
         try:
@@ -56,10 +56,11 @@ class ControlPlane:
             _sleep(deadline - time.monotonic())
             return None
 
-    def last_maximum(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
-        """As `maximum_within`, when the process is about to end; None also if a worker has ended.
+    def last_all_reduce_max(self, numbers: Sequence[int], seconds: float) -> Optional[List[int]]:
+        """As `all_reduce_max_within`, when the process is about to end.
 
-        If the others do not come the connection is closed: no thread may be left in TensorFlow.
+        None also if a worker has ended. If the others do not come the connection is closed: no
+        thread may be left in TensorFlow.
         """
         try:
             found = self._communicator.all_reduce_max(numbers, seconds)

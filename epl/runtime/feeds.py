@@ -17,7 +17,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import feeds as declared
 from epl.ir.graph_state import GraphState
-from epl.rewrite import fed, kinds
+from epl.rewrite import fed, op_traits
 from epl.runtime import sparse_feeds
 from epl.runtime.runs import Run
 
@@ -200,8 +200,8 @@ def _check_shared(tensor: Any, value: Any, run: Run) -> None:
     """Raises ValueError if a step's clones would share what may be the rows of a batch."""
     copying = _copying(run)
     if copying and np.ndim(value) > 0 and not declared.is_declared(tensor) \
-            and not kinds.reads_variable(tensor) and any(
-                tensor.op in g.anatomy.stage for g in run.groups if g.anatomy is not None):
+            and not op_traits.reads_variable(tensor) and any(
+                tensor.op in g.partition.stage for g in run.groups if g.partition is not None):
         raise ValueError(fed.undecided(tensor, len(copying[0].clones)))
 
 

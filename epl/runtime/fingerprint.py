@@ -40,8 +40,8 @@ def compare(graph: Any) -> None:
     lines = _lines(graph, state)
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     plane = control_plane.of(context_of(graph))
-    if len(set(plane.gather(digest))) > 1:
-        raise ConfigError(first_difference(plane.gather(lines)))
+    if len(set(plane.all_gather_object(digest))) > 1:
+        raise ConfigError(first_difference(plane.all_gather_object(lines)))
     state.verified_collectives = len(_all_collectives(state))
 
 

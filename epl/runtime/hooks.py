@@ -22,7 +22,7 @@ from epl.ir import static_shapes
 from epl.ir.environment import remember
 from epl.ir.feeds import note_sparse
 from epl.ir.graph_state import state_of
-from epl.rewrite.gradients import noted_gradients
+from epl.rewrite.gradients import capture_gradients
 from epl.rewrite.rewriter import rewrite
 from epl.runtime import chief, monitored, session
 
@@ -44,7 +44,7 @@ def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Gradients that EPL aggregates make session runs training steps."""
     graph = tf.get_default_graph()
     first = compat.last_id(graph) + 1
-    result = noted_gradients(original, *args, **kwargs)
+    result = capture_gradients(original, *args, **kwargs)
     state_of(graph).provenance.note_backward(first, compat.last_id(graph))
     static_shapes.forget(graph, first)
     monitored.note_gradients(graph)

@@ -18,7 +18,7 @@ import tensorflow.compat.v1 as tf
 from epl.context import Wish
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import agreement, stop
+from epl.runtime import coordination, stop
 from epl.shared import progress
 
 _DIFFERENTIATED = "_epl_differentiated"
@@ -61,7 +61,7 @@ class _TrainingHook(tf.train.SessionRunHook):
         self._counts = trains and not state_of(graph).trains
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        agreement.can_be_ended(session, coord)
+        coordination.can_be_ended(session, coord)
         if not self.trains:
             return
         if self._alone:
@@ -71,7 +71,7 @@ class _TrainingHook(tf.train.SessionRunHook):
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         del run_values
-        if not self.trains and agreement.has_trained(run_context.session):
+        if not self.trains and coordination.has_trained(run_context.session):
             self.trains = True
             stop.arm()
         if self._counts:
@@ -116,7 +116,7 @@ def close(original: Callable[..., None], session: Any,
         if hook.trains and not failed:
             context = context_of(hook.graph)
             if state_of(hook.graph).trains and context.cluster.worker_num > 1:
-                agreement.training_ended(context, asked)
+                coordination.training_ended(context, asked)
             progress.finished()
     finally:
         if hook.trains:

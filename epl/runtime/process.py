@@ -10,7 +10,7 @@ from typing import Any, Optional, Type
 
 from epl.env import Env
 from epl.errors import WorkerLostError
-from epl.runtime import agreement, stacks
+from epl.runtime import coordination, stacks
 from epl.shared import progress
 
 _begun = _arranged = False
@@ -75,7 +75,7 @@ def _at_exit(worker: int, env: Env) -> None:
     failed = getattr(sys, "last_value", None) is not None  # an exception ends the script
     if os.getpid() != worker or failed or progress.is_lost():
         return
-    if agreement.script_ended(env.context):
+    if coordination.script_ended(env.context):
         progress.finished()
     else:
         progress.left()

@@ -12,7 +12,7 @@ from epl import compat
 from epl.errors import RewriteError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GradientGroup, GraphState, state_of
-from epl.rewrite import drawn, kinds
+from epl.rewrite import drawn, op_traits
 from epl.rewrite.deferred import Deferred
 from epl.rewrite.fetched import stand_ins
 from epl.rewrite.walk import ancestors
@@ -158,8 +158,8 @@ def _written_variables(graph: Any, reached: Any) -> List[str]:
     """Names of the global variables that a run writes: workers that write others run another step.
     """
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
-    origins = {kinds.handle_origin(tensor) for op in reached if kinds.takes_state(op)
-               for tensor in op.inputs if kinds.is_handle(tensor)}
+    origins = {op_traits.handle_origin(tensor) for op in reached if op_traits.takes_state(op)
+               for tensor in op.inputs if op_traits.is_handle(tensor)}
     return sorted(op.name for op in origins & variables)
 
 

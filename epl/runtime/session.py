@@ -19,7 +19,7 @@ from epl.ir.environment import context_of, remember
 from epl.ir.graph_state import state_of
 from epl.rewrite import unequal
 from epl.rewrite.rewriter import rewrite
-from epl.runtime import agreement, feeds, shared_feeds
+from epl.runtime import coordination, feeds, shared_feeds
 from epl.runtime.runs import Run, describe, is_step
 from epl.runtime.settings import session_config
 from epl.shared import progress
@@ -99,7 +99,7 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
             return original(session, handle, list(run.targets), fetches, fed, options, run_metadata)
         finally:
             if run.writes:
-                agreement.mark_stale(session)
+                coordination.mark_stale(session)
     _check_knows_graph(session)
     agreed = _to_agree(run, ((compat.fed_tensor(key), value) for key, value in fed.items()))
     divided = feeds.divide(fed, run, state)
@@ -169,7 +169,7 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
             return inner(*args, **kwargs)
         finally:
             if run.writes:
-                agreement.mark_stale(session)
+                coordination.mark_stale(session)
 
     return call
 
@@ -189,8 +189,8 @@ def _step(context: Context, session: Any, run: Run, agreed: List[Tuple[Any, Any]
         with context.worker.steps:
             result = _together(context, session, run, agreed, execute)
         if run.levels:
-            agreement.mark_stale(session)
-    agreement.note_step(session)
+            coordination.mark_stale(session)
+    coordination.note_step(session)
     progress.step_done()
     return result
 
@@ -198,13 +198,13 @@ def _step(context: Context, session: Any, run: Run, agreed: List[Tuple[Any, Any]
 def _together(context: Context, session: Any, run: Run, agreed: shared_feeds.Fed,
               execute: Callable[[], Any]) -> Any:
     """Run a step of several workers."""
-    agreement.before_step(session, run.step, agreed)
+    coordination.before_step(session, run.step, agreed)
     if progress.is_reported():
         progress.step_begins(list(run.collectives))
     try:
         return execute()
     except Exception as error:
-        agreement.after_failure(context, error)
+        coordination.after_failure(context, error)
         raise
 
 

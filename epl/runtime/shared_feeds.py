@@ -8,7 +8,7 @@
     declared with epl.share_feed                                 the same on all
 
 Workers compare these before every step: a digest of them is part of what they say they are about to
-do (see `runtime.agreement`).
+do (see `runtime.coordination`).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import numpy as np
 from epl import compat
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GradientGroup, GraphState
-from epl.rewrite import kinds, sparse
+from epl.rewrite import op_traits, sparse
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import ancestors, value_ancestors
 
@@ -102,9 +102,9 @@ def writes(graph: Any, reached: Set[Any]) -> List[Any]:
     """The operations that write global variables."""
     variables = {compat.variable_key(v) for v in compat.global_variables(graph)}
     library = Library(graph)
-    return [op for op in reached if kinds.written_variable(op) in variables or (
-        any(kinds.is_handle(t) and kinds.handle_origin(t) in variables for t in op.inputs)
-        and kinds.calls_functions(op) and library.writing_node(op) is not None)]
+    return [op for op in reached if op_traits.written_variable(op) in variables or (
+        any(op_traits.is_handle(t) and op_traits.handle_origin(t) in variables for t in op.inputs)
+        and op_traits.calls_functions(op) and library.writing_node(op) is not None)]
 
 
 def _ordered(fed: Fed) -> List[Tuple[Any, Any]]:

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir.environment import context_of
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.walk import ancestors, data_ancestors
 
 # They write whatever they are given; all other writes start from the variable's value.
@@ -50,7 +50,7 @@ def warn_of_own_rows(graph: Any, reached: Iterable[Any]) -> None:
     """Say which global variables a run that is no step writes from this worker's rows."""
     variables = {compat.variable_key(variable) for variable in compat.global_variables(graph)}
     for op in sorted(reached, key=compat.op_id):
-        variable = kinds.written_variable(op)
+        variable = op_traits.written_variable(op)
         if variable is not None and variable in variables and _computes_from_rows(op):
             tf.logging.warning(
                 "operation '{}'{} writes the global variable '{}' from rows of this worker, in a "
@@ -63,11 +63,11 @@ def warn_of_own_rows(graph: Any, reached: Iterable[Any]) -> None:
 
 def _computes_from_rows(op: Any) -> bool:
     """True for a write of something else than what was fed or restored as it is."""
-    if kinds.loaded(op) is not None:
+    if op_traits.loaded(op) is not None:
         return False
-    return any(kinds.data_origin(behind) is not None or (
-        behind.type in kinds.PLACEHOLDERS and kinds.is_fed_per_batch(behind))
-        for behind in data_ancestors(t.op for t in op.inputs if not kinds.is_handle(t)))
+    return any(op_traits.data_origin(behind) is not None or (
+        behind.type in op_traits.PLACEHOLDERS and op_traits.is_fed_per_batch(behind))
+        for behind in data_ancestors(t.op for t in op.inputs if not op_traits.is_handle(t)))
 
 
 def _update_from_data(graph: Any, reached: Iterable[Any]) -> Optional[Any]:
@@ -77,17 +77,19 @@ def _update_from_data(graph: Any, reached: Iterable[Any]) -> Optional[Any]:
     """
     trainable = {compat.variable_key(variable)
                  for variable in graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)}
-    writes = [op for op in reached if kinds.written_variable(op) in trainable]
+    writes = [op for op in reached if op_traits.written_variable(op) in trainable]
     for op in sorted(writes, key=lambda op: op.name):
         # Also control edges: a sparse Adam reads its slots after it has written to them.
-        behind = ancestors(tensor.op for tensor in op.inputs if not kinds.is_handle(tensor))
-        changes = op.type not in _ASSIGNMENTS or kinds.written_variable(op) in behind
+        behind = ancestors(tensor.op for tensor in op.inputs if not op_traits.is_handle(tensor))
+        changes = op.type not in _ASSIGNMENTS or op_traits.written_variable(op) in behind
         if changes and any(map(_brings_rows, behind)):
             return op
     return None
 
 
 def _brings_rows(op: Any) -> bool:
-    if op.type in kinds.PLACEHOLDERS and op.outputs[0].shape.ndims is None:
+    if op.type in op_traits.PLACEHOLDERS and op.outputs[0].shape.ndims is None:
         return False  # a value of its own, or a gradient that was aggregated and is fed
-    return kinds.is_fed_per_batch(op) if op.type in kinds.PLACEHOLDERS else kinds.brings_data(op)
+    if op.type in op_traits.PLACEHOLDERS:
+        return op_traits.is_fed_per_batch(op)
+    return op_traits.brings_data(op)

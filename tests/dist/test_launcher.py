@@ -188,11 +188,12 @@ def test_a_worker_that_kills_the_launcher_at_once_leaves_nothing(start, script):
     assert job.wait()[0] == -signal.SIGKILL
 
 
-def guard_of(job):
+def watchdog_of(job):
     children = subprocess.check_output(  # -ww: ps may cut lines to 80 columns even in a pipe
         ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(job.process.pid)])
-    guard, = [int(line.split()[0]) for line in children.decode().splitlines() if "guard.py" in line]
-    return guard
+    watchdog, = [int(line.split()[0]) for line in children.decode().splitlines()
+                 if "watchdog.py" in line]
+    return watchdog
 
 
 def test_no_worker_survives_launcher_and_guard_both_killed(start, script):
@@ -201,7 +202,7 @@ def test_no_worker_survives_launcher_and_guard_both_killed(start, script):
         open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "pid"), "w").write("%d\\n" % os.getpid())
         time.sleep(600)"""))
     pids = [job.pid(0), job.pid(1)]
-    os.kill(guard_of(job), signal.SIGKILL)
+    os.kill(watchdog_of(job), signal.SIGKILL)
     job.process.kill()
     wait_until(lambda: not any(map(alive, pids)))
 
@@ -213,15 +214,15 @@ def test_the_guard_hears_when_nothing_of_a_worker_is_left(start, script):
         until [ -e $EPL_OUTPUT_DIR/../go ]; do sleep 0.02; done
         if [ $EPL_WORKER_INDEX = 1 ]; then exec sleep 600; fi\n"""))
     group, _ = job.pid(0), job.pid(1)
-    guard = guard_of(job)
-    os.kill(guard, signal.SIGSTOP)  # what it is told stays in its pipe
+    watchdog = watchdog_of(job)
+    os.kill(watchdog, signal.SIGSTOP)  # what it is told stays in its pipe
     try:
         open(os.path.join(job.directory, "go"), "w").close()
-        with open("/proc/{}/fd/0".format(guard), "rb", buffering=0) as pipe:
+        with open("/proc/{}/fd/0".format(watchdog), "rb", buffering=0) as pipe:
             os.set_blocking(pipe.fileno(), False)
             wait_until(lambda: b"-%d\n" % group in (pipe.read() or b""))
     finally:
-        os.kill(guard, signal.SIGCONT)
+        os.kill(watchdog, signal.SIGCONT)
     job.process.send_signal(signal.SIGINT)
     assert job.wait()[0] == 130
 

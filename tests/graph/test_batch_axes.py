@@ -5,7 +5,7 @@
 import pytest
 import tensorflow.compat.v1 as tf
 
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.relations import COUNT, POSITIONS, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
 from epl.rewrite.walk import descendants
@@ -22,7 +22,7 @@ def relation(make):
         label = tf.placeholder(tf.int64, [None])
         weights = tf.get_variable("w", [4, 4])
         tensor = make(x, label, weights)
-        own = [op for op in x.graph.get_operations() if op.type in kinds.STEP_SCOPED]
+        own = [op for op in x.graph.get_operations() if op.type in op_traits.STEP_SCOPED]
         reached = descendants([x.op, label.op] + own)
         axes = BatchAxes(lambda op: op in reached,
                          lambda op: 0 if op in (x.op, label.op) else None, lambda op: False)

@@ -45,7 +45,7 @@ ROUND = Pass("round_border", "rounds what goes from stage 0 to stage 1", FAMILY,
 @pytest.fixture
 def own_pass():
     before = list(PASSES)
-    passes.insert(ROUND, before="anatomy")
+    passes.insert(ROUND, before="partition")
     yield
     PASSES[:] = before
 
@@ -81,10 +81,10 @@ def test_what_a_pass_adds_is_part_of_the_model(own_pass):
     group = found["group"]
     graph = group.ys[0].graph
     added = [op for op in graph.get_operations() if op.name.startswith("rounded/")]
-    work = [op for op in added if op in group.anatomy.per_batch]
+    work = [op for op in added if op in group.partition.batch_dependent]
     assert [op.type for op in work if op.type == "Round"] == ["Round"]
     for op in work:
-        assert group.anatomy.stage[op] == 0 and group.anatomy.phase[op] == "forward"
+        assert group.partition.stage[op] == 0 and group.partition.phase[op] == "forward"
         placed = {group.clones.op(op, clone).device for clone in group.clones.clones}
         assert len({group.clones.op(op, clone) for clone in group.clones.clones}) == 8
         assert placed == {"/device:CPU:0", "/device:CPU:2"}  # stage 0 of both replicas
@@ -95,7 +95,8 @@ def test_what_a_pass_adds_is_part_of_the_model(own_pass):
 @pytest.mark.parametrize("added, before, message", [
     (ROUND, "nothing", "has to be new, and the other one of leaving"),
     (ROUND._replace(name="clones"), "order", "has to be new"),
-    (ROUND._replace(needs=("clones",)), "anatomy", "needs clones, which no pass before 'anatomy'"),
+    (ROUND._replace(needs=("clones",)), "partition",
+     "needs clones, which no pass before 'partition'"),
 ])
 def test_a_pass_that_does_not_fit_is_refused(added, before, message):
     with pytest.raises(ValueError, match=message):

@@ -20,7 +20,7 @@ KEYS = {"mean": lambda parts: sum(parts) / len(parts), "sum": sum}
 
 
 class Clones:
-    """Stands for `Copies`: the tensor of every clone is given."""
+    """Stands for `CloneMap`: the tensor of every clone is given."""
 
     def __init__(self, clones, tensors):
         self.clones = clones

@@ -7,8 +7,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.rewrite import kinds, loops
-from epl.rewrite.clones import CloneId, Copies
+from epl.rewrite import loops, op_traits
+from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.walk import ancestors
 
 tf.disable_v2_behavior()
@@ -24,20 +24,20 @@ def fresh_graph():
 
 def copied(graph, *results, first_seed=0, clones=CLONES, device=lambda op, clone: op.device,
            dropped=()):
-    """Copies of all behind `results` that depends on a placeholder or draws."""
+    """CloneMap of all behind `results` that depends on a placeholder or draws."""
     behind = ancestors([r if isinstance(r, tf.Operation) else r.op for r in results])
-    starts = [op for op in behind if kinds.starts_batch(op)]
-    following = loops.successors(behind)
+    starts = [op for op in behind if op_traits.starts_batch(op)]
+    successors = loops.successors(behind)
     reached = set()
     while starts:
         op = starts.pop()
         if op not in reached:
             reached.add(op)
-            starts.extend(following[op])
-    loop = loops.outermost_loops(following)
+            starts.extend(successors[op])
+    loop = loops.outermost_loops(successors)
     frames = {loop[op] for op in reached if op in loop}
     reached.update(op for op in loop if loop[op] in frames)
-    copies = Copies(graph, "copies", list(clones), first_seed)
+    copies = CloneMap(graph, "copies", list(clones), first_seed)
     copies.add(reached, clones, device, dropped)
     return copies
 
@@ -78,14 +78,14 @@ def test_shared_inputs_are_the_very_same_tensors(fresh_graph, resource):
         assert copy is not y.op
         assert copy.inputs[1] is shared
     assert copies.tensor(shared, CLONES[1]) is shared
-    owners = [op for op in fresh_graph.get_operations() if kinds.is_variable(op)]
+    owners = [op for op in fresh_graph.get_operations() if op_traits.is_variable(op)]
     assert len(owners) == 1
 
 
 def test_what_stands_behind_a_tensor_is_asked_for(fresh_graph):
     x, other = rows(), rows("other")
     y = tf.tanh(x)
-    copies = Copies(fresh_graph, "copies", CLONES, 0,
+    copies = CloneMap(fresh_graph, "copies", CLONES, 0,
                     lambda tensor, clone: other if clone == CLONES[2] else tensor)
     copies.add([y.op], CLONES, lambda op, clone: "")
     assert copies.op(y.op, CLONES[1]).inputs[0] is x
@@ -115,7 +115,7 @@ def test_what_is_added_later_reads_the_earlier_copies(fresh_graph):
 
 def test_copies_for_some_clones_alone(fresh_graph):
     x = rows()
-    copies = Copies(fresh_graph, "copies", CLONES, 0)
+    copies = CloneMap(fresh_graph, "copies", CLONES, 0)
     copies.add([x.op], [CLONES[0], CLONES[2]], lambda op, clone: "")
     assert copies.op(x.op, CLONES[1]) is x.op
     assert copies.op(x.op, CLONES[2]) is not x.op

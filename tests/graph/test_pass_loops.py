@@ -173,9 +173,9 @@ def test_successors_are_the_users_by_data_and_by_control():
     with tf.control_dependencies([y]):
         z = tf.identity(x)
     outside = tf.sin(y)
-    following = loops.successors([x.op, y.op, z.op])
-    assert following == {x.op: [y.op, z.op], y.op: [z.op], z.op: []}
-    assert outside.op not in following[y.op]
+    successors = loops.successors([x.op, y.op, z.op])
+    assert successors == {x.op: [y.op, z.op], y.op: [z.op], z.op: []}
+    assert outside.op not in successors[y.op]
 
 
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])

@@ -17,7 +17,7 @@ import epl
 from epl.ir.environment import plan_for
 from epl.ir.graph_state import state_of
 from epl.plan.action import BACKWARD
-from epl.rewrite import kinds, loops
+from epl.rewrite import loops, op_traits
 from epl.rewrite.clones import CloneId
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.walk import ancestors
@@ -135,10 +135,10 @@ class Ordered:
         self.plan = plan_for(graph)
         self.cells = {}
         clones = self.group.clones
-        for op, phase in self.group.anatomy.phase.items():
+        for op, phase in self.group.partition.phase.items():
             for clone in clones.clones:
                 self.cells[clones.op(op, clone)] = (
-                    clone.replica, self.group.anatomy.stage[op], phase, clone.micro_batch)
+                    clone.replica, self.group.partition.stage[op], phase, clone.micro_batch)
 
     def edges(self):
         """(cell before, cell after) of every control edge."""
@@ -215,22 +215,22 @@ def test_the_edges_are_the_plan_whatever_a_stage_is_made_of(name, schedule):
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_cell_begins_when_the_one_before_has_ended(name, schedule):
     ordered = ordered_pipeline(name, 2, 2, schedule)
-    anatomy, clones = ordered.group.anatomy, ordered.group.clones
-    originals = {clones.op(op, clone): op for op in anatomy.phase for clone in clones.clones}
+    partition, clones = ordered.group.partition, ordered.group.clones
+    originals = {clones.op(op, clone): op for op in partition.phase for clone in clones.clones}
     members = ordered.of_cell()
     for before, after in ordered.planned():
         barriers = {edge.barrier for edge in ordered.group.edges
                     if ordered.cells[edge.after] == after}
         ended = ancestors(barriers)
         for op in members[before]:
-            assert op in ended or originals[op] in anatomy.conditional \
-                or kinds.is_switch(op), (before, op)
+            assert op in ended or originals[op] in partition.conditional \
+                or op_traits.is_switch(op), (before, op)
         for op in members[after]:
             if any(ordered.cells.get(source) == after
                    for source in [t.op for t in op.inputs] + list(op.control_inputs)):
                 continue  # waits because its input does
-            if originals[op] in anatomy.inner or (
-                    originals[op] in anatomy.loop and not loops.is_enter(op)):
+            if originals[op] in partition.inner or (
+                    originals[op] in partition.loop and not loops.is_enter(op)):
                 continue
             assert barriers & set(op.control_inputs), (after, op)
 
@@ -240,10 +240,10 @@ def test_a_cell_begins_when_the_one_before_has_ended(name, schedule):
 def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
     """Else the update of a ref variable could overtake a reader of its old value."""
     ordered = ordered_pipeline(name, 2, 2, schedule)
-    conditional = ordered.copies(ordered.group.anatomy.conditional)
+    conditional = ordered.copies(ordered.group.partition.conditional)
     backward = {op for cell, ops in ordered.of_cell().items() if cell[2] == BACKWARD for op in ops}
     assert backward
-    switches = {op for op in backward if kinds.is_switch(op)}
+    switches = {op for op in backward if op_traits.is_switch(op)}
     for returned in ordered.group.returned_ops:
         assert backward - conditional - switches <= ancestors([returned])
 
@@ -252,8 +252,8 @@ def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_no_edge_crosses_a_loops_border_but_at_enters_and_exits(name, schedule):
     ordered = ordered_pipeline(name, 2, 2, schedule)
-    in_loop = ordered.copies(ordered.group.anatomy.loop)
-    inner = ordered.copies(ordered.group.anatomy.inner)
+    in_loop = ordered.copies(ordered.group.partition.loop)
+    inner = ordered.copies(ordered.group.partition.inner)
     assert bool(in_loop) == (name in ("looped", "mapped", "looped_branch", "nested"))
     assert bool(inner) == (name == "nested")
     for edge in ordered.group.edges:
@@ -274,7 +274,7 @@ def test_no_edge_is_added_behind_a_switch(name, schedule):
     """TensorFlow's graph optimizer would run constants of the branch that is not taken."""
     ordered = ordered_pipeline(name, 2, 2, schedule)
     graph = ordered.loss.graph
-    switches = [op for op in graph.get_operations() if kinds.is_switch(op)]
+    switches = [op for op in graph.get_operations() if op_traits.is_switch(op)]
     assert switches
     for op in switches:
         for user in op._control_outputs:
@@ -284,7 +284,7 @@ def test_no_edge_is_added_behind_a_switch(name, schedule):
 @pytest.mark.parametrize("name", BRANCHED)
 def test_nothing_waits_for_what_may_never_run(name):
     ordered = ordered_pipeline(name, 2, 2, "PreferBackward")
-    conditional = ordered.copies(ordered.group.anatomy.conditional)
+    conditional = ordered.copies(ordered.group.partition.conditional)
     assert conditional
     for edge in ordered.group.edges:
         assert not conditional & set(awaited(edge.barrier))
@@ -298,7 +298,7 @@ def test_the_gradients_of_a_cell_are_added_before_the_next_cell_begins(stages, s
     group, clones = ordered.group, ordered.group.clones
     additions = 0
     for gradient in group.gradients:
-        stage = group.anatomy.stage[gradient.raw.op]
+        stage = group.partition.stage[gradient.raw.op]
         in_order = [CloneId(0, action.micro_batch, 0) for action in ordered.plan.actions[stage]
                     if action.kind == BACKWARD]
         assert sorted(in_order) == sorted(clones.clones)
@@ -328,25 +328,25 @@ def test_the_scripts_own_forward_waits_for_no_other_clone(name):
     own = ancestors([ordered.loss.op])
     assert not own & {edge.barrier for edge in ordered.group.edges}
     clones = ordered.group.clones
-    of_others = {clones.op(op, clone) for op in ordered.group.anatomy.per_batch
+    of_others = {clones.op(op, clone) for op in ordered.group.partition.batch_dependent
                  for clone in clones.clones[1:]}
     assert of_others and not own & of_others
 
 
-def assert_no_cycle(following):
+def assert_no_cycle(successors):
     """Kahn's algorithm: everything can be put in a line."""
-    waits = {node: 0 for node in following}
-    for users in following.values():
+    waits = {node: 0 for node in successors}
+    for users in successors.values():
         for user in users:
             waits[user] += 1
     ready, done = [node for node, count in waits.items() if not count], 0
     while ready:
         done += 1
-        for user in following[ready.pop()]:
+        for user in successors[ready.pop()]:
             waits[user] -= 1
             if not waits[user]:
                 ready.append(user)
-    assert done == len(following), [node for node, count in waits.items() if count][:9]
+    assert done == len(successors), [node for node, count in waits.items() if count][:9]
 
 
 def dependencies(ordered):
@@ -370,15 +370,15 @@ def dependencies(ordered):
 @pytest.mark.parametrize("name, stages, micro_batches", [("dense", 2, 4), ("dense", 4, 4)])
 def test_neither_operations_nor_cells_of_a_pipeline_wait_for_each_other(
         name, stages, micro_batches, schedule):
-    for following in dependencies(ordered_pipeline(name, stages, micro_batches, schedule)):
-        assert_no_cycle(following)
+    for successors in dependencies(ordered_pipeline(name, stages, micro_batches, schedule)):
+        assert_no_cycle(successors)
 
 
 @EACH_ORDER
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_nothing_waits_for_each_other_whatever_a_stage_is_made_of(name, schedule):
-    for following in dependencies(ordered_pipeline(name, 2, 2, schedule)):
-        assert_no_cycle(following)
+    for successors in dependencies(ordered_pipeline(name, 2, 2, schedule)):
+        assert_no_cycle(successors)
 
 
 @EACH_OR_OTHER
@@ -411,9 +411,9 @@ def test_the_slices_of_a_device_are_one_cell(schedule):
         rewrite(graph)
         group, plan = state_of(graph).groups[0], plan_for(graph)
         cells = {}
-        for op, phase in group.anatomy.phase.items():
+        for op, phase in group.partition.phase.items():
             for clone in group.clones.clones:
-                stage = group.anatomy.stage[op]
+                stage = group.partition.stage[op]
                 cells[group.clones.op(op, clone)] = (
                     plan.device_of(0, stage, clone.slice).index, phase, clone.micro_batch,
                     clone.slice)

@@ -57,7 +57,7 @@ def test_every_clone_of_a_stage_sits_on_its_device():
         for clone in group.clones.clones:
             for tensor, stage in ((hidden, 0), (loss, 1)):
                 assert group.clones.op(tensor.op, clone).device == cpu(2 * clone.replica + stage)
-        sigmoids = [op for op in group.anatomy.per_batch if op.type == "TanhGrad"]
+        sigmoids = [op for op in group.partition.batch_dependent if op.type == "TanhGrad"]
         assert {group.clones.op(op, clone).device for op in sigmoids
                 for clone in group.clones.clones} == {cpu(0), cpu(2)}
 
@@ -135,7 +135,7 @@ def test_what_is_pinned_elsewhere_is_placed_by_the_plan():
         assert {group.clones.op(op, clone).device for op in (after.op, loss.op)
                 for clone in group.clones.clones} == {cpu(1)}
         assert home_of(kernel) == cpu(1)
-        assert all("GPU" not in op.device for op in group.anatomy.ops)
+        assert all("GPU" not in op.device for op in group.partition.ops)
 
 
 @pytest.mark.parametrize("text, pinned", [
@@ -243,7 +243,7 @@ def test_rows_of_a_table_are_gathered_where_the_table_is(resource):
         with epl.replicate(1):
             loss = tf.reduce_mean(tf.tanh(hidden))
         group = group_of(loss)
-        gather = next(op for op in group.anatomy.ops if op.type in ("GatherV2", "ResourceGather"))
+        gather = next(op for op in group.partition.ops if op.type in ("GatherV2", "ResourceGather"))
         assert {group.clones.op(gather, clone).device for clone in group.clones.clones} == {
             home_of(table)}
 
@@ -258,7 +258,7 @@ def test_a_lookup_table_serves_all_replicas_from_one_place():
         with epl.replicate(1):
             loss = tf.reduce_mean(tf.matmul(hidden, weights("second")))
         group = group_of(loss)
-        found = [op for op in group.anatomy.ops if op.type == "LookupTableFindV2"]
+        found = [op for op in group.partition.ops if op.type == "LookupTableFindV2"]
         assert {group.clones.op(op, clone).device for op in found
                 for clone in group.clones.clones} == {HOST}
         with session() as running:

@@ -54,7 +54,7 @@ def counter():
 TAKERS = {"one_shot": lambda: one_shot(numbers()), "queue": queue, "py_func": counter}
 
 
-# Copies of the sources.
+# CloneMap of the sources.
 
 @pytest.mark.parametrize("name", sorted(TAKERS))
 def test_clones_take_their_batches_one_after_the_other(graph, name):

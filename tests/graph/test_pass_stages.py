@@ -10,12 +10,12 @@ from epl import compat
 from epl.plan.action import BACKWARD, FORWARD
 from epl.rewrite import loops
 from tests.graph.devices import started
-from tests.graph.dissection import (
+from tests.graph.partitions import (
     RESOURCE,
     TWO,
-    anatomy_of,
     in_second_stage_loop,
     of_type,
+    partition_of,
     rows,
     weights,
 )
@@ -36,8 +36,8 @@ def test_forward_operations_are_in_the_stage_that_they_were_built_in(graph):
     with epl.replicate(1):
         second = tf.tanh(tf.matmul(between, weights("second")), "two")
     loss = tf.reduce_mean(second, name="loss")
-    anatomy = anatomy_of(loss)
-    found = [anatomy.stage[t.op] for t in (x, before, first, between, second, loss)]
+    partition = partition_of(loss)
+    found = [partition.stage[t.op] for t in (x, before, first, between, second, loss)]
     assert found == [0, 0, 0, 0, 1, 1]
 
 
@@ -50,12 +50,12 @@ def test_gradients_are_in_the_stage_of_what_they_differentiate(graph, resource):
         with epl.replicate(1):
             second = tf.tanh(tf.matmul(first, weights("second")))
             loss = tf.reduce_mean(second)
-    anatomy = anatomy_of(loss)
-    sigmoid, = of_type(anatomy, "SigmoidGrad")
-    tanh, = of_type(anatomy, "TanhGrad")
-    assert (anatomy.stage[sigmoid], anatomy.stage[tanh]) == (0, 1)
-    matmuls = [op for op in of_type(anatomy, "MatMul") if anatomy.phase[op] == BACKWARD]
-    readers = {op: anatomy.stage[op] for op in matmuls}
+    partition = partition_of(loss)
+    sigmoid, = of_type(partition, "SigmoidGrad")
+    tanh, = of_type(partition, "TanhGrad")
+    assert (partition.stage[sigmoid], partition.stage[tanh]) == (0, 1)
+    matmuls = [op for op in of_type(partition, "MatMul") if partition.phase[op] == BACKWARD]
+    readers = {op: partition.stage[op] for op in matmuls}
     for op in matmuls:  # a product with TanhGrad belongs to the second layer
         assert readers[op] == (1 if tanh.outputs[0] in list(op.inputs) else 0)
 
@@ -69,11 +69,11 @@ def test_a_variable_stays_where_it_was_built_whoever_reads_it(graph, resource):
     with epl.replicate(1):
         again = tf.matmul(hidden, kernel, transpose_b=True, name="again")
         loss = tf.reduce_mean(again)
-    anatomy = anatomy_of(loss)
-    assert anatomy.stage[compat.variable_key(kernel)] == 0
-    assert anatomy.stage[again.op] == 1
-    backward = {anatomy.stage[op] for op in of_type(anatomy, "MatMul")
-                if anatomy.phase[op] == BACKWARD}
+    partition = partition_of(loss)
+    assert partition.stage[compat.variable_key(kernel)] == 0
+    assert partition.stage[again.op] == 1
+    backward = {partition.stage[op] for op in of_type(partition, "MatMul")
+                if partition.phase[op] == BACKWARD}
     assert backward == {0, 1}  # each product's own stage computes its share of the gradient
 
 
@@ -85,19 +85,19 @@ def test_rows_of_a_gathers_gradient_are_in_the_stage_of_the_gather(graph):
     with epl.replicate(1):
         logits = tf.matmul(tf.tanh(hidden), tf.gather(table, [0, 1]), transpose_b=True)
         loss = tf.reduce_mean(logits)
-    anatomy = anatomy_of(loss)
-    for op, phase in anatomy.phase.items():
+    partition = partition_of(loss)
+    for op, phase in partition.phase.items():
         if phase == BACKWARD:
             for before in [t.op for t in op.inputs]:
-                if anatomy.phase.get(before) == BACKWARD:
-                    assert anatomy.stage[before] >= anatomy.stage[op], (before, op)
+                if partition.phase.get(before) == BACKWARD:
+                    assert partition.stage[before] >= partition.stage[op], (before, op)
 
 
 def test_a_loop_and_its_gradient_are_in_one_stage(graph):
-    anatomy = anatomy_of(in_second_stage_loop())
-    assert len(loops.members(anatomy.loop)) == 2
-    assert {anatomy.stage[op] for op in anatomy.loop} == {1}
-    assert {anatomy.stage[op] for op in of_type(anatomy, "Stack", "StackV2")} == {1}
+    partition = partition_of(in_second_stage_loop())
+    assert len(loops.members(partition.loop)) == 2
+    assert {partition.stage[op] for op in partition.loop} == {1}
+    assert {partition.stage[op] for op in of_type(partition, "Stack", "StackV2")} == {1}
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -112,22 +112,22 @@ def test_a_loop_in_either_stage_keeps_all_in_order(graph, stage):
                     lambda row: tf.tanh(tf.reduce_sum(row * kernels[-1], 1)), hidden)
             else:
                 hidden = tf.matmul(hidden, kernels[-1])
-    anatomy = anatomy_of(tf.reduce_mean(hidden))
-    assert {anatomy.stage[op] for op in anatomy.loop} == {stage}
-    arrays = of_type(anatomy, "TensorArrayV3", "TensorArrayGradV3")
-    assert arrays and {anatomy.stage[op] for op in arrays} == {stage}
-    assert_flows(anatomy)
+    partition = partition_of(tf.reduce_mean(hidden))
+    assert {partition.stage[op] for op in partition.loop} == {stage}
+    arrays = of_type(partition, "TensorArrayV3", "TensorArrayGradV3")
+    assert arrays and {partition.stage[op] for op in arrays} == {stage}
+    assert_flows(partition)
 
 
-def assert_flows(anatomy):
+def assert_flows(partition):
     """Forward runs through the stages upwards, backward downwards, and never before forward."""
-    for op, phase in anatomy.phase.items():
+    for op, phase in partition.phase.items():
         for before in [t.op for t in op.inputs] + list(op.control_inputs):
-            if before in anatomy.phase:
-                was = anatomy.phase[before]
+            if before in partition.phase:
+                was = partition.phase[before]
                 assert (was, phase) != (BACKWARD, FORWARD), (before, op)
                 if was == phase:
-                    ahead = anatomy.stage[op] - anatomy.stage[before]
+                    ahead = partition.stage[op] - partition.stage[before]
                     assert (ahead >= 0) if phase == FORWARD else (ahead <= 0), (before, op)
 
 
@@ -139,4 +139,4 @@ def test_a_branch_that_crosses_stages_flows(graph):
         kernel = weights("second")
         loss = tf.reduce_mean(tf.cond(tf.reduce_mean(x) > 0,
                                       lambda: tf.matmul(hidden, kernel), lambda: tf.tanh(hidden)))
-    assert_flows(anatomy_of(loss))
+    assert_flows(partition_of(loss))

@@ -11,7 +11,7 @@ from epl.communicators.base import Communicator
 from epl.config import Config
 from epl.env import Env
 from epl.errors import WorkerLostError
-from epl.runtime import agreement, process
+from epl.runtime import coordination, process
 from epl.shared import progress
 
 
@@ -83,7 +83,7 @@ def test_a_step_that_failed_here_is_an_error_of_its_own(status):
 
     env = Env()
     env.reset(Config(), Cluster(), AllAlone())
-    uncaught(lambda: agreement.after_failure(env.context, ValueError("not finite")))
+    uncaught(lambda: coordination.after_failure(env.context, ValueError("not finite")))
     assert (status[0]().state, status[0]().error) == ("failed", "ValueError: not finite")
 
 

@@ -107,7 +107,7 @@ class Layout(NamedTuple):
 
     @property
     def clones(self) -> int:
-        """Copies of the model that see different rows, devices of one stage not counted."""
+        """CloneMap of the model that see different rows, devices of one stage not counted."""
         return self.replicas * self.micro_batches
 
     def __str__(self) -> str:

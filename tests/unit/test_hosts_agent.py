@@ -16,7 +16,7 @@ import time
 import pytest
 
 from epl.communicators.horovod.rendezvous import NOWHERE, Meeting
-from epl.launcher import events, members, ssh
+from epl.launcher import events, preflight, ssh
 from epl.launcher.channel import Channel
 from epl.launcher.devices import DevicePlan
 from epl.launcher.host import Output, Started
@@ -135,16 +135,16 @@ def wait_until_dead(pid, seconds):
 def test_it_describes_its_machine(far, script):
     message = far().welcome(script)
     assert message.kind == "hello"
-    member = members.Member(*message.fields["member"])
-    assert member == members.describe(Options(1, 1, None, "", str(script), []), "cpu")
+    member = preflight.Member(*message.fields["member"])
+    assert member == preflight.describe(Options(1, 1, None, "", str(script), []), "cpu")
 
 
 def test_it_looks_at_the_script_from_the_given_directory(far, script):
     """A path on the command line may be relative; ssh begins in the home directory."""
     message = far().welcome(script.name, str(script.parent))
     assert message.kind == "hello"
-    member = members.Member(*message.fields["member"])
-    assert member.program == members.digest_of_program(Options(1, 1, None, "", str(script), []))
+    member = preflight.Member(*message.fields["member"])
+    assert member.program == preflight.digest_of_program(Options(1, 1, None, "", str(script), []))
 
 
 @pytest.mark.parametrize("fields, reason", [

@@ -6,7 +6,7 @@ import pytest
 
 from epl.errors import ConfigError
 from epl.launcher.devices import DevicePlan, Gpus, find_gpus, plan_devices
-from epl.launcher.machines import join_devices
+from epl.launcher.provider import join_devices
 
 
 @pytest.fixture

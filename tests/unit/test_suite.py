@@ -13,7 +13,7 @@ from tests.support.jobs import ROOT, environment_for
 
 # What `scripts/test.sh --fast` runs something of: how the names of its tests begin.
 FAST_PARTS = ("tests/unit/test_plan.py::", "tests/unit/test_schedule.py::",
-              "tests/unit/test_launcher_job.py::", "tests/graph/test_pass_anatomy.py::",
+              "tests/unit/test_launcher_job.py::", "tests/graph/test_pass_partition.py::",
               "tests/graph/test_pass_order.py::",
               "tests/graph/test_equivalence.py::test_equals_one_device_with_the_whole_batch[",
               "tests/dist/test_launcher_horovod.py::test_two_workers_meet_and_end")

@@ -4,7 +4,7 @@
 
 Gloo asks for the machine's name and listens at the address that it stands for, even if an
 interface was named (Horovod 0.28 names it for the first contexts only, see
-`epl.launcher.members`). Workers of one machine meet on the loopback interface, and need no name.
+`epl.launcher.preflight`). Workers of one machine meet on the loopback interface, and need no name.
 There is no setting for that, and only the machine's owner can give it a name; so Horovod's library,
 and nothing else in the process, is told that the name is 127.0.0.1: its `gethostname`, which the
 system's loader has entered in the library's own table of imported functions, is replaced there.

@@ -12,7 +12,6 @@ from typing import List
 from epl.rewrite.passes import (
     accumulate,
     aggregate,
-    anatomy,
     branches,
     clones,
     completed,
@@ -22,6 +21,7 @@ from epl.rewrite.passes import (
     looks,
     losses,
     order,
+    partition,
     place,
     registered,
     seeds,
@@ -36,7 +36,7 @@ __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
 PASSES: List[Pass] = [each.PASS for each in (
     leaving,
-    losses, branches, seeds, whole_loss, anatomy, place, deferred, clones, order, accumulate,
+    losses, branches, seeds, whole_loss, partition, place, deferred, clones, order, accumulate,
     aggregate,
     completed, statistics, registered, looks, written, snapshots, drawn,
 )]

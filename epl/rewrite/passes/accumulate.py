@@ -34,7 +34,7 @@ def _accumulate(rewriting: Rewriting, group: GradientGroup) -> None:
 
 def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[ActionEnd]]:
     """The end of the backward action that a gradient comes from, by clone."""
-    stage = group.anatomy.stage.get(parts(raw)[0].op)
+    stage = group.partition.stage.get(parts(raw)[0].op)
     return lambda clone: group.order.ends.get((clone, stage)) if group.order else None
 
 

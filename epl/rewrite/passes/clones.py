@@ -2,21 +2,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What depends on a batch is copied, once per further micro-batch, replica and slice."""
 
-from epl.rewrite.clones import Copies
-from epl.rewrite.passes import anatomy
+from epl.rewrite.clones import CloneMap
+from epl.rewrite.passes import partition
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
 from epl.rewrite.verify import verify_clones
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
-    clones = family[0].clones or Copies(
+    clones = family[0].clones or CloneMap(
         rewriting.graph, family[0].name, rewriting.clones, rewriting.first_seed,
         rewriting.state.sources.tensor)
     for group in family:
         group.clones = clones
     if len(rewriting.clones) > 1:
-        rewriting.copy(family, family[0].anatomy)
+        rewriting.copy(family, family[0].partition)
 
 
 def _verify(rewriting: Rewriting) -> None:
@@ -27,4 +27,4 @@ def _verify(rewriting: Rewriting) -> None:
 PASS = Pass(
     "clones", "copies what depends on a batch, forward and backward together",
     FAMILY, _run,
-    needs=("anatomy", "places"), makes=("clones",), wanted=anatomy.is_known, verify=_verify)
+    needs=("partition", "places"), makes=("clones",), wanted=partition.is_known, verify=_verify)

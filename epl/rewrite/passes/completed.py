@@ -4,17 +4,17 @@
 
 from typing import Any
 
-from epl.rewrite.passes import anatomy, clones, deferred, order, place
+from epl.rewrite.passes import clones, deferred, order, partition, place
 from epl.rewrite.passes.base import GRAPH, Pass, divides
 from epl.rewrite.rewriting import Rewriting, families
 
 
 def _run(rewriting: Rewriting, unit: Any) -> None:
     for family in families(rewriting.state.groups):
-        others, found = rewriting.others(family), family[0].anatomy
+        others, found = rewriting.others(family), family[0].partition
         known = rewriting.script().added.union(found.ops if found is not None else ())
         if any(tensor.op not in known for tensor in others):
-            for each in (anatomy, place, deferred, clones, order):
+            for each in (partition, place, deferred, clones, order):
                 each.PASS.carry_out(rewriting, family)
 
 

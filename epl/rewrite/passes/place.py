@@ -6,7 +6,7 @@ from typing import Any
 
 from epl import compat
 from epl.ir import editor
-from epl.rewrite.passes import anatomy
+from epl.rewrite.passes import partition
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
 from epl.rewrite.verify import verify_devices
@@ -23,16 +23,16 @@ def place_model(rewriting: Rewriting) -> None:
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
-    devices, found = rewriting.state.devices, family[0].anatomy
+    devices, found = rewriting.state.devices, family[0].partition
     _settle(rewriting)
     for op in found.ops:
         devices.place(op, found.stage[op], rewriting.clones[0], found.goes_back(op))
-        if op in found.late and op in found.loop:
+        if op in found.deferred and op in found.loop:
             editor.forget_colocation(op)  # it is where the update is, not with its neighbours
 
 
 def _wanted(rewriting: Rewriting, family: Family) -> bool:
-    return rewriting.state.devices.several and anatomy.is_known(rewriting, family)
+    return rewriting.state.devices.several and partition.is_known(rewriting, family)
 
 
 def _settle(rewriting: Rewriting) -> None:
@@ -60,4 +60,4 @@ def _verify(rewriting: Rewriting) -> None:
 
 PASS = Pass(
     "place", "puts stages on their devices, and state where it lives",
-    FAMILY, _run, needs=("anatomy",), makes=("places",), wanted=_wanted, verify=_verify)
+    FAMILY, _run, needs=("partition",), makes=("places",), wanted=_wanted, verify=_verify)

@@ -8,10 +8,10 @@ from epl.rewrite.rewriting import Family, Rewriting
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
-    anatomy, parts = rewriting.anatomy(family), len(rewriting.clones)
+    partition, parts = rewriting.partition(family), len(rewriting.clones)
     whole_loss.make_whole(
-        rewriting.graph, family, rewriting.state, anatomy,
-        written.axes_of([anatomy], rewriting.state, mixed=True), parts * rewriting.num_workers,
+        rewriting.graph, family, rewriting.state, partition,
+        written.axes_of([partition], rewriting.state, mixed=True), parts * rewriting.num_workers,
         parts)
 
 

@@ -17,41 +17,41 @@ from epl import compat
 from epl.ir import static_shapes
 from epl.ir.provenance import Provenance
 from epl.plan.action import BACKWARD, FORWARD, KINDS
-from epl.rewrite import kinds, loops
+from epl.rewrite import loops, op_traits
 from epl.rewrite.functions import Library
 from epl.rewrite.walk import counted_ancestors, data_ancestors
 
 _MERGES = frozenset(["Merge", "RefMerge"])
 
 
-class Anatomy(NamedTuple):
+class StepPartition(NamedTuple):
     """The operations behind a set of tensors.
 
     Attributes:
       ops: all of them, in the order of creation.
       sources: those that bring a batch in, in the order of creation.
-      per_batch: those that every clone needs a copy of, sources left out.
+      batch_dependent: those that every clone needs a copy of, sources left out.
       updates: those that write a variable from a batch, in the order of creation.
-      late: the updates, and what is to happen after them.
+      deferred: the updates, and what is to happen after them.
       phase: kind of action (FORWARD or BACKWARD), of operations per batch that the gradients need.
       stage: of every operation.
       loop: frame name of the outermost v1 loop, of operations inside one.
       inner: those that are in a loop inside of a loop.
       conditional: those in a branch of a v1 `tf.cond`, or of its gradient: they may never run.
-      following: for every operation those that depend on it directly.
+      successors: for every operation those that depend on it directly.
     """
 
     ops: List[Any]
     sources: List[Any]
-    per_batch: Set[Any]
+    batch_dependent: Set[Any]
     updates: List[Any]
-    late: Set[Any]
+    deferred: Set[Any]
     phase: Dict[Any, str]
     stage: Dict[Any, int]
     loop: Dict[Any, str]
     inner: Set[Any]
     conditional: Set[Any]
-    following: Dict[Any, List[Any]]
+    successors: Dict[Any, List[Any]]
 
     def goes_back(self, op: Any) -> bool:
         """True if a clone runs `op` in an action that computes gradients."""
@@ -71,13 +71,13 @@ class Script(NamedTuple):
     slices: Set[Any]
     added: Set[Any]
 
-    def behind(self, tensors: Iterable[Any]) -> Set[Any]:
+    def ancestors(self, tensors: Iterable[Any]) -> Set[Any]:
         """The script's operations that `tensors` are computed by."""
         return counted_ancestors((t.op for t in tensors), self.slices | self.added)
 
 
-def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
-            script: Script) -> Anatomy:
+def partition_step(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
+            script: Script) -> StepPartition:
     """Find out what each operation behind a training step is.
 
     Args:
@@ -91,31 +91,31 @@ def dissect(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable[Any],
         operation.
     """
     ys, gradients, others = list(ys), list(gradients), list(others)
-    ops = sorted(script.behind(ys + gradients + others) - script.added, key=compat.op_id)
-    following = loops.successors(ops)
-    in_order = loops.topological(following)
-    frames = loops.frames(following)
+    ops = sorted(script.ancestors(ys + gradients + others) - script.added, key=compat.op_id)
+    successors = loops.successors(ops)
+    in_order = loops.topological(successors)
+    frames = loops.frames(successors)
     loop = {op: stack[0] for op, stack in frames.items()}
     in_loop = loops.members(loop)
-    reached, updates = _reached(ops, following, loop, in_loop, script)
+    reached, updates = _reached(ops, successors, loop, in_loop, script)
     sources = [op for op in ops if op in reached and _is_source(op, reached, loop, script)]
     needed = data_ancestors((t.op for t in ys + gradients + others), script.slices | script.added)
-    late = _late(updates, reached & needed, following, loop)
-    per_batch = reached.difference(sources) - late
-    forward = script.behind(ys)
+    deferred = _deferred(updates, reached & needed, successors, loop)
+    batch_dependent = reached.difference(sources) - deferred
+    forward = script.ancestors(ys)
     in_forward_loops = [t for name in {loop[op] for op in forward if op in loop}
                         for op in in_loop[name] for t in op.outputs]
-    forward = forward | script.behind(in_forward_loops)
-    backward = script.behind(gradients)
-    phase = {op: FORWARD if op in forward else BACKWARD for op in per_batch
+    forward = forward | script.ancestors(in_forward_loops)
+    backward = script.ancestors(gradients)
+    phase = {op: FORWARD if op in forward else BACKWARD for op in batch_dependent
              if op in forward or op in backward}
-    stage = _Stages(in_order, forward, following, loop, in_loop, script).found
+    stage = _Stages(in_order, forward, successors, loop, in_loop, script).found
     inner = {op for op, stack in frames.items() if len(stack) > 1}
-    return Anatomy(ops, sources, per_batch, updates, late, phase, stage, loop, inner,
-                   _conditional(in_order, loop), following)
+    return StepPartition(ops, sources, batch_dependent, updates, deferred, phase, stage, loop,
+                         inner, _conditional(in_order, loop), successors)
 
 
-def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, str],
+def _reached(ops: List[Any], successors: Dict[Any, List[Any]], loop: Dict[Any, str],
              in_loop: Dict[str, List[Any]], script: Script) -> Any:
     """(operations that differ between clones, updates among what they reach)."""
     reached: Set[Any] = set()
@@ -127,7 +127,7 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
         op = pending.pop()
         if op in reached or op in updates:
             continue
-        if kinds.written_variable(op) is not None:
+        if op_traits.written_variable(op) is not None:
             if op in loop:
                 raise NotImplementedError(
                     "operation '{}' writes a variable inside tf.while_loop from the batch: with "
@@ -138,13 +138,13 @@ def _reached(ops: List[Any], following: Dict[Any, List[Any]], loop: Dict[Any, st
         assert library is not None
         _check_functions(op, library)
         reached.add(op)
-        pending.extend(following[op] + counting.get(op, []))
+        pending.extend(successors[op] + counting.get(op, []))
         if op in loop:  # a loop is copied as a whole
             pending.extend(in_loop[loop[op]])
     return reached, sorted(updates, key=compat.op_id)
 
 
-def _late(updates: List[Any], needed: Set[Any], following: Dict[Any, List[Any]],
+def _deferred(updates: List[Any], needed: Set[Any], successors: Dict[Any, List[Any]],
           loop: Dict[Any, str]) -> Set[Any]:
     """The updates and what needs them: groups, reads of what they wrote.
 
@@ -155,19 +155,19 @@ def _late(updates: List[Any], needed: Set[Any], following: Dict[Any, List[Any]],
     Raises:
       NotImplementedError: a clone needs the value of a variable after an update.
     """
-    late: Set[Any] = set()
+    deferred: Set[Any] = set()
     seen: Set[Any] = set()
     pending = [(op, op) for op in updates]
     while pending:
         op, update = pending.pop()
-        variable = kinds.written_variable(update)
+        variable = op_traits.written_variable(update)
         if (op, variable) in seen:
             continue
         seen.add((op, variable))
-        late.add(op)
-        for user in following[op]:
+        deferred.add(op)
+        for user in successors[op]:
             needs = any(t.op is op or _refers_to(t, variable) for t in user.inputs)
-            if needs and user in needed and not _only_waits(user, following, loop):
+            if needs and user in needed and not _only_waits(user, successors, loop):
                 raise NotImplementedError(
                     "operation '{}', which the loss or a gradient needs, uses a variable after "
                     "'{}' has written it from the batch: with several micro-batches or replicas "
@@ -175,26 +175,26 @@ def _late(updates: List[Any], needed: Set[Any], following: Dict[Any, List[Any]],
                     "value before the update".format(user.name, update.name))
             if needs or not user.outputs:
                 pending.append((user, update))
-    return late
+    return deferred
 
 
 def _refers_to(tensor: Any, variable: Any) -> bool:
     """True for a reference to a variable, or its handle."""
-    return kinds.is_handle(tensor) and kinds.handle_origin(tensor) is variable
+    return op_traits.is_handle(tensor) and op_traits.handle_origin(tensor) is variable
 
 
-def _only_waits(op: Any, following: Dict[Any, List[Any]], loop: Dict[Any, str]) -> bool:
+def _only_waits(op: Any, successors: Dict[Any, List[Any]], loop: Dict[Any, str]) -> bool:
     """True if what `op` brings into a loop is used for nothing but to wait for it.
 
     TensorFlow makes such operations of control edges into a loop.
     """
-    takers = [user for user in following[op] if any(t.op is op for t in user.inputs)]
+    takers = [user for user in successors[op] if any(t.op is op for t in user.inputs)]
     return op in loop and (loops.is_enter(op) or op.type == "Identity") and all(
-        _only_waits(user, following, loop) for user in takers)
+        _only_waits(user, successors, loop) for user in takers)
 
 
 def _check_functions(op: Any, library: Library) -> None:
-    if not any(kinds.is_handle(t) for t in op.inputs):
+    if not any(op_traits.is_handle(t) for t in op.inputs):
         return
     node = library.writing_node(op)
     if node is not None:
@@ -209,7 +209,7 @@ def _conditional(ops: List[Any], loop: Dict[Any, str]) -> Set[Any]:
     depth: Dict[Any, int] = {}
     for op in ops:
         before = [t.op for t in op.inputs] + list(op.control_inputs)
-        depth[op] = max([depth.get(b, 0) + (kinds.is_switch(b) and b not in loop)
+        depth[op] = max([depth.get(b, 0) + (op_traits.is_switch(b) and b not in loop)
                          for b in before] or [0])
         if op.type in _MERGES and op not in loop:
             depth[op] = max(0, depth[op] - 1)
@@ -219,17 +219,17 @@ def _conditional(ops: List[Any], loop: Dict[Any, str]) -> Set[Any]:
 def _is_source(op: Any, reached: Set[Any], loop: Dict[Any, str], script: Script) -> bool:
     if op in script.slices:
         return True
-    if op in loop or op.type in kinds.STEP_SCOPED or kinds.is_random(op):
+    if op in loop or op.type in op_traits.STEP_SCOPED or op_traits.is_random(op):
         return False
     behind = [t.op for t in op.inputs] + list(op.control_inputs)
     return _starts_batch(op, script) and not any(b in reached for b in behind)
 
 
 def _starts_batch(op: Any, script: Script) -> bool:
-    """As `kinds.starts_batch`; `gradients` itself hides the number of rows behind placeholders."""
+    """As `op_traits.starts_batch`; `gradients` hides the number of rows behind placeholders."""
     if op in script.slices:
         return True
-    return kinds.starts_batch(op) and not (
+    return op_traits.starts_batch(op) and not (
         op.type == "PlaceholderWithDefault" and script.provenance.is_gradient(op))
 
 
@@ -243,7 +243,7 @@ class _Stages:
     from. A loop is in one stage as a whole.
     """
 
-    def __init__(self, ops: List[Any], forward: Set[Any], following: Dict[Any, List[Any]],
+    def __init__(self, ops: List[Any], forward: Set[Any], successors: Dict[Any, List[Any]],
                  loop: Dict[Any, str], in_loop: Dict[str, List[Any]], script: Script):
         self.found: Dict[Any, int] = {}
         self._script = script
@@ -255,9 +255,9 @@ class _Stages:
         for op in ops:
             self.found[op] = self._of(op)
         for op in reversed(ops):  # state for a loop, made while its gradient was built
-            if op.type in kinds.STEP_SCOPED or (
+            if op.type in op_traits.STEP_SCOPED or (
                     op in forward and script.provenance.is_gradient(op)):
-                users = [self.found[user] for user in following[op] if user in forward]
+                users = [self.found[user] for user in successors[op] if user in forward]
                 if users and op not in loop:
                     self.found[op] = min(users)
 
@@ -281,8 +281,8 @@ class _Stages:
     def _of_forward_op(self, op: Any) -> Optional[int]:
         """The stage of the forward operation that a backward one is the gradient of."""
         target = self._script.provenance.differentiated(op)
-        if target is None or any(kinds.is_handle(t) for t in list(target.outputs) + list(
-                target.inputs) if kinds.is_variable(kinds.handle_origin(t))):
+        if target is None or any(op_traits.is_handle(t) for t in list(target.outputs) + list(
+                target.inputs) if op_traits.is_variable(op_traits.handle_origin(t))):
             return None  # a variable, or the reading of one: other stages may read it too
         if target in self.found:
             return self.found[target]

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from epl.launcher import members
+from epl.launcher import preflight
 from epl.launcher.channel import ChannelClosed, Message
 from epl.launcher.devices import DevicePlan
 from epl.launcher.hostfile import parse_machine_list
@@ -17,7 +17,7 @@ from epl.launcher.join import Hello, Members, hello_fields, read_hello
 from epl.launcher.options import Options
 
 MACHINES = parse_machine_list("10.0.0.1:5000,10.0.0.2:5000,10.0.0.3:5000")
-MEMBER = members.Member("0.1.0", "3.7.16", "1.15.5", "0.28.1", "aaaa", "bbbb",
+MEMBER = preflight.Member("0.1.0", "3.7.16", "1.15.5", "0.28.1", "aaaa", "bbbb",
                         "--num_workers 3 --gpu_per_worker 1", "cpu")
 
 
@@ -37,7 +37,7 @@ def hello(rank, trouble="", **changes):
     ({"device_type": "gpu"}, ["the kind of device differs: cpu on h1, gpu on h2"]),
 ])
 def test_differences(changes, expected):
-    assert members.differences(["h1", "h2"], [MEMBER, MEMBER._replace(**changes)]) == expected
+    assert preflight.differences(["h1", "h2"], [MEMBER, MEMBER._replace(**changes)]) == expected
 
 
 @pytest.mark.parametrize("others, reason", [
@@ -91,13 +91,13 @@ def test_the_script_is_known_by_its_content(tmp_path):
     one.write_text("print(1)")
     same.write_text("print(1)")
     other.write_text("print(2)")
-    digests = [members.describe(options(path), "cpu").program for path in (one, same, other)]
+    digests = [preflight.describe(options(path), "cpu").program for path in (one, same, other)]
     assert digests[0] == digests[1] != digests[2]
-    assert members.describe(options(tmp_path / "none.py"), "cpu").program == ""
+    assert preflight.describe(options(tmp_path / "none.py"), "cpu").program == ""
 
 
 def test_arguments_are_known_by_their_borders():
-    one, two = [members.describe(options("x.py", *words), "cpu").arguments
+    one, two = [preflight.describe(options("x.py", *words), "cpu").arguments
                 for words in (["a b"], ["a", "b"])]
     assert one != two
 
@@ -105,9 +105,9 @@ def test_arguments_are_known_by_their_borders():
 @pytest.mark.parametrize("fields", [
     dict(num_workers=4), dict(gpu_per_worker=2), dict(machine_list="a:1,c:1")])
 def test_flags_that_shape_the_job_are_compared(fields):
-    one, other = [members.describe(Options(2, 1, None, "", "x.py", [], machine_list="a:1,b:1")
+    one, other = [preflight.describe(Options(2, 1, None, "", "x.py", [], machine_list="a:1,b:1")
                                    ._replace(**changed), "cpu") for changed in ({}, fields)]
-    assert len(members.differences(["a", "b"], [one, other])) == 1
+    assert len(preflight.differences(["a", "b"], [one, other])) == 1
 
 
 def test_a_module_is_found_without_importing_it(tmp_path, monkeypatch):
@@ -116,13 +116,13 @@ def test_a_module_is_found_without_importing_it(tmp_path, monkeypatch):
     (package / "__init__.py").write_text("raise SystemExit('imported')")
     (package / "train.py").write_text("1")
     monkeypatch.chdir(tmp_path)
-    one = members.describe(options("somepackage.train", module=True), "cpu").program
+    one = preflight.describe(options("somepackage.train", module=True), "cpu").program
     (package / "train.py").write_text("2")
-    assert "" != one != members.describe(options("somepackage.train", module=True), "cpu").program
+    assert "" != one != preflight.describe(options("somepackage.train", module=True), "cpu").program
 
 
 def test_versions_are_those_that_an_import_would_bring():
-    found = members.describe(options("x.py"), "cpu")
+    found = preflight.describe(options("x.py"), "cpu")
     code = "import tensorflow, horovod, epl; " \
            "print(tensorflow.__version__, horovod.__version__, epl.__version__)"
     imported = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True,
@@ -141,7 +141,7 @@ def test_versions_are_those_that_an_import_would_bring():
 def test_installed_version(tmp_path, entries, expected):
     for entry in entries:
         (tmp_path / entry).mkdir()
-    assert members.installed_version(("tensorflow", "tensorflow_cpu"),
+    assert preflight.installed_version(("tensorflow", "tensorflow_cpu"),
                                      [str(tmp_path / "nowhere"), str(tmp_path)]) == expected
 
 
@@ -158,6 +158,6 @@ def test_the_machines_own_name(monkeypatch, found, expected):
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 0)) for address in found]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    trouble = members.trouble_with_own_name()
+    trouble = preflight.trouble_with_own_name()
     assert expected in trouble
     assert bool(trouble) == bool(expected)

@@ -158,7 +158,7 @@ def script_ended(context: Context) -> bool:
             or not context.connection.is_connected:
         return True
     progress.waiting("agreement to " + END_OF_SCRIPT)
-    found = control_plane.of(context).last_maximum(
+    found = control_plane.of(context).last_all_reduce_max(
         _vector(context, END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
     if found is None or _outcome(context, found).same:
         return True
@@ -180,7 +180,7 @@ def after_failure(context: Context, error: BaseException) -> None:
     what = "report that a step failed"
     end_of_data = isinstance(error, tf.errors.OutOfRangeError)
     progress.waiting("agreement on a step that failed here")
-    found = control_plane.of(context).maximum_within(
+    found = control_plane.of(context).all_reduce_max_within(
         _vector(context, what, False, False, True),
         END_OF_DATA_SECONDS if end_of_data else OTHER_ERROR_SECONDS)
     if found is None:
@@ -206,7 +206,7 @@ def _meet(context: Context, what: str, session: Any) -> Outcome:
     context.worker.ended_together = False
     stale = session is not None and not getattr(session, _SYNCHRONIZED, False)
     unverified = session is not None and not fingerprint.is_verified(state_of(session.graph))
-    return _outcome(context, control_plane.of(context).maximum(
+    return _outcome(context, control_plane.of(context).all_reduce_max(
         _vector(context, what, stale, unverified, session is None)))
 
 
@@ -238,7 +238,7 @@ def _level(session: Any, outcome: Outcome) -> None:
 
 def _tell(context: Context, intent: Intent) -> List[Intent]:
     """What every worker of the meeting came for; all of them call it if that differs."""
-    wanted = [made(Intent, each) for each in control_plane.of(context).gather(intent)]
+    wanted = [made(Intent, each) for each in control_plane.of(context).all_gather_object(intent)]
     if END_OF_SCRIPT in [i.what for i in wanted] and intent.what != END_OF_SCRIPT:
         control_plane.give_precedence()
     return wanted

@@ -5,36 +5,37 @@
 from typing import Any, List
 
 from epl import compat
-from epl.rewrite import kinds
-from epl.rewrite.anatomy import Anatomy, Script
+from epl.rewrite import op_traits
 from epl.rewrite.fed import check_feeds
+from epl.rewrite.partition import Script, StepPartition
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting, losses_of
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
-    anatomy = rewriting.anatomy(family)
-    _check_stages(rewriting, losses_of(family), anatomy, rewriting.script())
+    partition = rewriting.partition(family)
+    _check_stages(rewriting, losses_of(family), partition, rewriting.script())
     if len(rewriting.clones) > 1:
-        check_feeds(anatomy, rewriting.graph, len(rewriting.clones), rewriting.plan.num_slices)
-        _check_data(anatomy)
+        check_feeds(partition, rewriting.graph, len(rewriting.clones), rewriting.plan.num_slices)
+        _check_data(partition)
     for group in family:
-        group.anatomy = anatomy
+        group.partition = partition
 
 
 def wanted(rewriting: Rewriting, family: Family) -> bool:
-    """One device that computes nothing but gradients needs no copies, and so no anatomy."""
+    """One device that computes nothing but gradients needs no copies, and so no partition."""
     return not rewriting.plan.is_single_device or bool(rewriting.others(family))
 
 
 def is_known(rewriting: Rewriting, family: Family) -> bool:
-    """The family's anatomy was looked for."""
-    return family[0].anatomy is not None
+    """The family's partition was looked for."""
+    return family[0].partition is not None
 
 
-def _check_stages(rewriting: Rewriting, ys: List[Any], anatomy: Anatomy, script: Script) -> None:
-    used = {anatomy.stage[op] for op in script.behind(ys)
-            if op in anatomy.stage and not script.provenance.is_gradient(op)}
+def _check_stages(rewriting: Rewriting, ys: List[Any], partition: StepPartition,
+                  script: Script) -> None:
+    used = {partition.stage[op] for op in script.ancestors(ys)
+            if op in partition.stage and not script.provenance.is_gradient(op)}
     for number, name in enumerate(rewriting.plan.stage_names):
         if number not in used:
             raise ValueError(
@@ -43,10 +44,10 @@ def _check_stages(rewriting: Rewriting, ys: List[Any], anatomy: Anatomy, script:
                 "model begins".format(number, name))
 
 
-def _check_data(anatomy: Anatomy) -> None:
+def _check_data(partition: StepPartition) -> None:
     """Raises NotImplementedError for data that the clones would take in no certain order."""
-    for op in sorted(anatomy.per_batch, key=compat.op_id):
-        origin = kinds.data_origin(op)
+    for op in sorted(partition.batch_dependent, key=compat.op_id):
+        origin = op_traits.data_origin(op)
         if origin is not None:
             raise NotImplementedError(
                 "operation '{}' ({}) takes data from '{}' inside tf.while_loop, or after something "
@@ -56,5 +57,5 @@ def _check_data(anatomy: Anatomy) -> None:
 
 
 PASS = Pass(
-    "anatomy", "says what each operation is to a step; batches are cut where they come in",
-    FAMILY, _run, needs=("leaving",), makes=("anatomy",), wanted=wanted)
+    "partition", "says what each operation is to a step; batches are cut where they come in",
+    FAMILY, _run, needs=("leaving",), makes=("partition",), wanted=wanted)

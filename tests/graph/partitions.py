@@ -9,7 +9,7 @@ import epl
 from epl.ir.annotations import Annotations, Strategy
 from epl.ir.graph_state import state_of
 from epl.ir.provenance import Provenance
-from epl.rewrite.anatomy import Script, dissect
+from epl.rewrite.partition import Script, partition_step
 from epl.rewrite.rewriter import rewrite
 from tests.graph.devices import Layout
 
@@ -25,24 +25,24 @@ def weights(name="w", shape=(3, 3), **options):
     return tf.get_variable(name, list(shape), **options)
 
 
-def anatomy_of(loss, variables=None):
+def partition_of(loss, variables=None):
     """What EPL finds in the gradients of `loss` when it rewrites the graph."""
     tf.gradients(loss, tf.trainable_variables() if variables is None else variables)
     rewrite(loss.graph)
-    return state_of(loss.graph).groups[-1].anatomy
+    return state_of(loss.graph).groups[-1].partition
 
 
-def dissected(ys, gradients=(), others=(), second_stage_from=None):
+def partitioned(ys, gradients=(), others=(), second_stage_from=None):
     """Dissect without a rewrite; operations after `second_stage_from` are in stage 1."""
     annotations = Annotations()
     annotations.begin(0, Strategy("", 1))
     if second_stage_from is not None:
         annotations.begin(second_stage_from, Strategy("", 1))
-    return dissect(ys, gradients, others, Script(Provenance(annotations), set(), set()))
+    return partition_step(ys, gradients, others, Script(Provenance(annotations), set(), set()))
 
 
-def of_type(anatomy, *types):
-    return [op for op in anatomy.ops if op.type in types]
+def of_type(partition, *types):
+    return [op for op in partition.ops if op.type in types]
 
 
 def in_second_stage_loop():

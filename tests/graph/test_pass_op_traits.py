@@ -9,7 +9,7 @@ from tensorflow.python.ops import gen_data_flow_ops
 
 import epl
 from epl import compat
-from epl.rewrite import kinds
+from epl.rewrite import op_traits
 from epl.rewrite.walk import ancestors
 
 tf.disable_v2_behavior()
@@ -62,16 +62,16 @@ OWNERS = {
 @pytest.mark.parametrize("name", sorted(OWNERS))
 def test_what_holds_state_beyond_a_step_is_shared(name):
     op = OWNERS[name]()
-    assert kinds.owns_state(op)
-    assert not kinds.starts_batch(op) and not kinds.brings_data(op)
-    assert kinds.is_variable(op) == name.endswith("_variable")
-    assert kinds.handle_origin(op.outputs[0]) is op
+    assert op_traits.owns_state(op)
+    assert not op_traits.starts_batch(op) and not op_traits.brings_data(op)
+    assert op_traits.is_variable(op) == name.endswith("_variable")
+    assert op_traits.handle_origin(op.outputs[0]) is op
 
 
 @pytest.mark.parametrize("name", sorted(OWNERS))
 def test_what_holds_state_does_not_draw(name):
     # A draw's seed is changed on every worker and in every clone. A queue's is the script's own.
-    assert not kinds.is_random(OWNERS[name]())
+    assert not op_traits.is_random(OWNERS[name]())
 
 
 STEP_SCOPED = {
@@ -83,8 +83,9 @@ STEP_SCOPED = {
 @pytest.mark.parametrize("name", sorted(STEP_SCOPED))
 def test_state_of_one_step_is_made_anew_for_every_clone(name):
     op = STEP_SCOPED[name]()
-    assert kinds.starts_batch(op)
-    assert not kinds.owns_state(op) and not kinds.brings_data(op) and not kinds.is_random(op)
+    assert op_traits.starts_batch(op)
+    assert not any(is_so(op) for is_so in (
+        op_traits.owns_state, op_traits.brings_data, op_traits.is_random))
 
 
 READS = {
@@ -104,8 +105,8 @@ READS = {
 def test_reading_a_variable_is_the_same_for_all_clones(resource, name):
     read = READS[name](variable(resource))
     for op in ancestors([read.op]):
-        assert not kinds.starts_batch(op) and not kinds.brings_data(op), op
-        assert kinds.written_variable(op) is None, op
+        assert not op_traits.starts_batch(op) and not op_traits.brings_data(op), op
+        assert op_traits.written_variable(op) is None, op
 
 
 WRITES = {
@@ -127,9 +128,9 @@ def test_a_write_says_which_variable_it_writes(resource, name):
     owner = compat.variable_key(variable(resource))
     write = WRITES[name](variable_again(resource))
     ops = ancestors([write if isinstance(write, tf.Operation) else write.op])
-    writers = [op for op in ops if kinds.written_variable(op) is not None]
-    assert [kinds.written_variable(op) for op in writers] == [owner]
-    assert not any(kinds.starts_batch(op) for op in writers)
+    writers = [op for op in ops if op_traits.written_variable(op) is not None]
+    assert [op_traits.written_variable(op) for op in writers] == [owner]
+    assert not any(op_traits.starts_batch(op) for op in writers)
 
 
 def variable_again(resource):
@@ -149,10 +150,10 @@ def test_what_an_optimizer_applies_writes_the_variable(fresh_graph, resource, ma
     owner = compat.variable_key(weights)
     own_initializer = {weights.initializer}
     written = [op.type for op in fresh_graph.get_operations()
-               if kinds.written_variable(op) is owner and op not in own_initializer]
+               if op_traits.written_variable(op) is owner and op not in own_initializer]
     assert before and written
-    assert all(kinds.takes_state(op) for op in fresh_graph.get_operations()
-               if kinds.written_variable(op) is owner)
+    assert all(op_traits.takes_state(op) for op in fresh_graph.get_operations()
+               if op_traits.written_variable(op) is owner)
 
 
 @RESOURCE
@@ -171,9 +172,9 @@ def test_the_owner_is_found_through_control_flow(fresh_graph, resource):
     tf.cond(tf.placeholder(tf.bool, []), write, lambda: tf.identity(weights))
     tf.while_loop(lambda number: number < 3, body, [0])
     inside = [op for op in fresh_graph.get_operations()
-              if kinds.written_variable(op) is not None and op is not weights.initializer]
+              if op_traits.written_variable(op) is not None and op is not weights.initializer]
     assert len(inside) == 2
-    assert {kinds.written_variable(op) for op in inside} == {compat.variable_key(weights)}
+    assert {op_traits.written_variable(op) for op in inside} == {compat.variable_key(weights)}
 
 
 DRAWS = {
@@ -192,24 +193,24 @@ DRAWS = {
 
 @pytest.mark.parametrize("name", sorted(DRAWS))
 def test_a_draw_is_each_clones_own_but_brings_no_data(name):
-    drawing = [op for op in ancestors([DRAWS[name]().op]) if kinds.is_random(op)]
+    drawing = [op for op in ancestors([DRAWS[name]().op]) if op_traits.is_random(op)]
     assert len(drawing) == 1
-    assert kinds.starts_batch(drawing[0]) and not kinds.brings_data(drawing[0])
+    assert op_traits.starts_batch(drawing[0]) and not op_traits.brings_data(drawing[0])
 
 
 def test_a_stateless_draw_is_the_same_for_all_clones():
     value = tf.random.stateless_uniform([3], seed=[1, 2])
-    assert types_behind(value, kinds.is_random) == set()
-    assert types_behind(value, kinds.starts_batch) == set()
+    assert types_behind(value, op_traits.is_random) == set()
+    assert types_behind(value, op_traits.starts_batch) == set()
 
 
 def test_seeds_are_those_of_the_operation():
     tf.set_random_seed(7)
     op = tf.random_shuffle(tf.range(3), seed=5).op
-    assert kinds.seeds(op.node_def, op.op_def) == (7, 5)
-    assert kinds.seeds(op.node_def, None) == (7, 5)
+    assert op_traits.seeds(op.node_def, op.op_def) == (7, 5)
+    assert op_traits.seeds(op.node_def, None) == (7, 5)
     other = tf.constant(1.0).op
-    assert kinds.seeds(other.node_def, other.op_def) is None
+    assert op_traits.seeds(other.node_def, other.op_def) is None
 
 
 # Placeholders.
@@ -219,29 +220,29 @@ def test_seeds_are_those_of_the_operation():
     ([None], True), ([None, 3], True), ([None, None], True)], ids=str)
 def test_a_placeholder_holds_rows_if_its_first_dimension_is_open(shape, divided):
     op = tf.placeholder(tf.float32, shape).op
-    assert kinds.is_fed_per_batch(op) == divided
-    assert kinds.starts_batch(op) == divided
-    assert kinds.brings_data(op)
+    assert op_traits.is_fed_per_batch(op) == divided
+    assert op_traits.starts_batch(op) == divided
+    assert op_traits.brings_data(op)
 
 
 def test_a_placeholder_without_a_shape_may_hold_rows():
     op = tf.placeholder(tf.float32, name="mystery").op
-    assert kinds.is_fed_per_batch(op) and kinds.starts_batch(op)
-    assert not kinds.starts_batch(epl.share_feed(tf.placeholder(tf.float32)).op)
+    assert op_traits.is_fed_per_batch(op) and op_traits.starts_batch(op)
+    assert not op_traits.starts_batch(epl.share_feed(tf.placeholder(tf.float32)).op)
 
 
 def test_what_is_declared_decides():
     fixed, numbers_ = tf.placeholder(tf.float32, [4]), tf.constant([1.0, 2.0])
-    assert not kinds.starts_batch(fixed.op) and not kinds.starts_batch(numbers_.op)
+    assert not op_traits.starts_batch(fixed.op) and not op_traits.starts_batch(numbers_.op)
     assert epl.divide_feed(fixed) is fixed and epl.divide_feed(numbers_) is numbers_
-    assert kinds.starts_batch(fixed.op) and kinds.starts_batch(numbers_.op)
-    assert not kinds.starts_batch(epl.share_feed(tf.placeholder(tf.float32, [None])).op)
+    assert op_traits.starts_batch(fixed.op) and op_traits.starts_batch(numbers_.op)
+    assert not op_traits.starts_batch(epl.share_feed(tf.placeholder(tf.float32, [None])).op)
 
 
 def test_only_placeholders_are_fed_per_batch():
-    assert kinds.is_fed_per_batch(tf.placeholder_with_default([1.0], [None]).op)
-    assert not kinds.is_fed_per_batch(tf.placeholder_with_default(1.0, []).op)
-    assert not kinds.is_fed_per_batch(tf.constant([1.0]).op)
+    assert op_traits.is_fed_per_batch(tf.placeholder_with_default([1.0], [None]).op)
+    assert not op_traits.is_fed_per_batch(tf.placeholder_with_default(1.0, []).op)
+    assert not op_traits.is_fed_per_batch(tf.constant([1.0]).op)
 
 
 # Sources.
@@ -260,8 +261,8 @@ SOURCES = {
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_what_gives_another_batch_each_time_is_a_source(name):
     op = SOURCES[name]().op
-    assert kinds.brings_data(op) and kinds.starts_batch(op)
-    assert not kinds.owns_state(op)
+    assert op_traits.brings_data(op) and op_traits.starts_batch(op)
+    assert not op_traits.owns_state(op)
 
 
 # Names.
@@ -275,7 +276,7 @@ def test_what_only_looks_at_its_input_brings_nothing_in():
     ops = tf.get_default_graph().get_operations()
     assert {"CheckNumerics", "Print", "Assert"} <= {op.type for op in ops}
     for op in ops:
-        assert not kinds.starts_batch(op)
+        assert not op_traits.starts_batch(op)
 
 
 @RESOURCE
@@ -285,15 +286,15 @@ def test_names_decide_nothing(resource):
              tf.add(x, 1.0, "global_step/read"), tf.tanh(x, "placeholder_IteratorGetNext"),
              tf.constant("a", name="hash_table/VarHandleOp")]
     for op in [tensor.op for tensor in plain]:
-        assert not (kinds.owns_state(op) or kinds.is_variable(op) or kinds.is_random(op)
-                    or kinds.starts_batch(op) or kinds.brings_data(op))
-        assert kinds.written_variable(op) is None
+        assert not (op_traits.owns_state(op) or op_traits.is_variable(op) or op_traits.is_random(op)
+                    or op_traits.starts_batch(op) or op_traits.brings_data(op))
+        assert op_traits.written_variable(op) is None
     weights = variable(resource, name="Identity/Const/tanh")
-    assert kinds.is_variable(compat.variable_key(weights))
+    assert op_traits.is_variable(compat.variable_key(weights))
     write = tf.assign(weights, [0.0] * 4, name="read/ReadVariableOp")
-    writers = [op for op in ancestors([write.op]) if kinds.written_variable(op) is not None]
-    assert [kinds.written_variable(op) for op in writers] == [compat.variable_key(weights)]
-    assert kinds.is_random(tf.random_shuffle([1, 2], name="constant").op)
+    writers = [op for op in ancestors([write.op]) if op_traits.written_variable(op) is not None]
+    assert [op_traits.written_variable(op) for op in writers] == [compat.variable_key(weights)]
+    assert op_traits.is_random(tf.random_shuffle([1, 2], name="constant").op)
 
 
 def test_function_calls_are_known_by_their_attributes():
@@ -301,5 +302,5 @@ def test_function_calls_are_known_by_their_attributes():
     def twice(value):
         return 2.0 * value
 
-    assert kinds.calls_functions(twice(tf.ones([2])).op)
-    assert not kinds.calls_functions(tf.constant(1.0, name="PartitionedCall").op)
+    assert op_traits.calls_functions(twice(tf.ones([2])).op)
+    assert not op_traits.calls_functions(tf.constant(1.0, name="PartitionedCall").op)

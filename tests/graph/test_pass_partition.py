@@ -11,13 +11,13 @@ from epl.ir.graph_state import state_of
 from epl.plan.action import BACKWARD, FORWARD
 from epl.rewrite import loops
 from tests.graph.devices import started
-from tests.graph.dissection import (
+from tests.graph.partitions import (
     RESOURCE,
     TWO,
-    anatomy_of,
-    dissected,
     in_second_stage_loop,
     of_type,
+    partition_of,
+    partitioned,
     rows,
     weights,
 )
@@ -40,15 +40,16 @@ def test_what_depends_on_variables_and_constants_alone_is_shared(graph, resource
         hidden = tf.matmul(x, scaled, name="product")
     with epl.replicate(1):
         loss = tf.reduce_mean(hidden) + tf.nn.l2_loss(kernel)
-    anatomy = anatomy_of(loss)
-    assert anatomy.sources == [x.op]
-    per_batch = anatomy.per_batch
-    assert hidden.op in per_batch and loss.op in per_batch
-    assert scaled.op in anatomy.ops and scaled.op not in per_batch
-    shared = [op for op in anatomy.ops if op not in per_batch and op not in anatomy.sources]
+    partition = partition_of(loss)
+    assert partition.sources == [x.op]
+    batch_dependent = partition.batch_dependent
+    assert hidden.op in batch_dependent and loss.op in batch_dependent
+    assert scaled.op in partition.ops and scaled.op not in batch_dependent
+    shared = [op for op in partition.ops
+              if op not in batch_dependent and op not in partition.sources]
     assert compat.variable_key(kernel) in shared
     assert not {op.type for op in shared} & {"MatMul", "Mean"}
-    assert anatomy.updates == [] and anatomy.late == set()
+    assert partition.updates == [] and partition.deferred == set()
 
 
 def test_every_operation_is_exactly_one_thing(graph):
@@ -57,15 +58,15 @@ def test_every_operation_is_exactly_one_thing(graph):
         hidden = tf.layers.dense(tf.nn.dropout(x, rate=0.5), 3)
     with epl.replicate(1):
         loss = tf.reduce_mean(tf.layers.dense(hidden, 1))
-    anatomy = anatomy_of(loss)
-    assert anatomy.ops == sorted(anatomy.ops, key=lambda op: op._id)
-    assert set(anatomy.sources) | anatomy.per_batch <= set(anatomy.ops)
-    assert not set(anatomy.sources) & anatomy.per_batch
-    assert set(anatomy.stage) == set(anatomy.ops)
-    assert set(anatomy.phase) <= anatomy.per_batch
-    for op in anatomy.ops:  # what differs between clones makes all behind it differ
-        if any(t.op in anatomy.per_batch or t.op in anatomy.sources for t in op.inputs):
-            assert op in anatomy.per_batch, op
+    partition = partition_of(loss)
+    assert partition.ops == sorted(partition.ops, key=lambda op: op._id)
+    assert set(partition.sources) | partition.batch_dependent <= set(partition.ops)
+    assert not set(partition.sources) & partition.batch_dependent
+    assert set(partition.stage) == set(partition.ops)
+    assert set(partition.phase) <= partition.batch_dependent
+    for op in partition.ops:  # what differs between clones makes all behind it differ
+        if any(t.op in partition.batch_dependent or t.op in partition.sources for t in op.inputs):
+            assert op in partition.batch_dependent, op
 
 
 def test_a_draw_is_per_batch_and_no_source(graph):
@@ -75,10 +76,10 @@ def test_a_draw_is_per_batch_and_no_source(graph):
         hidden = tf.matmul(x, weights() + noise)
     with epl.replicate(1):
         loss = tf.reduce_mean(hidden)
-    anatomy = anatomy_of(loss)
-    drawing, = of_type(anatomy, "RandomStandardNormal")
-    assert drawing in anatomy.per_batch and drawing not in anatomy.sources
-    assert anatomy.sources == [x.op]
+    partition = partition_of(loss)
+    drawing, = of_type(partition, "RandomStandardNormal")
+    assert drawing in partition.batch_dependent and drawing not in partition.sources
+    assert partition.sources == [x.op]
 
 
 def test_scalars_and_fixed_placeholders_are_shared(graph):
@@ -89,9 +90,9 @@ def test_scalars_and_fixed_placeholders_are_shared(graph):
         hidden = tf.matmul(x, weights()) * shared
     with epl.replicate(1):
         loss = tf.reduce_mean(hidden)
-    anatomy = anatomy_of(loss)
-    assert anatomy.sources == [x.op]
-    assert not {rate.op, mask.op, shared.op} & anatomy.per_batch
+    partition = partition_of(loss)
+    assert partition.sources == [x.op]
+    assert not {rate.op, mask.op, shared.op} & partition.batch_dependent
 
 
 def test_iterators_and_queues_are_sources_and_their_state_is_shared(graph):
@@ -103,10 +104,10 @@ def test_iterators_and_queues_are_sources_and_their_state_is_shared(graph):
         hidden = tf.matmul(batch + queued, weights())
     with epl.replicate(1):
         loss = tf.reduce_mean(hidden)
-    anatomy = anatomy_of(loss)
-    assert anatomy.sources == [batch.op, queued.op]
+    partition = partition_of(loss)
+    assert partition.sources == [batch.op, queued.op]
     for owner in (iterator._iterator_resource.op, queue.queue_ref.op):
-        assert owner in anatomy.ops and owner not in anatomy.per_batch
+        assert owner in partition.ops and owner not in partition.batch_dependent
 
 
 @RESOURCE
@@ -123,12 +124,12 @@ def test_update_ops_are_updates_and_what_follows_them_is_late(graph, resource):
         barrier = tf.no_op("after_updates")
         with tf.control_dependencies([barrier]):
             waiting = tf.identity(loss)
-    anatomy = anatomy_of(waiting)
-    writing, = anatomy.updates
+    partition = partition_of(waiting)
+    writing, = partition.updates
     assert writing.type in ("AssignSub", "AssignSubVariableOp")
-    assert {writing, barrier} <= anatomy.late
-    assert not anatomy.late & anatomy.per_batch
-    assert waiting.op in anatomy.per_batch and waiting.op not in anatomy.late
+    assert {writing, barrier} <= partition.deferred
+    assert not partition.deferred & partition.batch_dependent
+    assert waiting.op in partition.batch_dependent and waiting.op not in partition.deferred
 
 
 def test_a_loop_over_a_batch_is_per_batch_as_a_whole(graph):
@@ -139,9 +140,9 @@ def test_a_loop_over_a_batch_is_per_batch_as_a_whole(graph):
                                   lambda n, v: (n + 1, tf.matmul(v, kernel)), [0, x])
     with epl.replicate(1):
         loss = tf.reduce_mean(hidden)
-    anatomy = anatomy_of(loss)
-    assert anatomy.loop and set(anatomy.loop) <= anatomy.per_batch
-    counters = [op for op in anatomy.loop if op.type in ("Less", "LoopCond")]
+    partition = partition_of(loss)
+    assert partition.loop and set(partition.loop) <= partition.batch_dependent
+    counters = [op for op in partition.loop if op.type in ("Less", "LoopCond")]
     assert len(counters) >= 2  # although the counter itself depends on no batch
 
 
@@ -154,9 +155,9 @@ def test_a_loop_over_variables_alone_is_shared(graph):
         hidden = tf.matmul(x, tf.stop_gradient(power))
     with epl.replicate(1):
         loss = tf.reduce_mean(tf.layers.dense(hidden, 1))
-    anatomy = anatomy_of(loss, [v for v in tf.trainable_variables() if v is not kernel])
-    assert anatomy.loop
-    assert not set(anatomy.loop) & anatomy.per_batch
+    partition = partition_of(loss, [v for v in tf.trainable_variables() if v is not kernel])
+    assert partition.loop
+    assert not set(partition.loop) & partition.batch_dependent
 
 
 def test_others_are_per_batch_without_a_phase():
@@ -164,9 +165,9 @@ def test_others_are_per_batch_without_a_phase():
         x = rows()
         loss = tf.reduce_mean(x)
         metric = tf.reduce_max(x, name="metric")
-        anatomy = dissected([loss], others=[metric])
-        assert metric.op in anatomy.per_batch and metric.op not in anatomy.phase
-        assert anatomy.phase[loss.op] == FORWARD
+        partition = partitioned([loss], others=[metric])
+        assert metric.op in partition.batch_dependent and metric.op not in partition.phase
+        assert partition.phase[loss.op] == FORWARD
 
 
 # Phases.
@@ -177,25 +178,25 @@ def test_what_the_loss_needs_is_forward_and_the_rest_backward(graph):
         hidden = tf.tanh(tf.matmul(x, weights()), "hidden")
     with epl.replicate(1):
         loss = tf.reduce_mean(hidden)
-    anatomy = anatomy_of(loss)
-    assert {anatomy.phase[op] for op in (hidden.op, loss.op)} == {FORWARD}
-    backward = [op for op, phase in anatomy.phase.items() if phase == BACKWARD]
+    partition = partition_of(loss)
+    assert {partition.phase[op] for op in (hidden.op, loss.op)} == {FORWARD}
+    backward = [op for op, phase in partition.phase.items() if phase == BACKWARD]
     assert {"TanhGrad", "MatMul"} <= {op.type for op in backward}
     state = state_of(graph)
     assert all(state.provenance.is_gradient(op) for op in backward)
 
 
 def test_what_a_gradient_puts_into_a_forward_loop_is_forward(graph):
-    anatomy = anatomy_of(in_second_stage_loop())
-    pushes = of_type(anatomy, "StackPush", "StackPushV2")
-    pops = of_type(anatomy, "StackPop", "StackPopV2")
+    partition = partition_of(in_second_stage_loop())
+    pushes = of_type(partition, "StackPush", "StackPushV2")
+    pops = of_type(partition, "StackPop", "StackPopV2")
     assert pushes and pops
-    assert {anatomy.phase[op] for op in pushes} == {FORWARD}
-    assert {anatomy.phase[op] for op in pops} == {BACKWARD}
-    for op in of_type(anatomy, "Stack", "StackV2"):
-        assert anatomy.phase[op] == FORWARD and op in anatomy.per_batch
-    for name, members in loops.members(anatomy.loop).items():
-        assert len({anatomy.phase[op] for op in members}) == 1, name
+    assert {partition.phase[op] for op in pushes} == {FORWARD}
+    assert {partition.phase[op] for op in pops} == {BACKWARD}
+    for op in of_type(partition, "Stack", "StackV2"):
+        assert partition.phase[op] == FORWARD and op in partition.batch_dependent
+    for name, members in loops.members(partition.loop).items():
+        assert len({partition.phase[op] for op in members}) == 1, name
 
 
 def test_gradients_that_are_part_of_a_loss_are_forward(graph):
@@ -206,14 +207,14 @@ def test_gradients_that_are_part_of_a_loss_are_forward(graph):
         score = tf.reduce_sum(hidden ** 2)
         slope, = tf.gradients(score, [x])
         loss = tf.reduce_mean(slope ** 2) + score
-    anatomy = anatomy_of(loss)
-    assert anatomy.phase[slope.op] == FORWARD
+    partition = partition_of(loss)
+    assert partition.phase[slope.op] == FORWARD
     # Nothing of the first stage's forward waits for the second stage: the pipeline would stand.
-    for op, phase in anatomy.phase.items():
+    for op, phase in partition.phase.items():
         for before in [t.op for t in op.inputs] + list(op.control_inputs):
-            if phase == FORWARD and before in anatomy.phase:
-                assert anatomy.phase[before] == FORWARD
-                assert anatomy.stage[before] <= anatomy.stage[op], (before, op)
+            if phase == FORWARD and before in partition.phase:
+                assert partition.phase[before] == FORWARD
+                assert partition.stage[before] <= partition.stage[op], (before, op)
 
 
 # Branches.
@@ -230,16 +231,16 @@ def test_what_is_in_a_branch_is_conditional_and_the_merge_is_not(graph):
         merged = tf.cond(tf.reduce_mean(x) > 0, branch, lambda: 2.0 * tf.matmul(x, kernel))
     with epl.replicate(1):
         loss = tf.reduce_mean(merged + tf.layers.dense(x, 3))
-    anatomy = anatomy_of(loss)
-    assert inside[0].op in anatomy.conditional
-    assert not {merged.op, loss.op, x.op} & anatomy.conditional
-    built = {op for op in anatomy.ops if compat.control_flow_context(op) is not None
+    partition = partition_of(loss)
+    assert inside[0].op in partition.conditional
+    assert not {merged.op, loss.op, x.op} & partition.conditional
+    built = {op for op in partition.ops if compat.control_flow_context(op) is not None
              and op.type != "Switch" and "Switch" in {t.op.type for t in op.inputs}}
-    assert built and built <= anatomy.conditional
-    gradient, = of_type(anatomy, "TanhGrad")
-    assert gradient in anatomy.conditional
+    assert built and built <= partition.conditional
+    gradient, = of_type(partition, "TanhGrad")
+    assert gradient in partition.conditional
     for gradient in state_of(graph).groups[0].gradients:
-        assert gradient.raw.op not in anatomy.conditional
+        assert gradient.raw.op not in partition.conditional
 
 
 def test_a_branch_in_a_branch_is_conditional_until_the_outer_merge():
@@ -253,17 +254,17 @@ def test_a_branch_in_a_branch_is_conditional_until_the_outer_merge():
 
         merged = tf.cond(tf.reduce_mean(x) > 0, outer, lambda: x)
         after = tf.identity(merged)
-        anatomy = dissected([after])
-        assert parts[0].op in anatomy.conditional
-        assert merged.op not in anatomy.conditional and after.op not in anatomy.conditional
-        assert {op.type for op in anatomy.conditional} >= {"Tanh", "Sin"}
+        partition = partitioned([after])
+        assert parts[0].op in partition.conditional
+        assert merged.op not in partition.conditional and after.op not in partition.conditional
+        assert {op.type for op in partition.conditional} >= {"Tanh", "Sin"}
 
 
 def test_a_loop_alone_is_not_conditional():
     with tf.Graph().as_default():
         _, y = tf.while_loop(lambda n, _: n < 2, lambda n, v: (n + 1, tf.tanh(v)), [0, rows()])
-        anatomy = dissected([tf.identity(y)])
-        assert anatomy.loop and anatomy.conditional == set()
+        partition = partitioned([tf.identity(y)])
+        assert partition.loop and partition.conditional == set()
 
 
 def test_a_loop_in_a_branch_ends_conditional():
@@ -276,10 +277,10 @@ def test_a_loop_in_a_branch_ends_conditional():
             return tf.identity(results[0])
 
         merged = tf.cond(tf.reduce_mean(x) > 0, looped, lambda: x)
-        anatomy = dissected([merged])
-        assert results[0].op in anatomy.loop
-        assert results[0].op in anatomy.conditional  # nothing may wait for it from outside
-        assert merged.op not in anatomy.conditional
+        partition = partitioned([merged])
+        assert results[0].op in partition.loop
+        assert results[0].op in partition.conditional  # nothing may wait for it from outside
+        assert merged.op not in partition.conditional
 
 
 # Refusals.
@@ -295,7 +296,7 @@ def test_a_write_inside_a_loop_is_refused_by_name():
 
         _, y = tf.while_loop(lambda n, _: n < 2, body, [0, x])
         with pytest.raises(NotImplementedError, match="adds_up.*outside of the loop"):
-            dissected([y])
+            partitioned([y])
 
 
 def test_a_loop_in_two_stages_is_refused_with_both():
@@ -309,7 +310,7 @@ def test_a_loop_in_two_stages_is_refused_with_both():
 
         _, y = tf.while_loop(lambda n, _: n < 2, body, [0, rows()])
         with pytest.raises(NotImplementedError, match="stages 0 and 1"):
-            dissected([y], second_stage_from=border[-1])
+            partitioned([y], second_stage_from=border[-1])
 
 
 @RESOURCE
@@ -322,7 +323,7 @@ def test_reading_what_an_update_wrote_is_refused_with_both_names(resource):
             value = tf.add(average.read_value(), 0.0)
         y = tf.multiply(x, value, name="uses")
         with pytest.raises(NotImplementedError, match="remembers.*before the update"):
-            dissected([y])
+            partitioned([y])
 
 
 def test_a_write_inside_a_function_is_refused_by_name():
@@ -336,7 +337,7 @@ def test_a_write_inside_a_function_is_refused_by_name():
             return 2.0 * value
 
         with pytest.raises(NotImplementedError, match="inside a function.*AssignAddVariableOp"):
-            dissected([counted(x)])
+            partitioned([counted(x)])
 
 
 def test_a_stage_that_the_loss_does_not_need_is_refused_by_name(graph):
@@ -347,4 +348,4 @@ def test_a_stage_that_the_loss_does_not_need_is_refused_by_name(graph):
     with epl.replicate(1, name="idle"):
         tf.layers.dense(hidden, 3)
     with pytest.raises(ValueError, match="'idle'"):
-        anatomy_of(loss, tf.trainable_variables()[:2])
+        partition_of(loss, tf.trainable_variables()[:2])

@@ -7,16 +7,16 @@ import socket
 from typing import Callable, Dict, Optional, Sequence
 
 from epl.launcher.devices import DevicePlan
-from epl.launcher.host import Crew
+from epl.launcher.host import Allocation
 
 Say = Callable[[str], None]
 
 
-class Machines(abc.ABC):
+class HostProvider(abc.ABC):
     """The machines of one job, for all its attempts. To be closed, also after an error."""
 
     @abc.abstractmethod
-    def crew(self, attempt: int, news: Optional[socket.socket] = None) -> Crew:
+    def allocate(self, attempt: int, news: Optional[socket.socket] = None) -> Allocation:
         """Connect to the machines and see that they fit together; once for every attempt.
 
         Args:

@@ -5,19 +5,19 @@
 import signal
 import subprocess
 
-from epl.launcher.guard import Guard
+from epl.launcher.watchdog import Watchdog
 
 SOON_S = 12.0
 
 
 def test_the_groups_that_are_left_are_killed_and_no_others():
-    guard = Guard()
+    watchdog = Watchdog()
     left, gone = [subprocess.Popen(["sleep", "600"], start_new_session=True,
-                                   preexec_fn=guard.watch_me) for _ in range(2)]
+                                   preexec_fn=watchdog.watch_me) for _ in range(2)]
     stranger = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
-        guard.forget(gone.pid)
-        guard.close()
+        watchdog.forget(gone.pid)
+        watchdog.close()
         assert left.wait(SOON_S) == -signal.SIGKILL
         assert gone.poll() is None and stranger.poll() is None
     finally:

@@ -18,8 +18,8 @@ import subprocess
 import sys
 
 
-class Guard:
-    """The launcher's side: tells the guard process which groups to watch."""
+class Watchdog:
+    """The launcher's side: tells the watchdog process which groups to watch."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -39,14 +39,14 @@ class Guard:
         self._tell("-{}\n".format(group))
 
     def close(self) -> None:
-        """End the guard process; groups that were not forgotten are killed."""
+        """End the watchdog process; groups that were not forgotten are killed."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
-        # Should somebody have killed the guard, the workers' own death signal is left.
+        # Should somebody have killed the watchdog, the workers' own death signal is left.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._process.stdin.fileno(), line.encode("ascii"))
 
