@@ -52,6 +52,14 @@ class Cluster:
 
     Raises:
       ConfigError: contradicting or impossible information, naming it.
+      NotImplementedError: another layout.
+
+    Examples:
+      >>> cluster = epl.Cluster(["alpha:2222", "alpha:2223", "beta:2222"], worker_index=1)
+      >>> cluster.worker_num, cluster.local_worker_num, cluster.is_chief
+      (3, 2, False)
+      >>> cluster.available_devices[0]
+      '/job:worker/replica:0/task:0/device:GPU:0'
     """
 
     def __init__(self, worker_hosts: Optional[Sequence[str]] = None,

@@ -173,15 +173,28 @@ class _Category:
 
 
 class Config:
-    """The configuration of a run.
+    """The configuration of a run: a value for every key, as `config.category.key`.
+
+    A value comes from the dictionary, else from the environment variable `EPL_<CATEGORY>_<KEY>`,
+    else it is the default. A value can be set later, `config.pipeline.num_micro_batch = 4`, and is
+    checked then; `epl.init` takes what is set when it is called.
 
     Args:
-      param_dict: `{"category.key": value}`; keys and types as in `docs/configuration.md`.
+      param_dict: `{"category.key": value}`; `docs/configuration.md` has all keys with their types,
+        defaults and units. They are those of the original EPL.
 
     Raises:
       ConfigError: an unknown key, a value of the wrong type or out of range, in the dictionary
         or in an `EPL_<CATEGORY>_<KEY>` environment variable.
       NotImplementedError: a key whose feature does not exist yet was set.
+
+    Examples:
+      >>> config = epl.Config({"pipeline.num_micro_batch": 4, "pipeline.strategy": "1F1B"})
+      >>> config.pipeline.num_micro_batch, config.pipeline.strategy
+      (4, 'preferbackward')
+      >>> epl.Config({"pipeline.num_micro_batches": 4})
+      Traceback (most recent call last):
+      epl.errors.ConfigError: unknown configuration key 'pipeline.num_micro_batches'; did...
     """
 
     def __init__(self, param_dict: Optional[Mapping[str, Any]] = None):

@@ -44,11 +44,24 @@ def shard(data: Any, batch: Optional[GlobalBatch] = None, remainder: str = "drop
         pass over a dataset) until there are enough.
 
     Returns:
-      The same kind; `data` itself with one worker and no `batch`.
+      The same kind, with the same element shapes and types; of an array of shape [rows, ...] one of
+      shape [own rows, ...]. `data` itself with one worker and no `batch`.
 
     Raises:
       ConfigError: a dataset whose order is not the same on all workers, with what draws it.
+      TypeError: no dataset, array, list or tuple; a `batch` that is no `GlobalBatch`.
       ValueError: another `remainder`; rows of which some worker gets none.
+      RuntimeError: before `epl.init()`.
+
+    Examples:
+      One worker; of two workers the first would get rows 0, 2, 4 and 6 here:
+
+      >>> epl.init()
+      >>> batch = epl.global_batch(rows=4)
+      >>> epl.shard(np.arange(10), batch)
+      array([0, 1, 2, 3, 4, 5, 6, 7])
+      >>> epl.shard(["a", "b", "c"], batch, remainder="pad")
+      ['a', 'b', 'c', 'a']
     """
     env = Env.get()
     env.require_init("epl.shard")
@@ -78,10 +91,12 @@ def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
                  devices_per_replica: Optional[int] = None) -> GlobalBatch:
     """The rows of a step: how many each clone of the model reads, and which are this worker's.
 
+    Either `rows` or `micro_batch` is given.
+
     Args:
       rows: rows of a step over all workers, replicas and micro-batches: the batch of the same
         training on one device.
-      micro_batch: rows of one micro-batch, in place of `rows`.
+      micro_batch: rows of one micro-batch of one replica, in place of `rows`.
       devices_per_replica: devices of one copy of the model, which for a pipeline is the number of
         its stages (of one device each). None: those that are annotated so far.
 
@@ -90,6 +105,16 @@ def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
 
     Raises:
       ConfigError: rows that the clones cannot share equally, or devices that make no whole copies.
+      ValueError: both or none of `rows` and `micro_batch`; fewer than 1 row.
+      RuntimeError: before `epl.init()`.
+
+    Examples:
+      One worker with two devices, so two replicas of a model of one stage:
+
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 4}))
+      >>> batch = epl.global_batch(rows=64)
+      >>> batch.micro_batch, batch.rows_per_worker, batch.steps(1000, epochs=3)
+      (8, 64, 46)
     """
     env = Env.get()
     env.require_init("epl.global_batch")

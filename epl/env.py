@@ -48,6 +48,12 @@ class Env:
         had weights.
       strategy_stack: the strategies whose `with` blocks are open.
       replicas_counted_on: copies of the model in a worker for which the script divides its rows.
+
+    Examples:
+      >>> epl.init()
+      >>> cluster = epl.Env.get().cluster
+      >>> cluster.worker_index, cluster.worker_num, cluster.is_chief
+      (0, 1, True)
     """
 
     _instance: "Optional[Env]" = None
@@ -80,21 +86,22 @@ class Env:
 
     @property
     def context(self) -> Context:
-        """What the last `epl.init` put in force."""
+        """What the last `epl.init` put in force. Raises RuntimeError before it."""
         return self._required("epl.Env.get().context")
 
     @property
     def config(self) -> Config:
-        """The `epl.Config` in force."""
+        """The `epl.Config` in force. Raises RuntimeError before `epl.init()`."""
         return self._required("epl.Env.get().config").config
 
     @property
     def cluster(self) -> Cluster:
-        """The `epl.Cluster` in force."""
+        """The `epl.Cluster` in force. Raises RuntimeError before `epl.init()`."""
         return self._required("epl.Env.get().cluster").cluster
 
     @property
     def initialized(self) -> bool:
+        """True after `epl.init()`."""
         return self._context is not None
 
     def require_init(self, caller: str) -> None:
@@ -103,7 +110,13 @@ class Env:
 
     def reset(self, config: Config, cluster: Cluster,
               communicator: Optional[Communicator] = None) -> None:
-        """Put a new configuration and cluster in force; forget strategies."""
+        """Put a new configuration and cluster in force; forget strategies.
+
+        Args:
+          config: the new configuration.
+          cluster: the new cluster.
+          communicator: what connects this worker to the others; None: there are none.
+        """
         self._context = Context(config, cluster, self.worker, communicator)
         self._forget_strategies()
 

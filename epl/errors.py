@@ -9,7 +9,15 @@ _LONGEST_NAME = 100  # longer words are no misspelled names, and slow to compare
 
 
 class ConfigError(ValueError):
-    """A configuration key or value that cannot be used; the message names the cure."""
+    """A configuration key or value that cannot be used; the message names the cure.
+
+    Examples:
+      >>> try:
+      ...     epl.Config({"pipeline.num_micro_batch": 0})
+      ... except epl.ConfigError as error:
+      ...     print(error)
+      configuration key 'pipeline.num_micro_batch' = 0 is too small: use 1 or more
+    """
 
 
 class WorkerLostError(RuntimeError):

@@ -33,7 +33,13 @@ def init(config: Optional[Config] = None) -> None:
       RuntimeError: eager execution is on.
       TypeError: something that is no `epl.Config`.
       ConfigError: a configuration or cluster that cannot work.
-      WorkerLostError: without `epl-launch`, a worker did not come in time.
+      WorkerLostError: without `epl-launch`, a worker did not come in time: 600 seconds, or those in
+        `EPL_START_TIMEOUT`.
+
+    Examples:
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 4}))
+      >>> epl.Env.get().config.pipeline.num_micro_batch
+      4
     """
     if tf.executing_eagerly():
         raise RuntimeError("EPL rewrites graphs, but eager execution is on; call "
@@ -83,10 +89,34 @@ def explain(passes: bool = False) -> str:
     The exchange is built when the graph is complete, before a session first runs it.
 
     Args:
-      passes: also what each pass of the rewrite did to the graph, and what it cost.
+      passes: also what each pass of the rewrite did to the graph, and what it cost in milliseconds.
+
+    Returns:
+      What was printed, without the last end of a line.
 
     Raises:
       RuntimeError: before `epl.init()`.
+
+    Examples:
+      Two stages on a worker with two devices:
+
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 4}))
+      >>> x = tf.placeholder(tf.float32, [None, 8])
+      >>> with epl.replicate(1, name="lower"):
+      ...     hidden = tf.layers.dense(x, 8)
+      >>> with epl.replicate(1, name="upper"):
+      ...     loss = tf.reduce_mean(tf.layers.dense(hidden, 1))
+      >>> plan = epl.explain()
+      1 worker(s) x 2 device(s), 1 model replica(s) x 2 stage(s), 4 micro-batch(es) per step
+      global batch = script's batch x 4 micro-batch(es) x 1 replica(s); gradients: mean
+       replica  stage  worker:device  name
+             0      0  0:0            lower
+             0      1  0:1            upper
+      schedule preferbackward (assumed: backward time = forward time, transfers take no time):
+      bubble: 1/5 = 20.0 % of the stages' time
+      micro-batches in flight at most, by stage: 2, 1
+      stage 0 | F0 F1 .  B0 F2 B1 F3 B2 .  B3
+      stage 1 | .  F0 B0 F1 B1 F2 B2 F3 B3 .
     """
     graph = tf.get_default_graph()
     remember(graph, Env.get()).require_init("epl.explain")

@@ -36,11 +36,6 @@ _Execute = Callable[[List[Any], List[Any]], List[Any]]
 def check(steps: int = STEPS, stop: bool = False) -> "Check":
     """Compare the next training steps with plain TensorFlow on one device with the whole batch.
 
-        epl.init(...)
-        checking = epl.check(steps=3)
-        ...                         # model, session, training as ever
-        checking.report.passed      # after three steps
-
     Call it on every worker, after `epl.init` and before the model is built. Each of the steps runs
     as asked for; then the chief runs it in plain TensorFlow, and after the last one prints which
     variables, gradients, losses and fetches differ, and by how much.
@@ -56,6 +51,22 @@ def check(steps: int = STEPS, stop: bool = False) -> "Check":
     Raises:
       RuntimeError: before `epl.init()`, or while another check is on.
       ValueError: no positive number of steps.
+
+    Examples:
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
+      >>> checking = epl.check(steps=1)
+      >>> epl.set_default_strategy(epl.replicate(device_count=2))
+      >>> x = tf.placeholder(tf.float32, [None])
+      >>> loss = tf.reduce_mean(x * tf.get_variable("w", [], initializer=tf.ones_initializer()))
+      >>> train = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
+      >>> with tf.Session() as session:
+      ...     session.run(tf.global_variables_initializer())
+      ...     session.run(train, {x: [1, 2, 3, 4]})  # doctest: +ELLIPSIS
+      epl check: 1 step(s) beside plain TensorFlow, one device, the whole batch
+      ...
+      epl check: SAME: 1 fetch(es), 1 gradient(s), 1 variable(s)
+      >>> checking.report.passed
+      True
     """
     env = Env.get()
     env.require_init("epl.check")

@@ -33,7 +33,7 @@ class Report(NamedTuple):
       notes: likely causes, and what cannot be compared.
       unchecked: why nothing (or not all) could be compared, or "".
       layout: the plan in a line.
-      batch: what the batch consists of.
+      batch: what the batch consists of: a line per source, with shape and number of parts.
       how: how plain TensorFlow was given it.
     """
 
@@ -57,6 +57,7 @@ class Report(NamedTuple):
 
     @property
     def exit_code(self) -> int:
+        """0 if nothing differs, 3 if something does, 4 if not all could be compared."""
         if self.different:
             return DIFFERENT_CODE
         return UNCHECKED_CODE if self.unchecked else 0

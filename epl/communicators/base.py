@@ -37,6 +37,7 @@ class Group(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Number of workers in it."""
         return len(self.ranks)
 
 
@@ -65,6 +66,7 @@ class Collective(NamedTuple):
     group: Group = Group("workers", ())
 
     def describe(self) -> str:
+        """Kind, name, type and shape, on a line."""
         return "{} {} {}{}".format(self.kind, self.name, self.dtype, self.shape)
 
 
@@ -77,6 +79,9 @@ class Disconnected(RuntimeError):
 
 class Communicator:
     """Connects the workers of a job.
+
+    An implementation overrides what it has; a call that it lacks raises NotImplementedError with
+    its name. The exchanges are the collective operations of MPI (mpi-forum.org).
 
     Attributes:
       name: that of its row in the registry.
@@ -142,6 +147,9 @@ class Communicator:
           group: who takes part.
           how: SUM, MEAN or MAX.
 
+        Returns:
+          A tensor of the same shape and dtype, and what was added to the graph.
+
         Raises:
           TypeError: values of this type cannot be reduced.
         """
@@ -153,7 +161,11 @@ class Communicator:
 
         Args:
           tensor: of the same dtype on all; the first dimensions may differ.
-          name, group: as for `all_reduce`.
+          name: the name under which they meet.
+          group: who takes part.
+
+        Returns:
+          A tensor of shape [rows of all, ...], and what was added to the graph.
 
         Raises:
           TypeError: values of this type cannot travel.
@@ -169,8 +181,12 @@ class Communicator:
 
         Args:
           tensor: of the same shape and dtype on all, with at least one dimension.
-          name, group: as for `all_reduce`.
+          name: the name under which they meet.
+          group: who takes part.
           how: SUM or MEAN.
+
+        Returns:
+          A tensor of shape [own rows, ...], and what was added to the graph.
 
         Raises:
           TypeError: values of this type cannot be added up.
@@ -214,7 +230,7 @@ class Communicator:
 
         Args:
           numbers: equally many on all.
-          seconds: how long to wait for the others; None: as long as it takes.
+          seconds: how long to wait for the others, in seconds; None: as long as it takes.
 
         Returns:
           The maximum, or None if the others did not come in time.

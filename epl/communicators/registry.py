@@ -17,11 +17,22 @@ _made: Dict[str, Communicator] = {}  # a process is connected once, whatever is 
 
 
 def register(name: str, make: Union[str, Maker]) -> None:
-    """Let `name` be a communicator.
+    """Let `communication.communicator` have a further value; a name that there is, is replaced.
+
+    Call it on every worker, before `epl.init`.
 
     Args:
-      name: what the configuration says.
-      make: makes it; a function, or "module:attribute" where that is imported on first use.
+      name: what the configuration says, in lower case.
+      make: makes it: a function without arguments, or "module:attribute", which is imported on
+        first use.
+
+    Examples:
+      >>> from epl.communicators import registry
+      >>> registry.register("mine", "my_package.mine:MyCommunicator")
+      >>> registry.names()
+      ['horovod', 'mine']
+      >>> epl.Config({"communication.communicator": "mine"}).communication.communicator
+      'mine'
     """
     _makers[name] = make
 

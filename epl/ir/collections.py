@@ -21,13 +21,29 @@ def add_to_collection(tensor_or_list: Union[Any, List[Any]], key: str) -> None:
     """Register tensors whose fetched value is to be merged.
 
     Args:
-      tensor_or_list: a `tf.Tensor` or a list of them; the list is not changed.
+      tensor_or_list: a `tf.Tensor` or a list of them; the list is not changed. Of any shape for
+        MEAN and SUM, with at least one dimension for CONCAT.
       key: one of `epl.GraphKeys`.
 
     Raises:
       KeyError: unknown key.
       ValueError: something that is no `tf.Tensor`, or a tensor registered under another key.
       RuntimeError: before `epl.init()`, or when the graph of a training step is finalized.
+
+    Examples:
+      A step of two micro-batches of two rows, and a fetch that sees all of them:
+
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
+      >>> epl.set_default_strategy(epl.replicate(device_count=2))
+      >>> x = tf.placeholder(tf.float32, [None])
+      >>> loss = tf.reduce_mean(x * tf.get_variable("w", [], initializer=tf.ones_initializer()))
+      >>> train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+      >>> total = tf.reduce_sum(x)
+      >>> epl.add_to_collection(total, epl.GraphKeys.GLOBAL_SUM_OBJECTS)
+      >>> with tf.Session() as session:
+      ...     session.run(tf.global_variables_initializer())
+      ...     print(session.run([total, train], {x: [1, 2, 3, 4]})[0])
+      10.0
     """
     Env.get().require_init("epl.add_to_collection")
     _check_key(key)
@@ -48,8 +64,20 @@ def add_to_collection(tensor_or_list: Union[Any, List[Any]], key: str) -> None:
 def get_collection(key: str) -> List[Any]:
     """The tensors of the default graph registered under `key`, as a new list.
 
+    Args:
+      key: one of `epl.GraphKeys`.
+
+    Returns:
+      The tensors, in the order in which they were registered.
+
     Raises:
       KeyError: unknown key.
+
+    Examples:
+      >>> epl.init()
+      >>> epl.add_to_collection(tf.constant(1.0, name="one"), epl.GraphKeys.LOCAL_MEAN_OBJECTS)
+      >>> [tensor.name for tensor in epl.get_collection(epl.GraphKeys.LOCAL_MEAN_OBJECTS)]
+      ['one:0']
     """
     _check_key(key)
     return list(state_of(tf.get_default_graph()).registered.get(key, []))

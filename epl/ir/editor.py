@@ -104,13 +104,24 @@ def model(graph: Any, scope: str, stage: int) -> Iterator[None]:
 
 
 def replace_input(consumer: Any, old: Any, new: Any) -> None:
-    """Make `consumer` read the tensor `new` wherever it reads `old`."""
+    """Make `consumer` read the tensor `new` wherever it reads `old`.
+
+    Args:
+      consumer: an operation.
+      old: one of its inputs.
+      new: a tensor of the same dtype.
+    """
     compat.replace_input(consumer, old, new)
     _note(consumer, "input(s) replaced")
 
 
 def wait_for(op: Any, others: Iterable[Any]) -> None:
-    """Make `op` wait for other operations."""
+    """Make `op` wait for other operations.
+
+    Args:
+      op: an operation.
+      others: those that are to run before it; none is allowed.
+    """
     others = list(others)
     if others:
         compat.add_control_inputs(op, others)
@@ -118,14 +129,24 @@ def wait_for(op: Any, others: Iterable[Any]) -> None:
 
 
 def wait_no_longer(op: Any, unwanted: Any) -> None:
-    """Make `op` wait no longer for the operations in `unwanted`."""
+    """Make `op` wait no longer for the operations in `unwanted`.
+
+    Args:
+      op: an operation.
+      unwanted: a collection of operations; what it waits for is taken out.
+    """
     before = len(op.control_inputs)
     compat.remove_control_inputs(op, unwanted)
     _note(op, "control edge(s) removed", before - len(op.control_inputs))
 
 
 def put_on(op: Any, device: str) -> None:
-    """Put `op` on a device."""
+    """Put `op` on a device.
+
+    Args:
+      op: an operation.
+      device: TensorFlow's name of it, such as "/device:GPU:0".
+    """
     if op.device != device:
         compat.set_device(op, device)
         _note(op, "operation(s) placed")
@@ -145,7 +166,13 @@ def set_int_attribute(op: Any, name: str, value: int) -> None:
 
 
 def say(graph: Any, what: str, number: int = 1) -> None:
-    """Let `epl.explain(passes=True)` show `number` of `what` for the pass that is running."""
+    """Let `epl.explain(passes=True)` show `number` of `what` for the pass that is running.
+
+    Args:
+      graph: the script's graph.
+      what: for people, behind the number; the numbers of one text are added up.
+      number: how many.
+    """
     history = state_of(graph).record(History)
     if history.open:
         history.open[-1].changed[what] += number

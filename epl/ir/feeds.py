@@ -50,6 +50,13 @@ def divide_feed(tensor: Any, axis: int = 0) -> Any:
     Raises:
       ValueError: no such axis, no tensor, or the tensor is declared otherwise already.
       RuntimeError: a session has run the training step already.
+
+    Examples:
+      >>> tokens = epl.divide_feed(tf.placeholder(tf.int32, [16, 128]))
+      >>> frames = epl.divide_feed(tf.placeholder(tf.float32, [None, None, 80]), axis=1)
+      >>> epl.divide_feed(tf.placeholder(tf.float32, [16], name="x"), axis=1)
+      Traceback (most recent call last):
+      ValueError: 'x:0' of shape (16,) has no axis 1 to be divided along
     """
     if isinstance(tensor, tf.SparseTensor):
         if axis != 0:
@@ -79,7 +86,11 @@ def share_feed(tensor: Any) -> Any:
       `tensor`.
 
     Raises:
-      ValueError, RuntimeError: as `divide_feed`.
+      ValueError: no tensor, or the tensor is declared otherwise already.
+      RuntimeError: a session has run the training step already.
+
+    Examples:
+      >>> weights = epl.share_feed(tf.placeholder(tf.float32, [10]))
     """
     sparse = isinstance(tensor, tf.SparseTensor)
     for part in [tensor.indices, tensor.values, tensor.dense_shape] if sparse else [tensor]:

@@ -92,13 +92,19 @@ KINDS: Dict[str, Kind] = {
 
 
 class Action(NamedTuple):
-    """What a device does at a time (all numbers 0-based).
+    """What a device does at a time (all numbers 0-based), with no unit of time of its own.
 
     Attributes:
       kind: a key of `KINDS`.
       stage: of the pipeline.
       micro_batch: of the step.
       replica: of the model; schedules leave it at 0, as all replicas do the same.
+
+    Examples:
+      >>> from epl.plan.action import FORWARD, Action
+      >>> action = Action(FORWARD, stage=0, micro_batch=2)
+      >>> action.label, str(action)
+      ('F2', 'forward 2 of stage 0')
     """
 
     kind: str

@@ -29,6 +29,14 @@ class GlobalBatch(NamedTuple):
       num_replicas: copies of the model in each worker.
       num_workers: processes in the job.
       worker_index: this process, from 0.
+
+    Examples:
+      >>> from epl.plan.global_batch import GlobalBatch
+      >>> batch = GlobalBatch(2, num_micro_batch=2, num_replicas=2, num_workers=2, worker_index=1)
+      >>> batch.rows, batch.rows_per_worker, batch.batches_per_step
+      (16, 8, 4)
+      >>> batch.of_step(0)
+      array([ 1,  3,  5,  7,  9, 11, 13, 15])
     """
 
     micro_batch: int
@@ -53,7 +61,15 @@ class GlobalBatch(NamedTuple):
         return self.num_replicas * self.num_micro_batch
 
     def steps(self, rows: int, epochs: float = 1) -> int:
-        """Whole steps in so many passes over `rows` rows, one pass behind the other."""
+        """Whole steps in so many passes over `rows` rows, one pass behind the other.
+
+        Args:
+          rows: rows of the data set, of all workers.
+          epochs: passes over it; 0.5 is half a pass.
+
+        Returns:
+          The number of steps; rows at the end that fill no step count for none.
+        """
         return int(rows * epochs) // self.rows
 
     def of_step(self, step: int) -> Any:

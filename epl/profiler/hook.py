@@ -18,16 +18,34 @@ _NAME = "epl.profiler.TimelineHook"
 class TimelineHook(tf.train.SessionRunHook):
     """Writes timelines of chosen training steps.
 
-        hook = epl.profiler.TimelineHook("timelines", steps=[20, 21])
-        with tf.train.MonitoredTrainingSession(hooks=[hook]) as session: ...
-
     For each it writes `timeline_<step>.json` (for chrome://tracing or https://ui.perfetto.dev) and
     `timeline_<step>.png`, and prints the measured share of the bubble beside the plan's. Only the
     chief traces and writes. The other steps run as without the hook; up to the last chosen one the
     chief reads the global step between runs.
 
     Attributes:
-      timelines: step -> its timeline; filled on the chief.
+      timelines: step -> its `Timeline`; filled on the chief.
+
+    Examples:
+      >>> import tempfile
+      >>> from epl.profiler import TimelineHook
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
+      >>> x = tf.placeholder(tf.float32, [None, 64])
+      >>> with epl.replicate(1, name="lower"):
+      ...     hidden = tf.layers.dense(x, 64)
+      >>> with epl.replicate(1, name="upper"):
+      ...     loss = tf.reduce_mean(tf.layers.dense(hidden, 1))
+      >>> step = tf.train.get_or_create_global_step()
+      >>> train = tf.train.GradientDescentOptimizer(0.1).minimize(loss, step)
+      >>> hook = TimelineHook(tempfile.mkdtemp(), steps=[1], picture=False)
+      >>> with tf.train.MonitoredTrainingSession(hooks=[hook]) as session:
+      ...     for _ in range(3):
+      ...         _ = session.run(train, {x: np.ones([8, 64])})
+      epl timeline: step 1 took ... ms, the pipeline in it ... ms; schedule preferbackward, 2 ...
+      epl timeline: bubble: measured ... %; plan ... % with the measured times below, 33.3 % ...
+      ...
+      >>> 0 <= hook.timelines[1].bubble.measured <= 1
+      True
     """
 
     def __init__(self, output_dir: str, steps: Collection[int] = (10,), picture: bool = True):
@@ -41,7 +59,8 @@ class TimelineHook(tf.train.SessionRunHook):
           picture: write pictures, which needs matplotlib.
 
         Raises:
-          TypeError, ValueError: `steps` are no whole numbers from 0.
+          TypeError: `steps` are no collection of whole numbers.
+          ValueError: none, or some below 0.
           RuntimeError: before `epl.init()`.
           ConfigError: nothing can be written to `output_dir`.
           ImportError: `picture` without matplotlib.

@@ -40,6 +40,18 @@ def request_stop() -> None:
     checkpoint, `session.should_stop()` becomes true, the script goes on behind its loop. Training
     sessions that are made afterwards end before their first step. One worker's call is enough. A
     loop around a plain `tf.Session` is not stopped.
+
+    Examples:
+      >>> epl.init()
+      >>> epl.set_default_strategy(epl.replicate(1))
+      >>> weight = tf.get_variable("weight", [], initializer=tf.ones_initializer())
+      >>> step = tf.train.get_or_create_global_step()
+      >>> train = tf.train.GradientDescentOptimizer(0.1).minimize(weight * weight, step)
+      >>> with tf.train.MonitoredTrainingSession() as session:
+      ...     while not session.should_stop():
+      ...         done = session.run([step, train])[0]
+      ...         if done == 3:
+      ...             epl.request_stop()
     """
     worker = Env.get().worker
     worker.wish = max(worker.wish, Wish.SCRIPT)

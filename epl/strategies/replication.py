@@ -16,6 +16,8 @@ from epl.ir.graph_state import state_of
 class Replicate(Strategy):
     """A strategy: a context manager, or an argument of `epl.set_default_strategy`.
 
+    Entering one inside another raises RuntimeError, and so does entering one before `epl.init()`.
+
     Attributes:
       device_count: devices that one model replica uses for this TaskGraph.
       name: shown by `epl.explain()`.
@@ -61,15 +63,33 @@ class Replicate(Strategy):
 def replicate(device_count: Optional[int] = None, name: Optional[str] = None) -> Replicate:
     """Replicate what is built under this strategy over the devices.
 
+    One strategy for the whole model is data parallelism; several, one after the other, are the
+    stages of a pipeline (GPipe, arXiv:1811.06965), which is replicated if there are devices for
+    several copies.
+
     Args:
-      device_count: devices that one replica of this part uses; None means 1.
+      device_count: devices that one replica of this part uses; None means 1. With k devices every
+        micro-batch is cut along axis 0, and the devices share the slices.
       name: a name for `epl.explain()`.
 
     Returns:
       A strategy: use it in a `with` statement or give it to `epl.set_default_strategy`.
 
     Raises:
-      TypeError, ValueError: a device count that is no whole number of at least 1.
+      TypeError: a device count that is no whole number, or a name that is no text.
+      ValueError: a device count below 1.
+
+    Examples:
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
+      >>> x = tf.placeholder(tf.float32, [None, 2])
+      >>> with epl.replicate(1, name="lower"):
+      ...     hidden = x * tf.get_variable("a", [2], initializer=tf.ones_initializer())
+      >>> with epl.replicate(1, name="upper"):
+      ...     loss = tf.reduce_sum(hidden * tf.get_variable("b", [2]))
+      >>> train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+      >>> epl.replicate(0)
+      Traceback (most recent call last):
+      ValueError: device_count = 0: use 1 or more
     """
     return Replicate(device_count, name)
 
@@ -89,6 +109,12 @@ def set_default_strategy(strategy: Replicate) -> None:
     Raises:
       TypeError: anything else.
       RuntimeError: before `epl.init()`, or inside a `with epl.replicate(...)` block.
+
+    Examples:
+      >>> epl.init()
+      >>> epl.set_default_strategy(epl.replicate(device_count=1))
+      >>> epl.Env.get().default_strategy
+      replicate(device_count=1, name='')
     """
     if not isinstance(strategy, Replicate):
         raise TypeError("epl.set_default_strategy takes epl.replicate(...), not {!r}".format(

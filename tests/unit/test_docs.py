@@ -85,6 +85,13 @@ def test_links_lead_to_what_is_there(page):
     assert not dead
 
 
+def test_the_index_names_every_page():
+    index = os.path.join("docs", "README.md")
+    named = {os.path.normpath(os.path.join("docs", target.partition("#")[0]))
+             for _, target in links(read(index))}
+    assert set(pages()) - {index} <= named
+
+
 def test_the_pages_are_found():
     assert {"README.md", os.path.join("docs", "semantics.md")} <= set(pages())
 

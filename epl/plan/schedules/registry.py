@@ -26,6 +26,7 @@ class Shape(NamedTuple):
 
     @property
     def num_devices(self) -> int:
+        """Devices of one replica."""
         return self.num_stages // self.stages_per_device
 
 
@@ -51,6 +52,19 @@ def register(name: str, schedule: Schedule, aliases: Sequence[str] = (),
     Raises:
       TypeError: a name that is no text, or a schedule that cannot be called.
       ValueError: no name, or one that stands for another schedule.
+
+    Examples:
+      >>> from epl.plan import schedules
+      >>> from epl.plan.action import BACKWARD, FORWARD, Action
+      >>> def one_by_one(shape):
+      ...     "A micro-batch goes forward and back before the next one begins."
+      ...     return [[Action(kind, stage, m) for m in range(shape.num_micro_batch)
+      ...              for kind in (FORWARD, BACKWARD)] for stage in range(shape.num_stages)]
+      >>> schedules.register("OneByOne", one_by_one)
+      >>> epl.Config({"pipeline.strategy": "OneByOne"}).pipeline.strategy
+      'onebyone'
+      >>> [each.label for each in one_by_one(schedules.Shape(num_stages=1, num_micro_batch=2))[0]]
+      ['F0', 'B0', 'F1', 'B1']
     """
     given = [name, *aliases]
     for each in given:

@@ -45,8 +45,25 @@ PASSES: List[Pass] = [each.PASS for each in (
 def insert(added: Pass, before: str) -> None:
     """Put a pass into the list, before the one called `before`.
 
+    Call it on every worker, before the first training step. `docs/architecture.md` has the list.
+
+    Args:
+      added: the pass.
+      before: the name of one in the list.
+
     Raises:
       ValueError: no such pass, a name that is taken, or needs that no pass before it makes.
+
+    Examples:
+      >>> from epl.ir import editor
+      >>> from epl.rewrite import passes
+      >>> def count(rewriting, family):
+      ...     editor.say(rewriting.graph, "gradient(s)", len(family))
+      >>> passes.insert(passes.Pass("count", "says how many gradients there are", passes.FAMILY,
+      ...                           count), before="anatomy")
+      >>> names = [each.name for each in passes.PASSES]
+      >>> names[names.index("anatomy") - 1]
+      'count'
     """
     names = [each.name for each in PASSES]
     if before not in names or added.name in names:
