@@ -60,9 +60,9 @@ def insert(added: Pass, before: str) -> None:
       >>> def count(rewriting, family):
       ...     editor.say(rewriting.graph, "gradient(s)", len(family))
       >>> passes.insert(passes.Pass("count", "says how many gradients there are", passes.FAMILY,
-      ...                           count), before="anatomy")
+      ...                           count), before="partition")
       >>> names = [each.name for each in passes.PASSES]
-      >>> names[names.index("anatomy") - 1]
+      >>> names[names.index("partition") - 1]
       'count'
     """
     names = [each.name for each in PASSES]
