@@ -35,7 +35,9 @@ def test_a_worker_that_is_late_is_waited_for(tmp_path):
     ("exits", "worker 1 left early: its script ended before its training was finished"),
 ])
 def test_who_is_the_cause_is_the_headline(tmp_path, kind, words):
-    result = jobs.launch("arrivals.py", tmp_path, kind, timeout=SECONDS)
+    """Nobody waits for a process that takes long to end, and none of them has to be killed."""
+    result = jobs.launch("arrivals.py", tmp_path, kind, timeout=SECONDS,
+                         flags=jobs.PATIENT["flags"])
     assert result.code == 1, result.output
     assert "+-- epl-launch: " + words in result.output
     assert os.path.join(str(tmp_path), "1") in box(result)

@@ -48,3 +48,12 @@ def test_a_job_on_one_machine(start, script):
             path = os.path.join(root, name)
             assert stat.S_IMODE(os.stat(path).st_mode) == 0o600, path
             assert secret.encode() not in read(path), path
+
+
+def test_a_directory_in_which_everybody_can_write_is_warned_of(start, script, tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs").chmod(0o777)
+    code, _, err = start(script("nothing.py", ""), workers=1).wait(60)
+    assert code == 0
+    assert "epl-launch: directory '{}' can be written to by everybody (mode 777)".format(
+        tmp_path / "logs") in err

@@ -35,9 +35,12 @@ def test_the_good_ones_are_scored(tmp_path, version):
 @pytest.mark.parametrize("data, answers", [
     (DATA % '[{"text": 5}]', None), (DATA % '[{"text": null}]', None), (DATA % '"cat"', None),
     (DATA % '{"text": "cat"}', None), (DATA % "null", None), (DATA % '["cat"]', None),
+    (DATA % '""', None), (DATA % "{}", None),  # else questions without an answer
     ('{"data": "abc"}', None), ('{"data": {"paragraphs": []}}', None), ("[" * 100000, None),
-    ("[]", None), ("5", None), ('{"data": ' + "9" * 5000 + "}", None), (GOOD, '{"a": 5}'),
-    (GOOD, '{"a": ["cat"]}'), (GOOD, "[" * 100000), (GOOD, "null")])
+    (GOOD.replace('"a"', "null"), None), (GOOD.replace('"a"', "true"), None),
+    (GOOD.replace('"a"', "[1]"), None), ("[]", None), ("5", None),
+    ('{"data": ' + "9" * 5000 + "}", None), (GOOD, '{"a": 5}'), (GOOD, '{"a": ["cat"]}'),
+    (GOOD, "[" * 100000), (GOOD, "null")])
 def test_what_is_none_is_refused(tmp_path, version, data, answers):
     done = run(tmp_path, version, data, answers or '{"a": "cat"}')
     error = done.stderr.decode().splitlines()

@@ -88,6 +88,7 @@ def test_whole_numbers_are_no_weights(tmp_path):
     (content({"w": entry(shape=[True, 2])}, bytes(8)), "its header says about 'w': "),
     (content({"w": entry(shape=[-1, -2])}, bytes(8)), "its header says about 'w': "),
     (content({"w": entry(shape=[float("inf")])}, bytes(8)), "its header says about 'w': "),
+    (content({"w": entry(shape=[0, 2 ** 63], offsets=[0, 0])}), "its header says about 'w': "),
     (content({"w": entry(offsets=[0.0, 8.0])}, bytes(8)), "its header says about 'w': "),
     (content({"w": entry(offsets=[0, 8, 8])}, bytes(8)), "its header says about 'w': "),
     (content({"w": dict(entry(), more=1)}, bytes(8)), "its header says about 'w': "),
@@ -98,7 +99,7 @@ def test_whole_numbers_are_no_weights(tmp_path):
     (content({"__metadata__": {"a": 1}}), "its metadata is no map from texts to texts: "),
     (content(b'{"w": ' + b"[" * 50000), "its header is nested too deeply"),
     (content({"x" * 5000: {}}), "xxx...: {}"),
-], ids=range(27))
+], ids=range(28))
 def test_a_file_that_is_not_whole(tmp_path, data, message):
     path = write(tmp_path, data)
     with pytest.raises(UserError) as caught:

@@ -96,6 +96,36 @@ def test_all_that_are_missing_are_named(job):
     workers.finish()
 
 
+class Clock:
+    """Stands for `time` in a module; it is what is slept."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_who_is_missing_is_said_every_ten_seconds(monkeypatch):
+    monkeypatch.undo()
+    clock, said = Clock(), []
+    monkeypatch.setattr(arrival, "time", clock)
+
+    class Notes:
+        def put(self, name):
+            return True
+
+        def has(self, name):
+            return clock.now > 1045.0
+
+    arrival._Arrival(Notes(), 1, 2, None, said.append).wait()
+    assert said == ["epl: worker 1 waits in epl.init for worker 0 ({} s)\n".format(seconds)
+                    for seconds in (10, 20, 30, 40)]
+
+
 def test_a_rendezvous_that_comes_later_is_waited_for(job):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -117,7 +147,7 @@ def test_a_limit_ends_the_wait_with_an_error_that_names_who_is_missing(job):
 
 
 def test_how_long_is_waited():
-    assert arrival._limit({}) == arrival.DEFAULT_LIMIT_S
+    assert arrival._limit({}) == 600.0
     assert arrival._limit({"EPL_NUM_WORKERS": "2"}) is None  # epl-launch has --start_timeout
     assert arrival._limit({"EPL_NUM_WORKERS": "2", "EPL_START_TIMEOUT": "7"}) == 7.0
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Input of which only the size or the shape is absurd: one line, at once; see also tests/fuzz."""
 
+import errno
+import os
 import resource
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 
 from epl.config import Config
 from epl.errors import ConfigError, quoted, shown
+from epl.launcher import cli
 from epl.launcher.cli import parse
 from epl.launcher.variables import read_variables
 from tests.support.jobs import environment_for
@@ -59,6 +62,7 @@ def test_numbers_in_the_environment(monkeypatch, text):
     (["--num_workers", "2", "--grace", "nan"], "use a number of 0 or more"),
     (["--num_workers", "2", "--tee", "\u0661"], "use all, none, or numbers of workers"),
     (["--hosts", "a", "--ssh_port", "65536"], "65536 is too large"),
+    (["--num_workers", "2", "--bind=" + "x" * 5000], "ignored explicit argument 'xxx"),
     (["--hosts", "a", "--ssh_args", "-o 'a"], "cannot be taken apart (No closing quotation)"),
     (["--hosts", "a", "--ssh_command", 'ssh "'], "cannot be taken apart (No closing quotation)")])
 def test_flags(flags, message, capsys):
@@ -82,6 +86,23 @@ def test_a_nul_byte_in_a_variable(tmp_path):
         read_variables([str(tmp_path / "vars")], [], {})
 
 
+def test_a_file_of_variables_that_is_no_text(tmp_path):
+    (tmp_path / "vars").write_bytes(b"GOOD=\xff\n")
+    with pytest.raises(ConfigError, match="vars' cannot be read \\(.*can't decode byte 0xff"):
+        read_variables([str(tmp_path / "vars")], [], {})
+
+
+def test_what_the_system_refuses_is_said_in_one_line(monkeypatch, capsys):
+    def refuse(*args):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(cli.runner, "run", refuse)
+    assert cli.main(["--num_workers", "2", "x.py"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("epl-launch: error: the job cannot be run: ")
+    assert "Resource temporarily unavailable" in error and "ulimit -a" in error
+
+
 def test_too_few_descriptors_are_said(tmp_path):
     (tmp_path / "x.py").write_text("")
     for limit in (8, 12, 16, 20):
@@ -94,3 +115,4 @@ def test_too_few_descriptors_are_said(tmp_path):
         error = done.stderr.decode().splitlines()
         assert done.returncode == 2 and "Traceback" not in done.stderr.decode()
         assert error[-1].startswith("epl-launch: error: ") and "Too many open files" in error[-1]
+        assert "(ulimit -n 32)" in error[-1]

@@ -93,6 +93,19 @@ def test_other_protocols_are_refused(data, message):
         Decoder().feed(data)
 
 
+def test_a_stranger_may_send_short_messages_only():
+    limit = channel._MAX_STRANGERS_BYTES
+    short = Message("knock", {"number": "x" * (limit - 100)})
+    for message in (Message("knock", {"number": "x" * limit}), Message("knock", {}, b"x")):
+        decoder = Decoder(known=False)
+        assert decoder.feed(PREAMBLE + encode(short)) == [short]
+        with pytest.raises(ChannelClosed, match="no message of epl-launch"):
+            decoder.feed(encode(message)[:8])  # it need not send what it announces
+        decoder = Decoder(known=False)
+        decoder.known = True
+        assert decoder.feed(PREAMBLE + encode(message)) == [message]
+
+
 def test_both_ways(pair):
     a, b = pair()
     a.send("signal", worker=1, signum=15)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the machines of a job must have in common, and who may join."""
 
+import contextlib
 import platform
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from epl.launcher import preflight
+from epl.launcher import join, preflight
 from epl.launcher.channel import ChannelClosed, Message
 from epl.launcher.devices import DevicePlan
 from epl.launcher.hostfile import parse_machine_list
@@ -73,6 +74,30 @@ def test_who_is_missing():
     joined.remove(2)
     assert joined.missing == ["2 (10.0.0.3)"]
     assert joined.add(hello(2), "peer") is None  # it may come back
+
+
+@pytest.mark.parametrize("seconds, most, left", [(0.0, 9, 0), (600.0, 2, 2), (600.0, 9, 3)])
+def test_strangers_have_so_much_time_and_there_are_so_many(monkeypatch, seconds, most, left):
+    assert 1.0 <= join._STRANGER_S <= 60.0 and 1 <= join._MAX_STRANGERS <= 1000
+    monkeypatch.setattr(join, "_STRANGER_S", seconds)
+    monkeypatch.setattr(join, "_MAX_STRANGERS", most)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    machines = parse_machine_list("127.0.0.1:{},127.0.0.2:{}".format(port, port))
+    gathering = join._Gathering(machines, hello(0), "secret", print, 10.0)
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+            for _ in range(9):  # as `run` does; all of them are in the queue already
+                for key, _ in gathering._selector.select(0.01):
+                    key.data()
+                gathering._keep_alive()
+                gathering._accept_some()
+            assert len(gathering._strangers) == left
+    finally:
+        gathering.close()
 
 
 def test_hello_survives_its_message():

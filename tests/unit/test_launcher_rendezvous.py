@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rendezvous: what is served where, and what each worker is told."""
 
+import contextlib
 import http.client
 import socket
 
@@ -104,6 +105,36 @@ def test_sizes_are_bounded(serve, monkeypatch):
     assert ask(server, "PUT", PREFIX + "/a/1", b"y" * 300) == (200, b"")  # takes no more room
     assert ask(server, "DELETE", PREFIX + "/a/0") == (200, b"")
     assert ask(server, "PUT", PREFIX + "/a/3", b"x" * 300) == (200, b"")
+
+
+def test_there_are_no_files_behind_it(serve, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0").write_bytes(b"precious")
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global" / "1").write_bytes(b"precious")
+    server = serve(None, LOCAL)
+    for key in "01":
+        assert ask(server, "GET", PREFIX + "/global/" + key) == (404, b"")
+    assert ask(server, "PUT", PREFIX + "/global/2", b"address of 2") == (200, b"")
+    assert ask(server, "DELETE", PREFIX + "/other/0") == (200, b"")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "0", "global", "global/1"]
+
+
+def test_who_says_nothing_keeps_nobody_out_for_long(serve, monkeypatch):
+    """So many are served at once, each for so long; who comes then is let go, and comes again."""
+    assert 0 < store.Handler.timeout <= 60 and 0 < store._MAX_SERVED <= 1000
+    monkeypatch.setattr(store, "_MAX_SERVED", 2)
+    server = serve(None, LOCAL)
+    with contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(socket.create_connection(server.server_address, timeout=60))
+        with socket.create_connection(server.server_address, timeout=60) as third:
+            assert third.recv(1) == b""
+    monkeypatch.setattr(store.Handler, "timeout", 0.1)
+    server = serve(None, LOCAL)
+    with socket.create_connection(server.server_address, timeout=60) as silent:
+        assert silent.recv(1) == b""
 
 
 def test_a_scope_that_all_have_done_with_is_empty_again(serve):

@@ -56,6 +56,13 @@ def test_what_somebody_else_has_put_there_is_not_used(tmp_path, opener, there):
     assert not target.exists() or target.read_text() == "precious"
 
 
+def test_a_new_file_is_none_that_was_there(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(FileExistsError):
+        private.open_new(str(tmp_path / "file"))
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 @pytest.fixture
 def plans(tmp_path):
     options = Options(1, 1, None, "", "/s/x.py", ["--password", "swordfish"])

@@ -3,14 +3,20 @@
 """The secret that machines have in common: where it is kept, and how it is proved."""
 
 import os
+import re
 import stat
 import threading
 
 import pytest
 
+from epl.communicators.horovod.rendezvous import answer
 from epl.errors import ConfigError
+from epl.launcher import runner
 from epl.launcher.channel import ChannelClosed, Message
+from epl.launcher.devices import DevicePlan
 from epl.launcher.handshake import CHALLENGE, HELLO, KNOCK, Door, Knock
+from epl.launcher.host import Allocation
+from epl.launcher.plan import LOCAL
 from epl.shared import secret
 
 
@@ -19,6 +25,16 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("EPL_SECRET_FILE", raising=False)
     return tmp_path
+
+
+def test_every_job_and_every_attempt_has_its_own():
+    drawn = {secret.draw() for _ in range(100)}
+    assert len(drawn) == 100 and all(re.match("[0-9a-f]{32}$", one) for one in drawn)
+    allocation = Allocation([], [LOCAL, LOCAL], DevicePlan("cpu", ["", ""]), "127.0.0.1")
+    for _ in range(2):
+        with runner._rendezvous(allocation) as meeting:
+            assert answer(meeting) == 404 and meeting.secret not in drawn
+            drawn.add(meeting.secret)
 
 
 def test_it_is_made_once_and_nobody_else_can_read_it(home):
@@ -45,6 +61,14 @@ def test_a_file_that_others_can_use_is_refused(home, mode):
     secret.shared()
     (home / ".epl_secret").chmod(mode)
     with pytest.raises(ConfigError, match="has mode {:o}: others can read it".format(mode)):
+        secret.shared()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_of_somebody_else_is_refused(home):
+    secret.shared()
+    os.chown(str(home / ".epl_secret"), 12345, -1)
+    with pytest.raises(ConfigError, match="is no file of yours"):
         secret.shared()
 
 
@@ -114,8 +138,20 @@ def test_a_proof_serves_once():
         with pytest.raises(ChannelClosed):
             door.admit(hello(again))
     door = Door("one secret")
+    for number in ("", door._number):
+        with pytest.raises(ChannelClosed):
+            door.admit(hello(secret.proof("one secret", "another machine", "", number)))
+
+
+def test_who_has_listened_cannot_say_it_again():
+    knock = Knock("one secret")
+    doors, proofs = [Door("one secret") for _ in range(2)], []
+    for door in doors:
+        challenge = door.challenge(Message(KNOCK, knock.fields))
+        proofs.append(knock.answer(Message(CHALLENGE, challenge)))
     with pytest.raises(ChannelClosed):
-        door.admit(hello(secret.proof("one secret", "another machine", "", "")))
+        doors[1].admit(hello(proofs[0]))
+    doors[1].admit(hello(proofs[1]))
 
 
 @pytest.mark.parametrize("fields", [{}, {"number": 1}, {"number": None}, {"number": ["x"]}])

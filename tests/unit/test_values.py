@@ -85,7 +85,8 @@ def raw(text, rest=b""):
     raw(b'["array",["<f4"],[1]]', b"\0" * 4), raw(b'["array","nonsense",[1]]'),
     raw(b'["array","<f4",[4294967296,4294967296,4294967296]]'), raw(b'["array","|S0",[99999999]]'),
     raw(b'["objects",[2],[1]]'), raw(b'["bytes",5]', b"abc"), raw(b'["bytes",-1]'),
-    raw(b'["bytes","1"]', b"a"), raw(b'["dict",["list"],1]'), raw(b"[" * 100000), raw(b"\xff"),
+    raw(b'["list",["bytes",5],["bytes",-2]]', b"abc"), raw(b'["bytes","1"]', b"a"),
+    raw(b'["dict",["list"],1]'), raw(b"[" * 100000), raw(b"\xff"),
     raw(b"1", b"more"), raw(b"cos\nsystem\n(S'true'\ntR.")], ids=lambda data: repr(data)[:40])
 def test_anything_else_is_an_error(data):
     with pytest.raises(ValueError):
