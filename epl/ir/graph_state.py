@@ -133,6 +133,7 @@ class GraphState:
       context: what it is trained under, once that is settled, or None.
       sources: where the clones' data comes from (see `rewrite.sources`), or None.
       plan: what the graph was rewritten for, or None.
+      ownership: who holds each variable (see `ir.ownership`), or None.
       devices: who sits where (see `rewrite.place`), or None.
       leaving: what leaves the steps (see `rewrite.leaving`), or None.
       job: values of the whole batch of all workers (see `rewrite.whole`), or None.
@@ -165,6 +166,7 @@ class GraphState:
         self.context: Optional[Context] = None
         self.sources: Any = None
         self.plan: Optional[ParallelPlan] = None
+        self.ownership: Any = None
         self.devices: Any = None
         self.leaving: Any = None
         self.job: Any = None

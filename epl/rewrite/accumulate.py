@@ -22,7 +22,7 @@ from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.order import ActionEnd
 
 
-def accumulate(gradient: Any, copies: CloneMap, plan: ParallelPlan, home: str,
+def accumulate(gradient: Any, copies: CloneMap, plan: ParallelPlan, device: str,
                end: Callable[[CloneId], Optional[ActionEnd]] = lambda clone: None) -> Any:
     """Sum or average a gradient over the clones of this worker.
 
@@ -30,7 +30,7 @@ def accumulate(gradient: Any, copies: CloneMap, plan: ParallelPlan, home: str,
       gradient: a raw gradient of the script, dense or `tf.IndexedSlices`.
       copies: the clones.
       plan: says "mean" or "sum".
-      home: device of the result; "" for TensorFlow's choice.
+      device: that of the result; "" for TensorFlow's choice.
       end: the end of a clone's backward, or None. An addition waits for it (TensorFlow's graph
         optimizer joins additions that wait for nothing, and would keep all gradients until the last
         has come), and the next action of the device for the addition.
@@ -43,10 +43,10 @@ def accumulate(gradient: Any, copies: CloneMap, plan: ParallelPlan, home: str,
     factor = scale(plan, len(copies.clones))
     if isinstance(gradient, tf.IndexedSlices) and all(
             copies.tensor(gradient.indices, c) is gradient.indices for c in copies.clones):
-        values = accumulate(gradient.values, copies, plan, home, end)
+        values = accumulate(gradient.values, copies, plan, device, end)
         return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
     if isinstance(gradient, tf.IndexedSlices):
-        with tf.device(home or None):
+        with tf.device(device or None):
             values = tf.concat([copies.tensor(gradient.values, c) for c in copies.clones], 0)
             indices = tf.concat([copies.tensor(gradient.indices, c) for c in copies.clones], 0)
             return tf.IndexedSlices(_scaled(values, factor), indices, gradient.dense_shape)
@@ -57,7 +57,7 @@ def accumulate(gradient: Any, copies: CloneMap, plan: ParallelPlan, home: str,
             replicas[clone.replica] = value
         else:
             replicas[clone.replica] = _added(replicas[clone.replica], value, end(clone))
-    with tf.device(home or None):
+    with tf.device(device or None):
         total = _scaled(_sum(list(replicas.values())), factor)
         result = tf.cast(total, gradient.dtype)
     result.set_shape(gradient.shape)

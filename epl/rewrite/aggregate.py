@@ -8,7 +8,7 @@ Sparse gradients travel as their rows and indices, gathered from all workers; wh
 the same rows, as dense ones.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, Iterable, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -38,6 +38,11 @@ class ReduceOptions(NamedTuple):
     average: bool = True
     max_splits: int = 5
     fp16_scale: Optional[int] = None
+
+    def among(self, groups: Iterable[Group]) -> "ReduceOptions":
+        """As these, over the one of `groups` that this worker is in."""
+        own = next(g for g in groups if self.communicator.rank in g.ranks)
+        return self._replace(group=own)
 
 
 def reduce_gradients(gradients: Sequence[Any], prefix: str, options: ReduceOptions,

@@ -3,9 +3,9 @@
 """Pass `place`: every operation gets the device that the plan means for it.
 
 What belongs to a stage sits on the stage's device of its clone; the input pipeline, and what the
-script pinned to the CPU, on the worker's first CPU device. State (a variable, a table) has one home
-that all clones use, and what works on it in place, or is colocated with it, sits there too: rows of
-an embedding travel, not tables.
+script pinned to the CPU, on the worker's first CPU device. State (a variable, a table) is on one
+device, which all clones use, and what works on it in place, or is colocated with it, is there too:
+rows of an embedding travel, not tables.
 """
 
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import editor
+from epl.ir.ownership import Ownership
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import op_traits
 from epl.rewrite.clones import CloneId
@@ -21,7 +22,7 @@ from epl.rewrite.clones import CloneId
 HOST = "/device:CPU:0"
 
 
-def spread(sizes: Sequence[int], num_devices: int) -> List[int]:
+def balance_by_size(sizes: Sequence[int], num_devices: int) -> List[int]:
     """Divide things of these sizes evenly over devices.
 
     Returns:
@@ -43,11 +44,10 @@ class Devices:
     it.
     """
 
-    def __init__(self, plan: ParallelPlan, worker: int, device_type: str):
-        self._plan = plan
+    def __init__(self, plan: ParallelPlan, worker: int, device_type: str, ownership: Ownership):
+        self._plan, self._ownership = plan, ownership
         self._kind = device_type.upper()
         self._replicas = plan.replicas_of(worker)
-        self._homes: Dict[Any, str] = {}
         self._chosen: Dict[Tuple[Any, int, int], str] = {}
         self._of_stage: Dict[Tuple[int, int, int], str] = {}
         self._placed: Set[Any] = set()
@@ -70,35 +70,35 @@ class Devices:
             self._of_stage[key] = "/device:{}:{}".format(self._kind, device.index)
         return self._of_stage[key]
 
-    def settle(self, variables: Iterable[Any], stage_of: Any) -> None:
-        """Choose the homes of variables, spread by size over the devices of their stage.
+    def assign(self, variables: Iterable[Any], stage_of: Any) -> None:
+        """Choose the devices of variables: those of their stage, balanced by size.
 
         Args:
-          variables: those that have no home yet; a variable that is colocated with another one
-            follows it, one that the script pinned to the CPU stays there.
+          variables: those that have a device keep it; a variable that is colocated with another
+            one follows it, one that the script pinned to the CPU stays there.
           stage_of: `op` -> stage.
         """
         by_stage: Dict[int, List[Any]] = {}
         for variable in variables:
             op = compat.variable_key(variable)
-            if any(t is not op for t in compat.colocated_with(op)) or op in self._homes:
+            if any(t is not op for t in compat.colocated_with(op)) or self._ownership.device(op):
                 continue
             if self._is_pinned(op):
-                self._homes[op] = op.device
+                self._ownership.put(op, op.device)
             else:
                 by_stage.setdefault(stage_of(op), []).append(variable)
         for stage, members in sorted(by_stage.items()):
             devices = self._stage_devices(stage)
             sizes = [(v.shape.num_elements() or 1) * v.dtype.base_dtype.size for v in members]
-            for variable, number in zip(members, spread(sizes, len(devices))):
-                self._homes[compat.variable_key(variable)] = devices[number]
+            for variable, number in zip(members, balance_by_size(sizes, len(devices))):
+                self._ownership.put(compat.variable_key(variable), devices[number])
 
     def _stage_devices(self, stage: int) -> List[str]:
         found = [self.of_stage(stage, CloneId(replica, 0, piece))
                  for replica in self._replicas for piece in range(self._plan.num_slices)]
         return sorted(set(found), key=found.index)
 
-    def home(self, op: Any, follow: bool = True) -> Optional[str]:
+    def state_device(self, op: Any, follow: bool = True) -> Optional[str]:
         """Where the state lives that `op` holds or works on; None if it needs none at hand.
 
         Args:
@@ -111,7 +111,7 @@ class Devices:
             origin = next((t for t in compat.colocated_with(op) if op_traits.is_variable(t)), None)
         if origin is None:
             return None
-        return self._homes.get(origin) or origin.device or HOST
+        return self._ownership.device(origin) or origin.device or HOST
 
     def placed(self, op: Any) -> bool:
         """True if one of the script's operations has its device from here, not from the script."""
@@ -148,9 +148,9 @@ class Devices:
     def _choice(self, op: Any, stage: int, clone: CloneId, backward: bool) -> str:
         if self._is_pinned(op):
             return op.device
-        home = self.home(op, follow=not backward)
-        if home is not None:
-            return home
+        of_state = self.state_device(op, follow=not backward)
+        if of_state is not None:
+            return of_state
         if self._kind == "GPU" and not compat.runs_on_gpu(op):
             return HOST
         return self.of_stage(stage, clone)
@@ -162,8 +162,9 @@ class Devices:
         chosen = self.choose(op, stage, clone, backward)
         if op.device != chosen:
             self._placed.add(op)
-            home = self.home(op, follow=not backward)
-            if home is None or any(self.home(t) != home for t in compat.colocated_with(op)):
+            of_state = self.state_device(op, follow=not backward)
+            if of_state is None or any(self.state_device(t) != of_state
+                                       for t in compat.colocated_with(op)):
                 # It may be colocated with one of another stage, as a tf.cond's inputs are, and
                 # what takes an update into a loop, to wait for it, with what the loop works on.
                 editor.forget_colocation(op)

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Set
 from epl import compat
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.ownership import ownership_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import registered, whole_loss, written
 from epl.rewrite.aggregate import ReduceOptions
@@ -64,7 +65,8 @@ class Rewriting:
                     plan.num_stages, ", ".join(plan.stage_names)))
         state.plan = plan
         if state.devices is None:
-            state.devices = Devices(plan, worker, context.cluster.device_type)
+            state.devices = Devices(plan, worker, context.cluster.device_type,
+                                    ownership_of(graph))
             state.sources = Sources(graph, [
                 CloneId(r, m, s) for r in plan.replicas_of(worker)
                 for m in range(plan.num_micro_batch) for s in range(plan.num_slices)])
@@ -107,11 +109,11 @@ class Rewriting:
         slices = set(state.sources.slices)
         return Script(state.provenance, slices, added - slices)
 
-    def home(self, variable: Any) -> str:
+    def device_of(self, variable: Any) -> str:
         """The device of a variable; "" for TensorFlow's choice."""
         if not self.state.devices.several:
             return ""
-        return self.state.devices.home(compat.variable_key(variable)) or ""
+        return self.state.devices.state_device(compat.variable_key(variable)) or ""
 
     def copy(self, family: Family, partition: StepPartition) -> None:
         """Copy what the clones of a family need and do not have yet."""

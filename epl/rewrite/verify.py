@@ -8,6 +8,7 @@ Cheap, and always on. A failure here is a defect of EPL.
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.ownership import Ownership
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import op_traits, sparse
 from epl.rewrite.place import Devices
@@ -22,8 +23,8 @@ def verify_names(state: GraphState) -> None:
         raise RewriteError("collectives {} would meet under one name".format(twice))
 
 
-def verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
-    """Collectives run in every step, and every gradient comes out of one."""
+def verify_collectives(group: GradientGroup, plan: ParallelPlan, ownership: Ownership) -> None:
+    """Collectives run in every step, and every gradient comes out of one of the right workers."""
     for collective in group.collectives:
         if compat.control_flow_context(collective.op) is not None:
             raise RewriteError("collective {} is inside control flow, where a worker may skip it"
@@ -32,14 +33,16 @@ def verify_collectives(group: GradientGroup, plan: ParallelPlan) -> None:
             raise RewriteError("collective {} feeds nothing".format(collective.name))
     if plan.num_workers == 1:
         return
-    reduced = {collective.op for collective in group.collectives}
     for gradient in group.gradients:
+        holders = ownership.group(compat.variable_key(gradient.variable))
+        reduced = {c.op for c in group.collectives if c.group == holders}
         # Rows that all workers share are not exchanged, only what is added to them.
         shared = op_traits.same_rows(gradient.raw)
         for part in [gradient.returned.values] if shared else parts(gradient.returned):
             if not data_ancestors([part.op], reduced) & reduced:
-                raise RewriteError("gradient {} would be applied without being reduced".format(
-                    part.name))
+                raise RewriteError(
+                    "gradient {} would be applied without being reduced over workers {}".format(
+                        part.name, ", ".join(map(str, holders.ranks))))
 
 
 def verify_aggregation(group: GradientGroup) -> None:
@@ -87,7 +90,8 @@ def verify_devices(group: GradientGroup, devices: Devices) -> None:
     first = clones.clones[0]
     for op in partition.ops:
         stage, backward = partition.stage[op], partition.goes_back(op)
-        follows_stage = devices.placed(op) and devices.home(op, follow=not backward) is None \
+        of_state = devices.state_device(op, follow=not backward)
+        follows_stage = devices.placed(op) and of_state is None \
             and op.device == devices.of_stage(stage, first)
         for clone in clones.clones if op in partition.batch_dependent else [first]:
             placed = clones.op(op, clone)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring the chief's variables to all workers.
 
+A variable that groups of workers hold apart (see `ir.ownership`) comes from the first of each.
 Values are read and assigned through what every variable brings along, its read and its initializer,
 so that no operation is added: it works on finalized graphs and for variables made at any time.
 """
@@ -11,7 +12,9 @@ from typing import Any, Dict, Iterator, List
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.communicators.base import Group
 from epl.ir.environment import context_of
+from epl.ir.ownership import divided_variables, ownership_of
 from epl.runtime import control_plane
 
 _CHUNK_BYTES = 64 << 20
@@ -19,11 +22,19 @@ _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
 
 
 def broadcast_variables(session: Any) -> None:
-    """Give all global variables of `session`'s graph the chief's values.
+    """Give all global variables of `session`'s graph the values of those they come from.
 
-    Variables that the chief has not initialized are left alone. Every worker has to call this.
+    What is not initialized there is left alone. Every worker has to call this.
     """
-    variables = compat.global_variables(session.graph)
+    ownership, divided = ownership_of(session.graph), divided_variables(session.graph)
+    apart = {v.name for v in divided}
+    _broadcast(session, [v for v in compat.global_variables(session.graph)
+                         if v.name not in apart])
+    for variable in divided:
+        _broadcast_in_groups(session, variable, ownership.group(compat.variable_key(variable)))
+
+
+def _broadcast(session: Any, variables: List[Any]) -> None:
     context = context_of(session.graph)
     plane = control_plane.of(context)
     if context.cluster.is_chief:
@@ -37,6 +48,15 @@ def broadcast_variables(session: Any) -> None:
         if values is None:
             return
         _assign(session, {by_name[name]: value for name, value in values})
+
+
+def _broadcast_in_groups(session: Any, variable: Any, group: Group) -> None:
+    context = context_of(session.graph)
+    first = group.ranks[0]
+    own = _value(session, variable) if context.cluster.worker_index == first else []
+    of_first = control_plane.of(context).all_gather_object(own)[first]
+    if of_first:  # it is initialized there
+        _assign(session, {variable: of_first[0][1]})
 
 
 def _chunks(session: Any, variables: List[Any]) -> Iterator[List[Any]]:

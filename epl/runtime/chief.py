@@ -17,6 +17,8 @@ from epl.context import Wish
 from epl.env import Env
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
+from epl.ir.ownership import divided_variables, ownership_of
+from epl.rewrite.walk import ancestors
 from epl.runtime import control_plane, coordination, monitored
 from epl.shared import progress
 
@@ -28,7 +30,12 @@ def _trains_with_others(graph: Any) -> bool:
 
 def save(original: Callable[..., str], env: Env, saver: Any, sess: Any, save_path: str,
          global_step: Any = None, *args: Any, **kwargs: Any) -> str:
-    """`Saver.save`: other workers write nothing and return the path that the chief writes."""
+    """`Saver.save`: other workers write nothing and return the path that the chief writes.
+
+    Raises:
+      NotImplementedError: the chief has not all the values that the checkpoint would need.
+    """
+    _check_held_by_chief(saver, sess.graph)
     if env.cluster.is_chief:
         return original(saver, sess, save_path, global_step, *args, **kwargs)
     if global_step is None:
@@ -36,6 +43,19 @@ def save(original: Callable[..., str], env: Env, saver: Any, sess: Any, save_pat
     if not isinstance(global_step, (int, np.integer)):
         global_step = tf.train.global_step(sess, global_step)
     return "{}-{}".format(save_path, global_step)
+
+
+def _check_held_by_chief(saver: Any, graph: Any) -> None:
+    divided = divided_variables(graph)
+    if not divided or saver.saver_def is None:
+        return
+    saved = ancestors([graph.as_graph_element(saver.saver_def.save_tensor_name).op])
+    for variable in divided:
+        if compat.variable_key(variable) in saved:
+            raise NotImplementedError(
+                "variable '{}' is held {}: the chief, which writes the checkpoint, has one of its "
+                "values only; leave it out of the tf.train.Saver's var_list".format(
+                    variable.name, ownership_of(graph).describe(compat.variable_key(variable))))
 
 
 def write_graph(original: Callable[..., Any], env: Env, *args: Any, **kwargs: Any) -> Any:

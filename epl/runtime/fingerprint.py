@@ -16,6 +16,7 @@ from epl import compat
 from epl.errors import ConfigError
 from epl.ir.environment import context_of, plan_for
 from epl.ir.graph_state import Collective, GraphState, state_of
+from epl.ir.ownership import ownership_of
 from epl.rewrite import sparse
 from epl.rewrite.walk import ancestors
 from epl.runtime import control_plane
@@ -75,7 +76,8 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
     lines += ["config {} = {!r}".format(key, value)
               for key, value in config.as_dict().items()]
     lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]
-    lines += ["variable {} {} {}".format(v.name, v.dtype.base_dtype.name, v.shape)
+    lines += ["variable {} {} {}, {}".format(v.name, v.dtype.base_dtype.name, v.shape,
+                                             ownership_of(graph).describe(compat.variable_key(v)))
               for v in compat.global_variables(graph)]
     lines += [_SHARED_ROWS.format(compat.variable_key(gradient.variable).name, _digest(indices.op))
               for group in state.groups for gradient in group.gradients

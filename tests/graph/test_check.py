@@ -85,9 +85,9 @@ def test_an_equal_program_passes(layout, capsys):
 
 def test_a_sum_in_place_of_a_mean_is_found():
     """The aggregation forgets to divide by the number of clones."""
-    def broken(raw, clones, plan, home, ends):
+    def broken(raw, clones, plan, device, ends):
         plan = plan._replace(reduce_method="sum")
-        return accumulate.accumulate(raw, clones, plan, home, ends)
+        return accumulate.accumulate(raw, clones, plan, device, ends)
 
     with mock.patch.object(accumulation, "accumulate", broken), checked() as check:
         x, y = placeholders()
@@ -271,8 +271,8 @@ def test_a_fixed_batch_is_compared_part_after_part():
 
 
 def test_a_defect_is_found_part_after_part():
-    def broken(raw, clones, plan, home, ends):
-        return accumulate.accumulate(raw, clones, plan._replace(reduce_method="sum"), home, ends)
+    def broken(raw, clones, plan, device, ends):
+        return accumulate.accumulate(raw, clones, plan._replace(reduce_method="sum"), device, ends)
 
     with mock.patch.object(accumulation, "accumulate", broken), checked(ACCUMULATION) as check:
         dataset = tf.data.Dataset.from_tensor_slices(data()).batch(8, drop_remainder=True)

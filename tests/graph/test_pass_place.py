@@ -9,7 +9,9 @@ from tensorflow.core.framework import kernel_def_pb2
 
 import epl
 from epl import compat
+from epl.communicators.base import all_workers
 from epl.ir.graph_state import state_of
+from epl.ir.ownership import Ownership
 from epl.plan.parallel_plan import make_plan
 from epl.rewrite.clones import CloneId
 from epl.rewrite.place import HOST, Devices, pinned_to_cpu
@@ -331,12 +333,16 @@ RUNS_ON_GPU = {
 }
 
 
+def gpus(plan, worker):
+    return Devices(plan, worker, "gpu", Ownership(all_workers(plan.num_workers), worker))
+
+
 @pytest.mark.parametrize("name", sorted(RUNS_ON_GPU))
 def test_the_kernels_of_an_element_type_decide_who_runs_on_a_gpu(registry, name):
     make, expected = RUNS_ON_GPU[name]
     op = make()
     assert compat.runs_on_gpu(op) == expected
-    devices = Devices(make_plan([("", 1), ("", 1)], 1, 4), 0, "gpu")
+    devices = gpus(make_plan([("", 1), ("", 1)], 1, 4), 0)
     for replica in (0, 1):
         clone = CloneId(replica, 0, 0)
         on_gpu = "/device:GPU:{}".format(2 * replica + 1)
@@ -346,7 +352,7 @@ def test_the_kernels_of_an_element_type_decide_who_runs_on_a_gpu(registry, name)
 def test_the_input_pipeline_is_on_the_host_though_gpus_have_kernels_for_it(registry):
     data = tf.data.Dataset.from_tensors(1.0)
     batch = tf.data.make_initializable_iterator(data).get_next().op
-    devices = Devices(make_plan([("", 1)], 1, 2), 0, "gpu")
+    devices = gpus(make_plan([("", 1)], 1, 2), 0)
     for op in (batch, batch.inputs[0].op):
         assert devices.choose(op, 0, CloneId(1, 0, 0), False) == HOST
 
@@ -354,19 +360,19 @@ def test_the_input_pipeline_is_on_the_host_though_gpus_have_kernels_for_it(regis
 def test_what_is_pinned_to_the_cpu_stays_there_beside_gpus(registry):
     with tf.device("/cpu:0"):
         op = tf.no_op()
-    devices = Devices(make_plan([("", 1)], 1, 2), 0, "gpu")
+    devices = gpus(make_plan([("", 1)], 1, 2), 0)
     assert devices.choose(op, 0, CloneId(1, 0, 0), False) == op.device
     assert pinned_to_cpu(op)
 
 
 def test_a_second_worker_numbers_its_own_devices(registry):
     plan = make_plan([("", 1), ("", 1)], 2, 2)
-    devices = Devices(plan, 1, "gpu")
+    devices = gpus(plan, 1)
     assert [devices.of_stage(stage, CloneId(1, 0, 0)) for stage in (0, 1)] == [
         "/device:GPU:0", "/device:GPU:1"]
 
 
 def test_all_micro_batches_of_a_clone_share_its_device(registry):
-    devices = Devices(make_plan([("", 1), ("", 1)], 1, 2, 4), 0, "gpu")
+    devices = gpus(make_plan([("", 1), ("", 1)], 1, 2, 4), 0)
     op = tf.identity(1.0).op
     assert {devices.choose(op, 1, CloneId(0, m, 0), False) for m in range(4)} == {"/device:GPU:1"}

@@ -8,9 +8,11 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl import compat
+from epl.communicators.base import all_workers
 from epl.errors import RewriteError
 from epl.ir.environment import plan_for
 from epl.ir.graph_state import Collective, Gradient, GradientGroup, state_of
+from epl.ir.ownership import Ownership
 from epl.plan.parallel_plan import make_plan
 from epl.rewrite import verify
 from epl.rewrite.rewriter import rewrite
@@ -139,7 +141,7 @@ def test_a_run_that_needs_a_gradient_is_a_step(rewritten):
 
 
 def verify_group(group, plan, devices):
-    verify.verify_collectives(group, plan)
+    verify.verify_collectives(group, plan, Ownership(all_workers(plan.num_workers), 0))
     verify.verify_aggregation(group)
     verify.verify_clones(group)
     verify.verify_order(group)
@@ -209,8 +211,9 @@ def two_workers():
 
 def test_verify_finds_an_unreduced_gradient():
     forgotten = tf.constant(2.0, name="forgotten")
-    group = GradientGroup("epl/gradients_0", [], [Gradient(None, forgotten, forgotten)])
-    with pytest.raises(RewriteError, match="forgotten"):
+    gradient = Gradient(tf.get_variable("v", []), forgotten, forgotten)
+    group = GradientGroup("epl/gradients_0", [], [gradient])
+    with pytest.raises(RewriteError, match="forgotten.*over workers 0, 1"):
         verify_group(group, two_workers(), None)
 
 

@@ -7,22 +7,22 @@ import random
 
 import pytest
 
-from epl.rewrite.place import spread
+from epl.rewrite.place import balance_by_size
 
 
 def loads(sizes, devices):
     found = [0] * devices
-    for size, device in zip(sizes, spread(sizes, devices)):
+    for size, device in zip(sizes, balance_by_size(sizes, devices)):
         found[device] += size
     return found
 
 
 def test_nothing_is_spread_to_nothing():
-    assert spread([], 3) == []
+    assert balance_by_size([], 3) == []
 
 
 def test_one_device_holds_all():
-    assert spread([5, 1, 9], 1) == [0, 0, 0]
+    assert balance_by_size([5, 1, 9], 1) == [0, 0, 0]
 
 
 @pytest.mark.parametrize("sizes, devices, expected", [
@@ -33,7 +33,7 @@ def test_one_device_holds_all():
     ([5, 5], 4, [0, 1]),
 ])
 def test_the_largest_come_first_each_to_the_emptiest(sizes, devices, expected):
-    assert spread(sizes, devices) == expected
+    assert balance_by_size(sizes, devices) == expected
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -64,8 +64,8 @@ def test_the_division_is_near_the_best_of_small_cases():
 
 def test_the_same_sizes_are_spread_the_same_way():
     sizes = [3, 3, 8, 1, 8, 0, 2]
-    assert all(spread(list(sizes), 3) == spread(sizes, 3) for _ in range(5))
+    assert all(balance_by_size(list(sizes), 3) == balance_by_size(sizes, 3) for _ in range(5))
 
 
 def test_variables_of_no_size_break_nothing():
-    assert set(spread([0, 0, 0], 2)) <= {0, 1}
+    assert set(balance_by_size([0, 0, 0], 2)) <= {0, 1}

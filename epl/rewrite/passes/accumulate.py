@@ -28,8 +28,9 @@ def _accumulate(rewriting: Rewriting, group: GradientGroup) -> None:
     with compat.inserted(rewriting.graph, group.name + "/accumulate"):
         for gradient, found in zip(group.gradients, rewriting.local[group.name]):
             found.local[:] = [
-                accumulate(piece, group.clones, rewriting.plan, rewriting.home(gradient.variable),
-                           _ends(group, gradient.raw)) for piece in found.pieces]
+                accumulate(piece, group.clones, rewriting.plan,
+                           rewriting.device_of(gradient.variable), _ends(group, gradient.raw))
+                for piece in found.pieces]
 
 
 def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[ActionEnd]]:

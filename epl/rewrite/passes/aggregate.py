@@ -10,9 +10,10 @@ from typing import Any, List, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.communicators.base import Collective
+from epl.communicators.base import Collective, Group
 from epl.ir import editor
 from epl.ir.graph_state import Gradient, GradientGroup, parts
+from epl.ir.ownership import ownership_of
 from epl.rewrite import registered, sparse, unequal
 from epl.rewrite.aggregate import reduce_gradients
 from epl.rewrite.merge import Merged, merged_loss
@@ -29,16 +30,12 @@ def _run(rewriting: Rewriting, family: Family) -> None:
 
 def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
     graph, gradients = rewriting.graph, rewriting.local[group.name]
-    reduced = [piece for gradient in gradients for piece in gradient.local]
     apart: List[Collective] = []
     losses = losses_of_clones(rewriting, group)
     values = [value for _, value in losses]
     rows = _rows(rewriting, group, values)
     values.extend(rows[-1:])
-    if rewriting.options is not None:
-        with compat.inserted(graph, group.name):
-            reduced, values = reduce_gradients(reduced, group.name + "/", rewriting.options,
-                                               group.collectives, values, apart)
+    reduced, values = _reduced(rewriting, group, values, apart)
     if rows:
         with compat.inserted(graph, group.name + "/rows"):
             group.row_counts = tf.stack(rows[:-1] + [values.pop()])
@@ -50,6 +47,35 @@ def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
         for gradient, found in zip(group.gradients, gradients):
             give_back(rewriting, group, gradient, sparse.joined([
                 sparse.once(piece, next(rest)) for piece in found.pieces]))
+
+
+def _reduced(rewriting: Rewriting, group: GradientGroup, losses: List[Any],
+             apart: List[Collective]) -> Tuple[List[Any], List[Any]]:
+    """Every piece of this worker's gradients reduced over those who hold the variable; the losses.
+
+    The losses, which all workers have, travel with the gradients of what all hold alike.
+    """
+    ownership, options = ownership_of(rewriting.graph), rewriting.options
+    pieces = [(piece, ownership.groups(compat.variable_key(gradient.variable)))
+              for gradient, found in zip(group.gradients, rewriting.local[group.name])
+              for piece in found.local]
+    reduced = [piece for piece, _ in pieces]
+    if options is None:
+        return reduced, losses
+    divisions: List[Tuple[Group, ...]] = [(options.group,)]
+    divisions += [each for each in dict.fromkeys(groups for _, groups in pieces)
+                  if each not in divisions]
+    for number, groups in enumerate(divisions):
+        where = [n for n, piece in enumerate(pieces) if piece[1] == groups]
+        prefix = group.name + ("/holders_{}/".format(number) if number else "/")
+        with compat.inserted(rewriting.graph, group.name):
+            found, beside = reduce_gradients(
+                [reduced[n] for n in where], prefix, options.among(groups),
+                group.collectives, [] if number else losses, apart)
+        for n, piece in zip(where, found):
+            reduced[n] = piece
+        losses = losses if number else beside
+    return reduced, losses
 
 
 def losses_of_clones(rewriting: Rewriting, group: GradientGroup) -> List[Tuple[Any, Any]]:
@@ -77,14 +103,14 @@ def give_back(rewriting: Rewriting, group: GradientGroup, gradient: Gradient, va
         if new is not old:
             editor.replace_input(returned.op, old, new)
         if rewriting.state.devices.several:
-            editor.put_on(returned.op, rewriting.home(gradient.variable))
+            editor.put_on(returned.op, rewriting.device_of(gradient.variable))
         if group.order is not None:  # an update must not overtake a reader of the old value
             editor.wait_for(returned.op, [group.order.done])
 
 
 def _verify(rewriting: Rewriting) -> None:
     for group in rewriting.new:
-        verify_collectives(group, rewriting.plan)
+        verify_collectives(group, rewriting.plan, ownership_of(rewriting.graph))
     verify_names(rewriting.state)
 
 

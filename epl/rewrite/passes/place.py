@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Stages on their devices; state has one home."""
+"""Stages on their devices; state is on one device."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from epl.rewrite.verify import verify_devices
 def place_model(rewriting: Rewriting) -> None:
     """Place a model that is only run, not trained, on the devices of the first replica."""
     state = rewriting.state
-    _settle(rewriting)
+    _assign(rewriting)
     for op in compat.operations_from(rewriting.graph, state.placed_id + 1):
         if not state.provenance.before_first(op):
             state.devices.place(op, state.provenance.stage_of(op), rewriting.clones[0], False)
@@ -24,7 +24,7 @@ def place_model(rewriting: Rewriting) -> None:
 
 def _run(rewriting: Rewriting, family: Family) -> None:
     devices, found = rewriting.state.devices, family[0].partition
-    _settle(rewriting)
+    _assign(rewriting)
     for op in found.ops:
         devices.place(op, found.stage[op], rewriting.clones[0], found.goes_back(op))
         if op in found.deferred and op in found.loop:
@@ -35,11 +35,11 @@ def _wanted(rewriting: Rewriting, family: Family) -> bool:
     return rewriting.state.devices.several and partition.is_known(rewriting, family)
 
 
-def _settle(rewriting: Rewriting) -> None:
-    """Give the model's variables their homes."""
+def _assign(rewriting: Rewriting) -> None:
+    """Give the model's variables their devices."""
     state = rewriting.state
     owned = [v for v in compat.global_variables(rewriting.graph) if _is_of_model(rewriting, v)]
-    state.devices.settle(owned, state.provenance.stage_of)
+    state.devices.assign(owned, state.provenance.stage_of)
     for variable in owned:
         state.devices.place(compat.variable_key(variable), 0, rewriting.clones[0], False)
 

@@ -1,0 +1,110 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Who holds each variable of a graph: on which device of a worker, and which workers alike.
+
+One record, which everybody reads who has to know:
+
+    place          where a variable is, and so what works on it in place
+    aggregate      over which workers its gradients are reduced
+    broadcast      whose value a worker takes
+    save           whether the chief has all there is to write
+    fingerprint    that all workers hold the same variables alike
+    verify         that a gradient comes out of an exchange of those who hold its variable
+
+Unless something else is said, all workers hold a variable alike, and TensorFlow chooses its device.
+Variables are named by the operations that hold them (`compat.variable_key`).
+"""
+
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
+
+from epl import compat
+from epl.communicators.base import Group
+from epl.ir.environment import context_of
+from epl.ir.graph_state import state_of
+
+_AXIS = "holders"
+
+
+class Ownership:
+    """The record of one graph."""
+
+    def __init__(self, workers: Group, rank: int):
+        """Begin with variables that all workers hold alike.
+
+        Args:
+          workers: all of the job.
+          rank: that of this worker.
+        """
+        self._workers, self._rank = workers, rank
+        self._devices: Dict[Any, str] = {}
+        self._groups: Dict[Any, Tuple[Group, ...]] = {}
+
+    def device(self, variable: Any) -> str:
+        """The device of a variable within its worker; "" for TensorFlow's choice."""
+        return self._devices.get(variable, "")
+
+    def put(self, variable: Any, device: str) -> None:
+        """Let a variable be on `device`."""
+        self._devices[variable] = device
+
+    def groups(self, variable: Any) -> Tuple[Group, ...]:
+        """The workers that hold one value, group by group; the others take it from the first."""
+        return self._groups.get(variable, (self._workers,))
+
+    def group(self, variable: Any) -> Group:
+        """The workers that hold a variable's value alike with this one."""
+        return next(g for g in self.groups(variable) if self._rank in g.ranks)
+
+    def is_divided(self, variable: Any) -> bool:
+        """True if not all workers hold a variable alike."""
+        return variable in self._groups
+
+    def divide(self, variable: Any, groups: Sequence[Iterable[int]]) -> None:
+        """Let groups of workers hold a value of their own each.
+
+        Gradients are reduced within each group, and what the first of a group begins with is the
+        value of all of it. To be said alike by all workers, before the gradients are reduced.
+
+        Args:
+          variable: the operation that holds it.
+          groups: the ranks of each group.
+
+        Raises:
+          ValueError: a worker is in no group, or in several.
+        """
+        ranks = [tuple(sorted(each)) for each in groups]
+        if sorted(rank for each in ranks for rank in each) != list(self._workers.ranks):
+            raise ValueError("variable '{}' cannot be held by workers {}: each of the workers {} "
+                             "has to be in one group".format(
+                                 variable.name, _text(ranks), _text([self._workers.ranks])))
+        self._groups.pop(variable, None)
+        if len(ranks) > 1:
+            self._groups[variable] = tuple(Group(_AXIS, each) for each in ranks)
+
+    def describe(self, variable: Any) -> str:
+        """Who holds a variable, in words."""
+        if not self.is_divided(variable):
+            return "alike on all workers"
+        return "alike on workers " + _text([g.ranks for g in self.groups(variable)])
+
+
+def ownership_of(graph: Any) -> Ownership:
+    """The record of `graph`, made on first use."""
+    state = state_of(graph)
+    if state.ownership is None:
+        context = context_of(graph)
+        state.ownership = Ownership(context.workers, context.cluster.worker_index)
+    found: Ownership = state.ownership
+    return found
+
+
+def divided_variables(graph: Any) -> List[Any]:
+    """The variables of `graph` that not all workers hold alike."""
+    ownership = state_of(graph).ownership
+    return [] if ownership is None else [
+        v for v in compat.global_variables(graph) if ownership.is_divided(compat.variable_key(v))]
+
+
+def _text(groups: Sequence[Sequence[int]]) -> str:
+    parts: List[str] = [", ".join(map(str, ranks)) for ranks in groups]
+    return " | ".join(parts)
