@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from epl.data import global_batch, shard
     from epl.env import Env
     from epl.errors import ConfigError, WorkerLostError
-    from epl.ir.collections import add_to_collection, get_collection
+    from epl.ir.collections import add_to_collection, get_all_collections, get_collection
     from epl.ir.feeds import divide_feed, share_feed
+    from epl.ir.graph import Graph
     from epl.ir.graph_keys import GraphKeys
     from epl.runtime.stop import request_stop
     from epl.start import explain, init
@@ -31,15 +32,20 @@ if TYPE_CHECKING:
 
 VERSION = __version__
 
+# Modules that scripts name without importing them.
+_MODULES = ("cluster", "config", "env", "profiler")
+
 _HOME = {
     "Cluster": "epl.cluster",
     "Config": "epl.config",
     "ConfigError": "epl.errors",
     "WorkerLostError": "epl.errors",
     "Env": "epl.env",
+    "Graph": "epl.ir.graph",
     "GraphKeys": "epl.ir.graph_keys",
     "add_to_collection": "epl.ir.collections",
     "check": "epl.checking.checker",
+    "get_all_collections": "epl.ir.collections",
     "get_collection": "epl.ir.collections",
     "divide_feed": "epl.ir.feeds",
     "share_feed": "epl.ir.feeds",
@@ -54,16 +60,16 @@ _HOME = {
 }
 
 __all__ = [
-    "VERSION", "Cluster", "Config", "ConfigError", "Env", "GraphKeys", "WorkerLostError",
-    "__version__", "add_to_collection", "check", "divide_feed", "explain", "get_collection",
-    "global_batch", "init", "replicate", "request_stop", "set_default_strategy", "shard",
-    "share_feed", "split",
+    "VERSION", "Cluster", "Config", "ConfigError", "Env", "Graph", "GraphKeys", "WorkerLostError",
+    "__version__", "add_to_collection", "check", "divide_feed", "explain", "get_all_collections",
+    "get_collection", "global_batch", "init", "replicate", "request_stop", "set_default_strategy",
+    "shard", "share_feed", "split",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "profiler":
-        return importlib.import_module("epl.profiler")
+    if name in _MODULES:
+        return importlib.import_module("epl." + name)
     if name not in _HOME:
         raise AttributeError("module 'epl' has no attribute '{}'".format(name))
     value = getattr(importlib.import_module(_HOME[name]), name)
@@ -72,4 +78,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> List[str]:
-    return sorted(set(globals()) | set(_HOME))
+    return sorted(set(globals()) | set(_HOME) | set(_MODULES))

@@ -10,11 +10,24 @@ import collections
 import json
 import os
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Union,
+)
 
 from epl.communicators.horovod import variables
 from epl.errors import ConfigError, quoted, shown
 from epl.limits import MAX_DEVICES, MAX_WORKERS
+from epl.plan.layout import Device, Slices
+from epl.virtual_devices import VirtualDevice, chosen_slices, device_name, one_slice
 
 _DEVICE_TYPES = ("cpu", "gpu")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -43,48 +56,66 @@ class ClusterSpec(NamedTuple):
 class Cluster:
     """The workers of a job and their devices.
 
+    After `epl.init`, `with epl.Cluster(..., layout=...):` puts another layout in force for the
+    graphs that are built from there on; the workers stay those that were started.
+
     Args:
-      worker_hosts: one address per worker; None: read the environment.
+      worker_hosts: the address of every worker, in a list or with commas between them; None: read
+        the environment.
       ps_hosts: parameter servers; EPL has none, so anything but empty is refused.
       job_name: "worker" (the only kind).
       worker_index: this worker's index into `worker_hosts`.
-      layout: None, "all" or "auto"; other layouts of the original are not available.
+      layout: which TaskGraph runs where: None or "auto" (see `epl.explain`), "all" (one TaskGraph,
+        with a replica on each device), {"specific": TaskGraph -> replica -> names of devices}, or
+        {"aware_row": N} (each TaskGraph on N workers of one device).
+
+    Attributes:
+      slices: TaskGraph -> replica -> devices as the layout says; None: EPL chooses.
 
     Raises:
       ConfigError: contradicting or impossible information, naming it.
-      NotImplementedError: another layout.
 
     Examples:
       >>> cluster = epl.Cluster(["alpha:2222", "alpha:2223", "beta:2222"], worker_index=1)
       >>> cluster.worker_num, cluster.local_worker_num, cluster.is_chief
       (3, 2, False)
-      >>> cluster.available_devices[0]
-      '/job:worker/replica:0/task:0/device:GPU:0'
+      >>> cluster.available_devices
+      ['/job:worker/replica:0/task:1/device:CPU:0', '/job:worker/replica:0/task:1/device:CPU:1']
     """
 
-    def __init__(self, worker_hosts: Optional[Sequence[str]] = None,
-                 ps_hosts: Optional[Sequence[str]] = None, job_name: str = "worker",
-                 worker_index: Optional[int] = None, layout: Optional[str] = None):
+    # The layers above put in here what `with` does, and what EPL chose for the default graph.
+    entering: ClassVar[Callable[["Cluster"], None]]
+    planned: ClassVar[Optional[Callable[["Cluster"], Optional[Slices]]]] = None
+
+    def __init__(self, worker_hosts: Union[None, str, Sequence[str]] = None,
+                 ps_hosts: Union[None, str, Sequence[str]] = None, job_name: str = "worker",
+                 worker_index: Optional[int] = None, layout: Any = None):
         if ps_hosts:
             raise ConfigError("ps_hosts = {}: EPL uses no parameter servers; list these hosts as "
                               "workers or leave them out".format(shown(ps_hosts)))
         if job_name not in ("worker", ""):
             raise ConfigError("job_name = {}: EPL has workers only".format(shown(job_name)))
-        if layout not in (None, "all", "auto"):
-            raise NotImplementedError("layout = {} is not available in this version of EPL; "
-                                      "use None".format(shown(layout)))
         if worker_hosts is None:
             spec = read_environment(os.environ)
         else:
-            spec = _from_arguments(worker_hosts, worker_index)
+            spec = _from_arguments(worker_hosts, worker_index, os.environ)
         self._spec = _validated(spec)
+        self.slices = chosen_slices(layout, self.worker_num, self.gpu_num_per_worker)
 
     @classmethod
     def described_by(cls, environ: Mapping[str, str]) -> "Cluster":
         """The cluster that these variables describe, instead of the process's environment."""
         made = cls.__new__(cls)
         made._spec = _validated(read_environment(environ))
+        made.slices = None
         return made
+
+    def __enter__(self) -> "Cluster":
+        Cluster.entering(self)
+        return self
+
+    def __exit__(self, *unused: Any) -> None:
+        """It stays in force until the next one, or `epl.init`."""
 
     @property
     def worker_num(self) -> int:
@@ -129,24 +160,42 @@ class Cluster:
 
     @property
     def available_devices(self) -> List[str]:
-        """TensorFlow names of all devices, worker by worker."""
-        kind = "CPU" if self.device_type == "cpu" else "GPU"
-        return ["/job:worker/replica:0/task:{}/device:{}:{}".format(worker, kind, index)
-                for worker in range(self.worker_num) for index in range(self.gpu_num_per_worker)]
+        """Names of the devices of this worker."""
+        return [device_name(Device(self.worker_index, index), self.device_type)
+                for index in range(self.gpu_num_per_worker)]
+
+    @property
+    def virtual_devices(self) -> List[VirtualDevice]:
+        """The devices of each TaskGraph of the default graph, in all replicas of all workers."""
+        slices = self.slices
+        if slices is None and Cluster.planned is not None:
+            slices = Cluster.planned(self)
+        if slices is None:
+            slices = one_slice(self.worker_num, self.gpu_num_per_worker)
+        return [VirtualDevice(number, [[device_name(device, self.device_type) for device in devices]
+                                       for devices in replicas], self.worker_index)
+                for number, replicas in enumerate(slices)]
 
     def __repr__(self) -> str:
         return "Cluster(worker {} of {}, {} device(s) each)".format(
             self.worker_index, self.worker_num, self.gpu_num_per_worker)
 
 
-def _from_arguments(worker_hosts: Any, worker_index: Any) -> ClusterSpec:
-    hosts = [worker_hosts] if isinstance(worker_hosts, str) else worker_hosts
+def _from_arguments(worker_hosts: Any, worker_index: Any,
+                    environ: Mapping[str, str]) -> ClusterSpec:
+    """The workers that a script names; what devices each has says the launcher."""
+    hosts = worker_hosts.split(",") if isinstance(worker_hosts, str) else worker_hosts
     if not isinstance(hosts, (list, tuple)):
-        raise ConfigError("worker_hosts = {}: a list of addresses is needed".format(shown(hosts)))
+        raise ConfigError("worker_hosts = {}: a list of addresses is needed, or a text with commas "
+                          "between them".format(shown(hosts)))
     index = 0 if worker_index is None else worker_index
     if type(index) is not int:
         raise ConfigError("worker_index = {}: a whole number is needed".format(shown(index)))
-    return ClusterSpec(list(hosts), index, 1, "")
+    devices, kind = 1, ""
+    if "EPL_NUM_WORKERS" in environ:
+        devices = _integer(environ, "EPL_GPU_PER_WORKER", 1)
+        kind = environ.get("EPL_DEVICE_TYPE", "")
+    return ClusterSpec(list(hosts), index, devices, kind)
 
 
 def read_environment(environ: Mapping[str, str]) -> ClusterSpec:

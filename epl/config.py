@@ -63,7 +63,8 @@ OPTIONS = {
     "cluster.run_visible_devices": Option("", "GPUs of this process that TensorFlow may see"),
     "cluster.colocate_split_and_replicate": _later(False, "one device set for all TaskGraphs"),
     "optimizer.num_apply_group": _later(1, "apply gradients in so many groups", minimum=1),
-    "communication.num_communicators": _later(2, "NCCL communicators of the original", minimum=1),
+    "communication.num_communicators": Option(
+        2, "NCCL communicators of the original; Horovod runs one, so it has no effect", minimum=1),
     "communication.max_splits": Option(5, "fused gradient groups at most", minimum=1,
                                        maximum=MAX_SPLITS),
     "communication.communicator": Option(

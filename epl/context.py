@@ -79,4 +79,4 @@ class Context(NamedTuple):
         return dict(self.config.as_dict(), workers=self.cluster.worker_num,
                     worker_index=self.cluster.worker_index,
                     devices_per_worker=self.cluster.gpu_num_per_worker,
-                    device_type=self.cluster.device_type)
+                    device_type=self.cluster.device_type, layout=self.cluster.slices)

@@ -68,7 +68,7 @@ def shard(data: Any, batch: Optional[GlobalBatch] = None, remainder: str = "drop
     if remainder not in _REMAINDERS:
         raise ValueError("remainder = {!r}: 'drop' the rows at the end that are fewer than the "
                          "workers, or 'pad' them from the beginning".format(remainder))
-    workers, worker = env.cluster.worker_num, env.cluster.worker_index
+    workers, worker = env.context.cluster.worker_num, env.context.cluster.worker_index
     if batch is not None and not isinstance(batch, GlobalBatch):
         raise TypeError("epl.shard(data, batch) takes what epl.global_batch gives, not {!r}".format(
             batch))
@@ -127,8 +127,8 @@ def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError("epl.global_batch({}={!r}): a number of rows, 1 or more".format(
             name, value))
-    cluster = env.cluster
-    parts = (env.config.pipeline.num_micro_batch,
+    cluster = env.context.cluster
+    parts = (env.context.config.pipeline.num_micro_batch,
              _replicas(env, devices_per_replica), cluster.worker_num, cluster.worker_index)
     return divide(int(value), *parts) if name == "rows" else GlobalBatch(int(value), *parts)
 
@@ -140,7 +140,7 @@ def _replicas(env: Env, devices: Optional[int]) -> int:
         remember(graph, env)
         plan = plan_for(graph)
         devices = sum(plan.device_counts) if plan is not None else 1
-    own = env.cluster.gpu_num_per_worker
+    own = env.context.cluster.gpu_num_per_worker
     replicas, rest = divmod(own, devices) if devices > 0 else (0, 0)
     if rest or not replicas:
         raise ConfigError(

@@ -8,12 +8,16 @@ remembers the one in which an entrance first saw it (`epl.ir.environment`); all 
 
 import contextlib
 import threading
-from typing import Any, Iterator, List, NamedTuple, Optional, Set
+import weakref
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
+
+import tensorflow.compat.v1 as tf
 
 from epl.cluster import Cluster
 from epl.communicators.base import Communicator
 from epl.config import Config
 from epl.context import Context, Worker
+from epl.errors import ConfigError
 
 
 class _Thread(threading.local):
@@ -62,6 +66,8 @@ class Env:
     def __init__(self, seat: Optional[Seat] = None) -> None:
         self.seat = seat
         self._context: Optional[Context] = None
+        self._entered: Optional[Cluster] = None
+        self._information: Any = weakref.WeakKeyDictionary()
         self.worker = Worker()
         self._forget_strategies()
 
@@ -90,19 +96,38 @@ class Env:
         return self._required("epl.Env.get().context")
 
     @property
-    def config(self) -> Config:
-        """The `epl.Config` in force. Raises RuntimeError before `epl.init()`."""
-        return self._required("epl.Env.get().config").config
+    def config(self) -> Optional[Config]:
+        """The `epl.Config` in force; None before `epl.init`."""
+        return None if self._context is None else self._context.config
 
     @property
-    def cluster(self) -> Cluster:
-        """The `epl.Cluster` in force. Raises RuntimeError before `epl.init()`."""
-        return self._required("epl.Env.get().cluster").cluster
+    def cluster(self) -> Optional[Cluster]:
+        """The `epl.Cluster` in force; before `epl.init` what a script entered, or None."""
+        return self._entered if self._context is None else self._context.cluster
 
     @property
     def initialized(self) -> bool:
         """True after `epl.init()`."""
         return self._context is not None
+
+    is_ready = initialized
+
+    @property
+    def parallel_information(self) -> Dict[str, Any]:
+        """What features of EPL tell scripts about the default graph, by name."""
+        return self._information.setdefault(tf.get_default_graph(), {})
+
+    def enter(self, cluster: Cluster) -> None:
+        """Put `cluster` in force for graphs that are built from here on.
+
+        Raises:
+          ConfigError: it describes other workers than those that `epl.init` found.
+        """
+        if self._context is None:
+            self._entered = cluster
+            return
+        _check_workers(cluster, self._context.cluster)
+        self._context = self._context._replace(cluster=cluster)
 
     def require_init(self, caller: str) -> None:
         """Raises RuntimeError unless `epl.init()` has been called."""
@@ -116,7 +141,13 @@ class Env:
           config: the new configuration.
           cluster: the new cluster.
           communicator: what connects this worker to the others; None: there are none.
+
+        Raises:
+          ConfigError: a script has entered a cluster of other workers.
         """
+        if self._entered is not None:
+            _check_workers(self._entered, cluster)
+            self._entered = None
         self._context = Context(config, cluster, self.worker, communicator)
         self._forget_strategies()
 
@@ -131,3 +162,16 @@ class Env:
         self.opening_strategy: Any = None
         self.strategy_stack: List[Any] = []
         self.replicas_counted_on: Set[int] = set()
+
+
+def _check_workers(named: Cluster, started: Cluster) -> None:
+    """Raises ConfigError unless a script names as many workers as there are, and itself."""
+    found, wanted = [(each.worker_num, each.worker_index, each.gpu_num_per_worker)
+                     for each in (started, named)]
+    if found != wanted:
+        raise ConfigError(
+            "epl.Cluster(...) describes {!r}, but this is {!r}: workers are started by epl-launch "
+            "or TF_CONFIG; leave worker_hosts and worker_index out".format(named, started))
+
+
+Cluster.entering = lambda cluster: Env.get().enter(cluster)

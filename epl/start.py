@@ -10,7 +10,7 @@ from epl.checking.checker import begin_if_asked
 from epl.cluster import Cluster
 from epl.communicators import registry
 from epl.communicators.base import Communicator
-from epl.config import Config
+from epl.config import OPTIONS, Config
 from epl.env import Env
 from epl.errors import ConfigError
 from epl.ir import editor
@@ -63,9 +63,18 @@ def init(config: Optional[Config] = None) -> None:
         communicator = env.seat.communicator
     hooks.install(cluster.total_gpu_num > 1)
     env.reset(config, cluster, communicator)
+    if cluster.is_chief:
+        _say_what_has_no_effect(config)
     if env.seat is None:
         begin_if_asked()
         process.arrange(env)
+
+
+def _say_what_has_no_effect(config: Config) -> None:
+    key = "communication.num_communicators"
+    number = config.as_dict()[key]
+    if number != OPTIONS[key].default:
+        tf.logging.warning("%s = %d has no effect: the workers are connected once", key, number)
 
 
 def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:

@@ -83,6 +83,18 @@ def get_collection(key: str) -> List[Any]:
     return list(state_of(tf.get_default_graph()).registered.get(key, []))
 
 
+def get_all_collections() -> List[List[Any]]:
+    """The tensors of the default graph that are registered, a list for each of `GraphKeys.ALL`.
+
+    Examples:
+      >>> epl.init()
+      >>> epl.add_to_collection(tf.constant(1.0, name="one"), epl.GraphKeys.GLOBAL_MEAN_OBJECTS)
+      >>> [[tensor.name for tensor in tensors] for tensors in epl.get_all_collections()]
+      [[], ['one:0'], [], [], [], []]
+    """
+    return [get_collection(key) for key in GraphKeys.ALL]
+
+
 def _register(tensor: Any, key: str) -> None:
     registered = state_of(tensor.graph).registered
     for other, members in registered.items():

@@ -11,10 +11,14 @@ A graph remembers the environment in which an entrance first saw it. Threads tha
 
 from typing import Any, Optional
 
+import tensorflow.compat.v1 as tf
+
+from epl.cluster import Cluster
 from epl.context import Context
 from epl.env import Env
 from epl.errors import ConfigError
 from epl.ir.graph_state import state_of
+from epl.plan.layout import Slices
 from epl.plan.parallel_plan import ParallelPlan, make_plan
 
 
@@ -80,7 +84,7 @@ def intended_plan(graph: Any) -> Optional[ParallelPlan]:
     return make_plan(stages, cluster.worker_num, cluster.gpu_num_per_worker,
                      config.pipeline.num_micro_batch,
                      config.communication.gradients_reduce_method, config.pipeline.strategy,
-                     config.cluster.device_place_prefer_intra_node)
+                     config.cluster.device_place_prefer_intra_node, cluster.slices)
 
 
 def check_replicas(graph: Any, plan: ParallelPlan) -> None:
@@ -99,3 +103,17 @@ def _env(graph: Any) -> Env:
     env = state_of(graph).env
     assert env is not None  # an entrance has seen the graph before it comes to anything else
     return env
+
+
+def _planned_slices(cluster: Cluster) -> Optional[Slices]:
+    """TaskGraph -> replica -> devices of the default graph; None if `cluster` is not for it."""
+    graph = tf.get_default_graph()
+    if not is_remembered(graph) or context_of(graph).cluster is not cluster:
+        return None
+    plan = plan_for(graph)
+    return None if plan is None else tuple(
+        tuple(placement.devices for placement in plan.placements[stage::plan.num_stages])
+        for stage in range(plan.num_stages))
+
+
+Cluster.planned = _planned_slices

@@ -57,6 +57,7 @@ With --check 3: values differ, 4: not all was compared.
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _MANY = 10 ** 9
+_TRUTHS = {"true": True, "false": False}
 _LONGEST_LINE = 500
 
 # Flags that would have no effect without one of the others.
@@ -220,7 +221,8 @@ def _add_worker_flags(parser: _Parser) -> None:
                        help="variables to set, K=V a line; what --env says counts more")
     group.add_argument("--bind", action="store_true",
                        help="bind every worker to its own share of the machine's cores")
-    group.add_argument("--debug", action="store_true", default=False,
+    group.add_argument("--debug", nargs="?", const=True, default=False, type=_truth,
+                       metavar="True|False",
                        help="give worker 0 the terminal, for a debugger like pdb")
     group.add_argument("--no-debug", dest="debug", action="store_false",
                        help="do not (default)")
@@ -267,7 +269,10 @@ def _split(argv: Sequence[str], value_flags: Set[str]) -> _Words:
     position = 0
     while position < len(argv) and argv[position].startswith("-") and argv[position] not in (
             "--", "-m"):
-        position += 2 if argv[position] in value_flags else 1
+        has_value = argv[position] in value_flags or (
+            argv[position] == "--debug" and argv[position + 1:][:1] != []
+            and argv[position + 1].lower() in _TRUTHS)
+        position += 2 if has_value else 1
     rest = list(argv[position:])
     module = rest[:1] == ["-m"]
     if rest and rest[0] in ("--", "-m"):
@@ -286,6 +291,12 @@ def _between(least: int, most: int):  # type: ignore[no-untyped-def]
             raise argparse.ArgumentTypeError("{} is too large: use {} or less".format(value, most))
         return value
     return number
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUTHS:
+        raise argparse.ArgumentTypeError("'{}' is neither True nor False".format(quoted(text)))
+    return _TRUTHS[text.lower()]
 
 
 def _words(text: str) -> str:

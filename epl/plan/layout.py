@@ -9,7 +9,7 @@
 The devices stand in one line; every replica takes the next ones and deals them to its stages.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from epl.errors import ConfigError
 
@@ -24,6 +24,10 @@ class Device(NamedTuple):
 
     worker: int
     index: int  # type: ignore[assignment]  # hides tuple.index, as meant
+
+
+# TaskGraph -> replica -> its devices, as a script chose them.
+Slices = Tuple[Tuple[Tuple[Device, ...], ...], ...]
 
 
 class Placement(NamedTuple):
@@ -41,7 +45,8 @@ class Placement(NamedTuple):
 
 
 def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: int,
-            prefer_intra_node: bool = True) -> Tuple[Placement, ...]:
+            prefer_intra_node: bool = True,
+            slices: Optional[Slices] = None) -> Tuple[Placement, ...]:
     """Deal all devices to model replicas.
 
     Args:
@@ -50,14 +55,17 @@ def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: 
       devices_per_worker: devices of each.
       prefer_intra_node: the line of devices goes worker by worker; else through the first devices
         of all workers, then through the second ones.
+      slices: all devices, as the script deals them itself; None: in the order of the line.
 
     Returns:
       Every stage of every replica, in that order.
 
     Raises:
-      ConfigError: too few devices for a replica, or some left over.
+      ConfigError: too few devices for a replica, or some left over; `slices` for other stages.
       NotImplementedError: a replica with devices on several workers.
     """
+    if slices is not None:
+        return _as_chosen(slices, device_counts)
     _check_total(device_counts, num_workers, devices_per_worker)
     line = _in_line(num_workers, devices_per_worker, prefer_intra_node)
     size = sum(device_counts)
@@ -73,6 +81,27 @@ def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: 
             placements.append(Placement(replica, stage, tuple(own[:count])))
             own = own[count:]
     return tuple(placements)
+
+
+def _as_chosen(slices: Slices, device_counts: Sequence[int]) -> Tuple[Placement, ...]:
+    """The placements that a script chose."""
+    counts = [sorted({len(devices) for devices in replicas}) for replicas in slices]
+    replicas = sorted({len(each) for each in slices})
+    if counts != [[count] for count in device_counts] or len(replicas) > 1:
+        raise ConfigError(
+            "the cluster's layout has {} TaskGraph(s) of {} device(s) in {} replica(s), the model "
+            "{} of {}: choose devices for each TaskGraph, or layout=None".format(
+                len(slices), counts, replicas, len(device_counts), list(device_counts)))
+    placements = tuple(Placement(replica, stage, slices[stage][replica])
+                       for replica in range(replicas[0]) for stage in range(len(slices)))
+    for replica in range(replicas[0]):
+        workers = sorted({device.worker for stage in slices for device in stage[replica]})
+        if len(workers) > 1:
+            raise NotImplementedError(
+                "the cluster's layout puts replica {} on workers {}, and a replica on several "
+                "workers is not available yet in this version of EPL; choose devices of one worker "
+                "for each replica".format(replica, " and ".join(map(str, workers))))
+    return placements
 
 
 def _in_line(num_workers: int, devices_per_worker: int, prefer_intra_node: bool) -> List[Device]:

@@ -17,7 +17,7 @@ from epl.errors import ConfigError, nearest
 from epl.plan import schedules
 from epl.plan.action import BACKWARD, FORWARD, KINDS, Action
 from epl.plan.drawing import draw
-from epl.plan.layout import Device, Placement, lay_out
+from epl.plan.layout import Device, Placement, Slices, lay_out
 from epl.plan.simulator import Simulation, Times, simulate
 
 _REDUCE_METHODS = ("mean", "sum")
@@ -118,7 +118,8 @@ class ParallelPlan(NamedTuple):
 
 def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_worker: int,
               num_micro_batch: int = 1, reduce_method: str = "mean",
-              schedule: str = "preferbackward", prefer_intra_node: bool = True) -> ParallelPlan:
+              schedule: str = "preferbackward", prefer_intra_node: bool = True,
+              slices: Optional[Slices] = None) -> ParallelPlan:
     """Lay the model out over the devices.
 
     Args:
@@ -130,6 +131,7 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
       reduce_method: "mean" or "sum".
       schedule: a name out of `schedules.NAMES`.
       prefer_intra_node: fill the devices of one worker before those of the next.
+      slices: the devices of each stage, as the script chose them; None: see `lay_out`.
 
     Raises:
       ValueError: no stage.
@@ -155,7 +157,8 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
     device_counts = tuple(count for _, count in stages)
     return ParallelPlan(
         num_workers, devices_per_worker, _names(stages), device_counts,
-        lay_out(device_counts, num_workers, devices_per_worker, prefer_intra_node),
+        lay_out(device_counts, num_workers, devices_per_worker, prefer_intra_node,
+                slices),
         num_micro_batch, reduce_method, schedule, actions)
 
 

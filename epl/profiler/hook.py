@@ -70,7 +70,7 @@ class TimelineHook(tf.train.SessionRunHook):
         self._steps = _checked(steps)
         self._output_dir = output_dir
         self._picture = picture
-        self._active = Env.get().cluster.is_chief
+        self._active = Env.get().context.cluster.is_chief
         self._tracer: Optional[Tracer] = None
         self._global_step: Any = None
         self._first: Optional[int] = None  # value of the global step before the first run

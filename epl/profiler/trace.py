@@ -136,7 +136,7 @@ def trace_step(session: Any, fetches: Any, feed_dict: Any = None, output_dir: st
                         "Estimator.train hooks=[epl.profiler.TimelineHook(...)]".format(
                             type(session).__name__))
     require_step(session.graph, "epl.profiler.trace_step")
-    if not Env.get().cluster.is_chief:
+    if not Env.get().context.cluster.is_chief:
         return TracedStep(session.run(fetches, feed_dict), None, None)
     check_output(output_dir, picture)
     tracer = Tracer(session.graph, output_dir, picture)

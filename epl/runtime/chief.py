@@ -36,7 +36,7 @@ def save(original: Callable[..., str], env: Env, saver: Any, sess: Any, save_pat
       NotImplementedError: the chief has not all the values that the checkpoint would need.
     """
     _check_held_by_chief(saver, sess.graph)
-    if env.cluster.is_chief:
+    if env.context.cluster.is_chief:
         return original(saver, sess, save_path, global_step, *args, **kwargs)
     if global_step is None:
         return save_path
@@ -60,7 +60,7 @@ def _check_held_by_chief(saver: Any, graph: Any) -> None:
 
 def write_graph(original: Callable[..., Any], env: Env, *args: Any, **kwargs: Any) -> Any:
     """The `graph.pbtxt` of TensorFlow's checkpoint hook."""
-    return original(*args, **kwargs) if env.cluster.is_chief else None
+    return original(*args, **kwargs) if env.context.cluster.is_chief else None
 
 
 def add_to_saved_model(original: Callable[..., Any], builder: Any, *args: Any,
@@ -97,7 +97,10 @@ class SilentEventWriter:
 def event_file_writer(original: Callable[..., Any], env: Env, logdir: str, *args: Any,
                       **kwargs: Any) -> Any:
     """`EventFileWriter`, as `tf.summary.FileWriter` makes it."""
-    return original(logdir, *args, **kwargs) if env.cluster.is_chief else SilentEventWriter(logdir)
+    if env.context.cluster.is_chief:
+        return original(logdir, *args, **kwargs)
+    tf.gfile.MakeDirs(logdir)  # which the script may look into, though it holds nothing
+    return SilentEventWriter(logdir)
 
 
 def create_chief_session(original: Callable[[Any], Any], env: Env, creator: Any) -> Any:
@@ -109,7 +112,7 @@ def create_chief_session(original: Callable[[Any], Any], env: Env, creator: Any)
     graph = tf.get_default_graph()
     if not _trains_with_others(graph) or monitored.evaluates(creator, graph):
         return original(creator)
-    if env.cluster.is_chief:
+    if env.context.cluster.is_chief:
         session = original(creator)
     else:
         with compat.without_checkpoint(creator):
@@ -148,7 +151,7 @@ def evaluate_checkpoint(original: Callable[..., Any], env: Env, listener: Any,
 
     After SIGTERM there is no time for it.
     """
-    if env.cluster.is_chief and env.worker.agreed is not Wish.SIGTERM:
+    if env.context.cluster.is_chief and env.worker.agreed is not Wish.SIGTERM:
         return original(listener, global_step)
     compat.note_evaluation(listener, global_step)
     return None
@@ -157,7 +160,7 @@ def evaluate_checkpoint(original: Callable[..., Any], env: Env, listener: Any,
 def train_and_evaluate_locally(original: Callable[..., Any], env: Env, executor: Any) -> Any:
     """The body of `tf.estimator.train_and_evaluate`: all workers return the chief's metrics."""
     result = original(executor)
-    if env.cluster.worker_num > 1:
+    if env.context.cluster.worker_num > 1:
         progress.waiting("the chief's metrics of train_and_evaluate")
         result = control_plane.of(env.context).broadcast_object(_plain(result))
         progress.finished()

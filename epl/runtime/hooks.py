@@ -10,9 +10,10 @@ a script that trains on one device runs at the speed of plain TensorFlow.
 """
 
 import functools
+import inspect
 import os
 import threading
-from typing import Any, Callable, Sequence, Tuple
+from typing import Any, Callable, Dict, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -32,12 +33,31 @@ _INSTALLING = threading.Lock()
 
 def _run_config_init(original: Callable[..., None], *args: Any, **kwargs: Any) -> None:
     """`RunConfig.__init__` must not see TF_CONFIG: it would start parameter-server training."""
+    call = inspect.signature(original).bind(*args, **kwargs)
+    _drop_distribution(call.arguments)
     hidden = os.environ.pop("TF_CONFIG", None)
     try:
-        original(*args, **kwargs)
+        original(*call.args, **call.kwargs)
     finally:
         if hidden is not None:
             os.environ["TF_CONFIG"] = hidden
+
+
+def _run_config_replace(original: Callable[..., Any], config: Any, **kwargs: Any) -> Any:
+    """`RunConfig.replace`."""
+    _drop_distribution(kwargs)
+    return original(config, **kwargs)
+
+
+def _drop_distribution(arguments: Dict[str, Any]) -> None:
+    """Two cannot distribute the same training: a strategy of TensorFlow's gives way to EPL's."""
+    for name in ("train_distribute", "eval_distribute", "experimental_distribute"):
+        if arguments.get(name) is not None:
+            tf.logging.warning(
+                "RunConfig(%s=%s) is left out: EPL distributes the training, as epl.init and "
+                "epl.replicate say; take it out of the script, or leave out epl.init",
+                name, type(arguments[name]).__name__)
+            arguments[name] = None
 
 
 def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -111,6 +131,7 @@ PATCHES: _Patches = (
      _with_env(chief.evaluate_checkpoint)),
     (compat.EstimatorExecutor, "run_local", _with_env(chief.train_and_evaluate_locally)),
     (compat.run_config_module.RunConfig, "__init__", _run_config_init),
+    (compat.run_config_module.RunConfig, "replace", _run_config_replace),
 )
 
 

@@ -38,9 +38,8 @@ def test_launcher(monkeypatch):
     assert (cluster.worker_num, cluster.worker_index) == (3, 2)
     assert (cluster.gpu_num_per_worker, cluster.total_gpu_num) == (2, 6)
     assert cluster.local_worker_num == 2  # two of the three are on host b
-    assert cluster.available_devices[:3] == [
-        "/job:worker/replica:0/task:0/device:CPU:0", "/job:worker/replica:0/task:0/device:CPU:1",
-        "/job:worker/replica:0/task:1/device:CPU:0"]
+    assert cluster.available_devices == [  # its own
+        "/job:worker/replica:0/task:2/device:CPU:0", "/job:worker/replica:0/task:2/device:CPU:1"]
     assert not cluster.is_chief
 
 
@@ -115,5 +114,54 @@ def test_explicit_cluster():
         Cluster(worker_hosts=["a:1"], ps_hosts=["b:1"])
     with pytest.raises(ConfigError, match="at least one"):
         Cluster(worker_hosts=[])
-    with pytest.raises(NotImplementedError, match="specific"):
-        Cluster(worker_hosts=["a:1"], layout={"specific": []})
+    assert Cluster(worker_hosts="a:1,b:1", worker_index=1).hosts == ["a:1", "b:1"]
+
+
+def test_an_explicit_cluster_has_the_devices_that_the_launcher_gives(monkeypatch):
+    cluster_of(monkeypatch, LAUNCHED)
+    cluster = Cluster(worker_hosts="a:1,b:1", worker_index=0)
+    assert (cluster.gpu_num_per_worker, cluster.device_type, cluster.total_gpu_num) == (2, "cpu", 4)
+
+
+def name(worker, device):
+    return "/job:worker/replica:0/task:{}/device:CPU:{}".format(worker, device)
+
+
+def test_virtual_devices(monkeypatch):
+    cluster_of(monkeypatch, LAUNCHED)
+    hosts = dict(worker_hosts="a:1,b:1", worker_index=1)
+    one, = Cluster(layout="all", **hosts).virtual_devices
+    assert one.slice_devices == [[name(0, 0)], [name(0, 1)], [name(1, 0)], [name(1, 1)]]
+    assert one.local_devices == (name(1, 0), name(1, 1)) and one.num_replicas == 4
+    slices = [[[name(1, 0)], [name(0, 0)]], [[name(1, 1)], [name(0, 1)]]]
+    first, second = Cluster(layout={"specific": slices}, **hosts).virtual_devices
+    assert first.slice_devices == slices[0] and second.all_devices == (name(1, 1), name(0, 1))
+    assert second.get_device(1, 0) == name(0, 1) and second.local_devices == (name(1, 1),)
+
+
+def test_rows_of_workers(monkeypatch):
+    cluster_of(monkeypatch, dict(LAUNCHED, EPL_GPU_PER_WORKER="1"))
+    found = Cluster(layout={"aware_row": 2}, worker_hosts="a:1,a:2,b:1,b:2").virtual_devices
+    assert [each.all_devices for each in found] == [
+        (name(0, 0), name(1, 0)), (name(2, 0), name(3, 0))]
+
+
+@pytest.mark.parametrize("layout, message", [
+    ("some", "'some'"),
+    ({"aware_row": 1, "specific": []}, "use None, 'all'"),
+    ({"aware_rows": 2}, "did you mean 'aware_row'"),
+    ("aware_row", "with what it is to be"),
+    ({"aware_row": 3}, "deals 2 worker(s) x 2 device(s)"),
+    ({"aware_row": 0}, "'aware_row': 0}: a number of workers"),
+    ({"specific": []}, "is no list of anything"),
+    ({"specific": [["x"]]}, "'x' is no list"),
+    ({"specific": [[["x"]]]}, "'x' is no device; write"),
+    ({"specific": [[[name(0, 0)], [name(0, 1)]]]}, "leaves out 1:0, 1:1"),
+    ({"specific": [[[name(0, 0)], [name(0, 0)]]]}, "names 0:0 (task:device) more than once"),
+    ({"specific": [[[name(0, 7)]]]}, "names 0:7 (task:device) which do not exist"),
+])
+def test_layouts_that_cannot_be(monkeypatch, layout, message):
+    cluster_of(monkeypatch, LAUNCHED)
+    with pytest.raises(ConfigError) as caught:
+        Cluster(worker_hosts="a:1,b:1", layout=layout)
+    assert message in str(caught.value)

@@ -42,6 +42,11 @@ TWO = ["--num_workers", "2"]
     (TWO + ["--debug", "train.sh"], OPTIONS._replace(debug=True, tee=frozenset())),
     (TWO + ["--debug", "--tee=all", "train.sh"], OPTIONS._replace(debug=True)),
     (TWO + ["--debug", "--no-debug", "train.sh"], OPTIONS),
+    # As the original has it, but for False, which there is true as well.
+    (TWO + ["--debug=True", "--tee=all", "train.sh"], OPTIONS._replace(debug=True)),
+    (TWO + ["--debug", "True", "--tee=all", "train.sh"], OPTIONS._replace(debug=True)),
+    (TWO + ["--debug=False", "train.sh"], OPTIONS),
+    (TWO + ["--debug", "false", "train.sh"], OPTIONS),
     (TWO + ["--env", "A=b=c d", "--env", "E=", "train.sh"],
      OPTIONS._replace(environment={"A": "b=c d", "E": ""})),
 ])
