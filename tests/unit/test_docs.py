@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""The pages are read in a terminal too: lines of 100 columns; their links lead somewhere."""
+"""Pages can be read in a terminal, their links lead somewhere, and what they name is there."""
 
 import os
 import re
@@ -10,6 +10,8 @@ import pytest
 from tests.support.jobs import ROOT
 
 COLUMNS = 100
+LONG = 120  # lines, from which on a page has a list of its sections
+LISTS_OF_DATES = ("CHANGELOG.md",)
 DIRECTORIES = (".", "docs", "examples/bert", "findings")
 
 
@@ -83,6 +85,29 @@ def test_links_lead_to_what_is_there(page):
         if not there or anchor and anchor not in headings(read(to)):
             dead.append("{}:{}: {}".format(page, number, target))
     assert not dead
+
+
+@pytest.mark.parametrize("page", pages())
+def test_a_long_page_lists_its_sections(page):
+    text = read(page)
+    if text.count("\n") <= LONG or page in LISTS_OF_DATES:
+        return
+    sections = headings("\n".join(line for _, line in prose(text) if line.startswith("## ")))
+    linked = {target[1:] for _, target in links(text) if target.startswith("#")}
+    assert not [section for section in sections if section not in linked]
+
+
+def test_the_architecture_names_modules_and_functions_that_there_are():
+    text = read(os.path.join("docs", "architecture.md"))
+    every = {os.path.relpath(os.path.join(directory, name), ROOT) for part in ("epl", "tests")
+             for directory, _, names in os.walk(os.path.join(ROOT, part)) for name in names}
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert any(("/" + path).endswith("/" + name) for path in every), name
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| `(\w+)` \|", text, re.MULTILINE)
+    assert rows
+    for module, function in rows:
+        assert re.search(r"^ *(def|class) {}\b".format(function),
+                         read(os.path.join("epl", module)), re.MULTILINE), (module, function)
 
 
 def test_the_index_names_every_page():
