@@ -60,6 +60,7 @@ def test_a_job_that_is_done_in_time_is_no_timeout(start, script):
 
 
 def test_a_stall_names_who_waits_for_what_and_who_does_not(start, script):
+    """As it was then: when the job is ended worker 0 loses worker 1, and says so."""
     def hang():
         job = start(script("stall.py", training("""
 begin()
@@ -68,6 +69,10 @@ def reads_a_broken_disk():
     time.sleep(600)
 if index == 1:
     reads_a_broken_disk()
+def on_end(signum, frame):
+    progress.connection_lost()
+    sys.exit(1)
+signal.signal(signal.SIGTERM, on_end)
 progress.waiting("collectives of step 4: grads")
 time.sleep(600)""")), flags=["--stall_timeout", "1"])
         return [job.pid(0), job.pid(1)], job
