@@ -125,6 +125,7 @@ def test_who_says_nothing_keeps_nobody_out_for_long(serve, monkeypatch):
     """So many are served at once, each for so long; who comes then is let go, and comes again."""
     assert 0 < store.Handler.timeout <= 60 and 0 < store._MAX_SERVED <= 1000
     monkeypatch.setattr(store, "_MAX_SERVED", 2)
+    monkeypatch.setattr(store.Handler, "timeout", 600.0)
     server = serve(None, LOCAL)
     with contextlib.ExitStack() as stack:
         for _ in range(2):
