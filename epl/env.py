@@ -130,7 +130,11 @@ class Env:
         self._context = self._context._replace(cluster=cluster)
 
     def require_init(self, caller: str) -> None:
-        """Raises RuntimeError unless `epl.init()` has been called."""
+        """Raises RuntimeError unless `epl.init()` has been called.
+
+        Args:
+          caller: what needs it, for the message.
+        """
         self._required(caller)
 
     def reset(self, config: Config, cluster: Cluster,

@@ -134,7 +134,11 @@ class Communicator:
         return None
 
     def prepare_session(self, config: Any) -> None:
-        """Set in a session's `tf.ConfigProto` what exchanges in its graph need."""
+        """Set in a session's `tf.ConfigProto` what exchanges in its graph need.
+
+        Args:
+          config: it; changed in place.
+        """
 
     # Exchanges in a graph.
 
@@ -199,27 +203,63 @@ class Communicator:
                             self._reduce_scatter(tensor, name, group, how))
 
     def broadcast(self, tensor: Any, name: str, group: Group) -> Exchanged:
-        """The first member's value of `tensor`, of the same shape and dtype on all, on all."""
+        """The first member's value of `tensor` on all of a group.
+
+        Args:
+          tensor: of the same shape and dtype on all.
+          name: the name under which they meet.
+          group: who takes part; the first of its ranks gives.
+
+        Returns:
+          A tensor of the same shape and dtype, and what was added to the graph.
+        """
         return self._record("broadcast", tensor, name, group,
                             self._broadcast(tensor, name, group))
 
     def send(self, tensor: Any, name: str, to: int) -> Collective:
-        """Give `tensor` to the worker of rank `to`, which receives it under this name."""
+        """Give `tensor` to another worker, which receives it under this name.
+
+        Args:
+          tensor: of any shape.
+          name: the name under which they meet.
+          to: the rank of the other worker.
+
+        Returns:
+          What was added to the graph.
+        """
         group = Group("pair", tuple(sorted((self.rank, to))))
         return self._record("send", tensor, name, group, self._send(tensor, name, to))[1]
 
     def receive(self, dtype: Any, shape: Any, name: str, source: int) -> Exchanged:
-        """What the worker of rank `source` sends under this name."""
+        """What another worker sends under this name.
+
+        Args:
+          dtype: of what comes.
+          shape: of what comes; the whole of it, as nothing says it at run time.
+          name: the name under which they meet.
+          source: the rank of the other worker.
+
+        Returns:
+          A tensor of that shape and dtype, and what was added to the graph.
+        """
         group = Group("pair", tuple(sorted((self.rank, source))))
         met = self._receive(dtype, shape, name, source)
         return self._record("receive", met[0], name, group, met)
 
     def is_collective(self, op: Any) -> bool:
-        """True for an operation in which workers meet."""
+        """True for an operation in which workers meet.
+
+        Args:
+          op: a `tf.Operation`.
+        """
         raise NotImplementedError(self._lacks("is_collective"))
 
     def combines(self, op: Any) -> bool:
-        """True for one whose result is made of what all of its group give, the same for all."""
+        """True for one whose result is made of what all of its group give, the same for all.
+
+        Args:
+          op: a `tf.Operation`.
+        """
         raise NotImplementedError(self._lacks("combines"))
 
     # Exchanges of the workers' Python code. All workers of the job enter them in the same order.
@@ -241,11 +281,25 @@ class Communicator:
         raise NotImplementedError(self._lacks("all_reduce_max"))
 
     def all_gather_bytes(self, data: bytes) -> List[bytes]:
-        """What every worker gives, in the order of ranks. Raises Disconnected."""
+        """What every worker gives, in the order of ranks.
+
+        Args:
+          data: what this one gives; of any length.
+
+        Raises:
+          Disconnected: one of them is gone.
+        """
         raise NotImplementedError(self._lacks("all_gather_bytes"))
 
     def broadcast_bytes(self, data: bytes) -> bytes:
-        """What worker 0 gives; that of the others is ignored. Raises Disconnected."""
+        """What worker 0 gives.
+
+        Args:
+          data: what this worker gives; ignored but on worker 0.
+
+        Raises:
+          Disconnected: one of them is gone.
+        """
         raise NotImplementedError(self._lacks("broadcast_bytes"))
 
     def all_gather_object(self, value: Any) -> List[Any]:

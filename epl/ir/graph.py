@@ -41,10 +41,12 @@ class TaskGraphView:
 
     @property
     def is_first_stage(self) -> bool:
+        """The stage that the data enters."""
         return self.index == 0
 
     @property
     def is_last_stage(self) -> bool:
+        """The stage of the loss."""
         return self.index == len(state_of(self._graph).annotations.task_graphs) - 1
 
     @property
@@ -111,7 +113,11 @@ class Graph:
 
     @classmethod
     def get(cls, may_create: bool = False) -> "Graph":
-        """That of the default graph. Raises RuntimeError before `epl.init`."""
+        """That of the default graph. Raises RuntimeError before `epl.init`.
+
+        Args:
+          may_create: as in the original EPL; not used, as there is one for every graph.
+        """
         del may_create  # there is one for every graph
         graph = tf.get_default_graph()
         remember(graph, Env.get()).require_init("epl.Graph.get")
@@ -145,7 +151,15 @@ class Graph:
         return []
 
     def format(self, max_depth: int = -1, prefix_list: Optional[Sequence[str]] = None) -> str:
-        """`TaskGraphView.format` of all stages."""
+        """The name scopes of all stages, as text.
+
+        Args:
+          max_depth: leave out scopes that lie deeper; -1: none.
+          prefix_list: leave out operations whose name begins with none of these; None: none.
+
+        Returns:
+          A block of lines for each stage, an empty line between two.
+        """
         return "\n\n".join(each.format(max_depth, prefix_list) for each in self.taskgraphs)
 
     def __repr__(self) -> str:

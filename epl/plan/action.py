@@ -70,6 +70,7 @@ class Kind(NamedTuple):
 
     @property
     def computes_gradients(self) -> bool:
+        """It makes gradients, of inputs or of weights."""
         return GRADIENTS_OF_INPUTS in self.makes or GRADIENTS_OF_WEIGHTS in self.makes
 
 

@@ -77,6 +77,16 @@ def test_every_argument_is_explained(name):
     assert not missing
 
 
+@pytest.mark.parametrize("name", sorted(
+    name for name in listed() if inspect.isclass(found(name))))
+def test_what_a_class_offers_is_explained(name):
+    own = found(name)
+    offered = [key for key, value in vars(own).items() if not key.startswith("_") and (
+        isinstance(value, (property, classmethod, staticmethod))
+        or getattr(value, "__qualname__", "").startswith(own.__qualname__ + "."))]
+    assert not [key for key in offered if not inspect.getdoc(getattr(own, key))]
+
+
 @pytest.fixture
 def one_worker(monkeypatch):
     """One worker with two devices, and everything that an example registers is forgotten."""

@@ -55,7 +55,12 @@ class Pass(NamedTuple):
     verify: Callable[[Rewriting], None] = promises_nothing
 
     def carry_out(self, rewriting: Rewriting, unit: Any) -> None:
-        """Run it if there is something to do; what it changes is recorded under its name."""
+        """Run it if there is something to do; what it changes is recorded under its name.
+
+        Args:
+          rewriting: the graph, its plan, and what passes before it made.
+          unit: a family, or for GRAPH all groups that are new.
+        """
         if self.wanted(rewriting, unit):
             with editor.working(rewriting.graph, self.name):
                 self.run(rewriting, unit)
