@@ -202,6 +202,15 @@ def plain_imports(graph: Any, names: Iterable[str]) -> Iterator[None]:
             importer._ProcessNewOps = usual
 
 
+def registered_flops(op: Any) -> Optional[int]:
+    """Floating-point operations of `op` as TensorFlow's profiler counts them.
+
+    None if it does not count this type. Raises ValueError for shapes that are not known.
+    """
+    found = ops_module.get_stats_for_node_def(op.graph, op.node_def, "flops").value
+    return None if found is None else int(found)
+
+
 def op_id(op: Any) -> int:
     """The number of an operation: later ones of its graph have larger numbers."""
     return int(op._id)

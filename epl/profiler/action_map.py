@@ -8,7 +8,8 @@ of the operation's copy.
 
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
-from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.environment import is_remembered, plan_for
+from epl.ir.graph_state import GradientGroup, GraphState, parts, state_of
 from epl.plan.action import BACKWARD, FORWARD, Action
 from epl.plan.parallel_plan import ParallelPlan
 from epl.profiler.events import device_key
@@ -43,6 +44,13 @@ class ActionMap(NamedTuple):
                 name = name.rpartition("/")[0]
                 action = self.actions.get(name)
         return action
+
+
+def map_all(graph: Any) -> List[ActionMap]:
+    """The actions of every training step of `graph` that has been rewritten."""
+    state, plan = state_of(graph), plan_for(graph) if is_remembered(graph) else None
+    return [] if plan is None else [map_actions(graph, state, group, plan)
+                                    for group in state.groups if group.rewritten]
 
 
 def map_actions(graph: Any, state: GraphState, group: GradientGroup,

@@ -56,7 +56,7 @@ def check_output(output_dir: Any, picture: bool) -> None:
         os.makedirs(output_dir, exist_ok=True)
         tempfile.TemporaryFile(dir=output_dir).close()
     except (OSError, TypeError) as error:
-        raise ConfigError("output_dir = {!r}: no timeline can be written there ({}); give a "
+        raise ConfigError("output_dir = {!r}: nothing can be written there ({}); give a "
                           "local directory that the chief may write to".format(
                               output_dir, error)) from None
     if picture and find_spec("matplotlib") is None:

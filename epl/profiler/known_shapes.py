@@ -1,0 +1,88 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""A copy of a graph in which the sizes of the batch are known.
+
+    graph    IteratorGetNext [?, 10] -> MatMul [?, 16] -> ...
+    copy     placeholder    [32, 10] -> MatMul [32, 16] -> ...
+
+What brings data into the graph gets the shape that it has in a run, or that a dataset's batch size
+says; TensorFlow infers those of all else. The graph itself stays as it is: shapes that were set
+there would count for all that is built later.
+"""
+
+import re
+from typing import Any, Dict, List, Optional, Sequence
+
+import tensorflow.compat.v1 as tf
+
+# Operations from which data comes, whose shapes nothing else in the graph says.
+_SOURCES = ("IteratorGetNext", "Placeholder", "PlaceholderWithDefault", "QueueDequeue",
+            "PyFunc", "EagerPyFunc")
+_FED = re.compile(r"^_arg_(.+)_\d+_\d+$")  # how TensorFlow calls a placeholder that is fed
+# Datasets that give as many rows at a time as their first input.
+_AS_MANY = re.compile("^(Cache|Model|Optimize|Options|Prefetch|Repeat|Shuffle|ShuffleAndRepeat|"
+                      "Shard|Skip|Take|MaxIntraOpParallelism|PrivateThreadPool)Dataset(V\\d)?$")
+_BATCH = re.compile("^(Parallel|Padded|MapAnd)?BatchDataset(V\\d)?$")
+
+
+def copy_with_shapes(graph: Any, shapes: Dict[str, List[int]]) -> Any:
+    """A copy of `graph` with the same names; `shapes`: name of a source's output -> its shape."""
+    copied = tf.Graph()
+    with copied.as_default():
+        known = {name: tf.placeholder(graph.get_tensor_by_name(name).dtype, shape,
+                                      "epl_known_shape")
+                 for name, shape in sorted(shapes.items())}
+        tf.import_graph_def(graph.as_graph_def(), known, name="")
+    return copied
+
+
+def executed_shapes(graph: Any, step_stats: Any) -> Dict[str, List[int]]:
+    """Name of a source's output -> its shape in a traced run."""
+    found: Dict[str, List[int]] = {}
+    sources = {op.name: op for op in _sources(graph)}
+    for stats in step_stats.dev_stats:
+        for node in stats.node_stats:
+            fed = _FED.match(node.node_name)
+            op = sources.get(fed.group(1) if fed else node.node_name)
+            if op is None:
+                continue
+            for output in node.output:
+                if output.slot < len(op.outputs):
+                    shape = [dim.size for dim in output.tensor_description.shape.dim]
+                    _note(found, op.outputs[output.slot], shape)
+    return found
+
+
+def dataset_shapes(graph: Any) -> Dict[str, List[int]]:
+    """Name of an iterator's output -> its shape if it comes in batches of a constant size."""
+    found: Dict[str, List[int]] = {}
+    for op in _sources(graph):
+        rows = _batch_size(op) if op.type.startswith("IteratorGetNext") else None
+        for tensor in op.outputs if rows is not None else ():
+            if tensor.shape.ndims:
+                _note(found, tensor, [rows] + tensor.shape.as_list()[1:])
+    return found
+
+
+def _note(found: Dict[str, List[int]], tensor: Any, shape: Sequence[Optional[int]]) -> None:
+    """Note a shape that says more than the graph does, and nothing else."""
+    if not tensor.shape.is_fully_defined() and None not in shape \
+            and tensor.shape.is_compatible_with(shape):
+        found[tensor.name] = [int(size) for size in shape if size is not None]
+
+
+def _sources(graph: Any) -> List[Any]:
+    return [op for op in graph.get_operations() if op.type.startswith(_SOURCES)]
+
+
+def _batch_size(get_next: Any) -> Optional[int]:
+    """Rows that the dataset of an iterator gives at a time, or None."""
+    makers = [op for op in get_next.inputs[0].consumers() if op.type == "MakeIterator"]
+    dataset = makers[0].inputs[0].op if len(makers) == 1 else None
+    while dataset is not None and _AS_MANY.match(dataset.type):
+        dataset = dataset.inputs[0].op
+    match = _BATCH.match(dataset.type) if dataset is not None else None
+    if match is None or match.group(1) == "MapAnd":
+        return None
+    size = tf.get_static_value(dataset.inputs[1])
+    return None if size is None else int(size)
