@@ -92,10 +92,15 @@ def inner_context(op: Any) -> Any:
 
 def in_loop(op: Any) -> bool:
     """True for an operation inside of a v1 `tf.while_loop`."""
+    return loop_name(op) is not None
+
+
+def loop_name(op: Any) -> Optional[str]:
+    """The name of the innermost v1 `tf.while_loop` around an operation; None if there is none."""
     context = control_flow_context(op)
     while context is not None and not context.IsWhileContext():
         context = context.outer_context
-    return context is not None
+    return None if context is None else context.name
 
 
 @contextlib.contextmanager

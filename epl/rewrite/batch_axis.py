@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 from epl import compat
 from epl.ir import static_shapes
 from epl.rewrite import loops, op_traits
+from epl.rewrite.array_rules import of_row, stacks_rows
 from epl.rewrite.relations import (
     POSITIONS,
     SAME,
@@ -14,6 +15,7 @@ from epl.rewrite.relations import (
     UNKNOWN,
     Elements,
     Reduced,
+    Row,
     Rows,
     ShapeOf,
 )
@@ -105,6 +107,7 @@ class BatchAxes:
         if stands_for is not None:
             return [stands_for.tensor.op]
         behind = [t.op for t in op.inputs if not loops.closes(t.op)]
+        behind.extend(self._guards(op))
         return behind + ([_next_turn(op).op] if _next_turn(op) is not None else [])
 
     def _relations(self, op: Any) -> Sequence[Any]:
@@ -124,7 +127,7 @@ class BatchAxes:
         else:
             inputs = [self._relation(t) for t in op.inputs]
             found = self._by_rule(op, inputs)
-            if joins_rows(op, inputs, self._sizes):
+            if joins_rows(op, inputs, self._sizes) or stacks_rows(op, inputs, self._sizes):
                 found = [Rows(0)]
         if POSITIONS in inputs and op.type not in _ADDRESSES:
             found = [POSITIONS]
@@ -134,11 +137,19 @@ class BatchAxes:
         if (self._exact or self._is_backward(op)) and any(
                 r not in (SHARED, SAME) and not isinstance(r, (Rows, ShapeOf)) for r in inputs):
             found = [UNKNOWN]
-        # Where it stands says whether it runs at all.
-        if compat.control_flow_context(op) is not None and any(
-                self._batch_dependent(c) for c in op.control_inputs):
-            found = [UNKNOWN if relation == SAME else relation for relation in found]
+        if SAME in found and self._guards(op):  # where it stands says whether it runs at all
+            guards = {self._relation(c.outputs[0]) for c in self._guards(op)}
+            guard = guards.pop() if len(guards) == 1 else None
+            found = [(guard if isinstance(guard, Row) else UNKNOWN) if relation == SAME
+                     else relation for relation in found]
         return found if len(found) == number else [found[0]] * number
+
+    def _guards(self, op: Any) -> List[Any]:
+        """What says whether a branch runs that `op` stands in, if that depends on the batch."""
+        context = compat.control_flow_context(op)
+        if context is None or not context.IsCondContext():
+            return []
+        return [c for c in op.control_inputs if self._batch_dependent(c) and c.outputs]
 
     def beside_rows(self, op: Any) -> List[Any]:
         """The inputs of `op`, which gives rows, that are numbers of a part of the batch."""
@@ -242,12 +253,21 @@ class BatchAxes:
             return [_after_turns(inputs[0], self._relation(_next_turn(op)))]
         if op_traits.is_random(op):
             return drawn(op, inputs)
+        row = of_row(op, inputs)
+        if row is not None:
+            return [row] * len(op.outputs)
+        if inputs and op.type not in _ROUTES and not op_traits.starts_batch(op) and all(
+                relation in (SHARED, SAME) for relation in inputs):
+            return [SAME] * len(op.outputs)
         return RULES[op.type](op, inputs) if op.type in RULES else [UNKNOWN]
 
 
 def _merged(inputs: List[Any], is_loop: bool) -> Any:
     """What a Merge gives: that of both branches, or of what enters a loop."""
     several = {relation for relation in inputs if relation != SHARED}
+    rows = {relation for relation in several if isinstance(relation, Row)}
+    if not is_loop and len(rows) == 1 and several <= rows | {SAME}:
+        return rows.pop()
     if is_loop or SHARED not in inputs:
         return several.pop() if len(several) == 1 and several != {SAME} else UNKNOWN
     return Reduced("mean") if several == {Reduced("mean")} else UNKNOWN

@@ -1,6 +1,10 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""A `tf.cond` that TensorFlow itself may differentiate wrongly.
+"""A `tf.cond` that TensorFlow itself may compute or differentiate wrongly.
+
+Of `x + x` in the first branch TensorFlow's graph optimizer makes 2 * x, and lets the 2 wait for the
+branch that is not taken: nothing comes out. A run fails, on one device, too; a loop over several
+devices would wait for it for ever.
 
 From version 2.15 on TensorFlow's constant folding concludes from gradients in a branch that is not
 taken how many rows the other one has. Where a branch computes another number of rows than the
@@ -8,15 +12,17 @@ batch's, it may take that for the batch size and scale gradients by it: on one d
 another number, since each clone has fewer rows. Nothing can be done about that but to say so.
 """
 
-from typing import Any, Iterable
+from typing import Any, Iterable, Optional
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.rewrite import op_traits
+from epl.rewrite import loops, op_traits
 from epl.rewrite.walk import ancestors, data_ancestors
 
+_ALIKE = frozenset(["Identity", "PreventGradient", "StopGradient"])
 _MERGES = frozenset(["Merge", "RefMerge"])
+_SUMS = frozenset(["Add", "AddN", "AddV2"])
 
 
 def warn_of_other_rows(ys: Iterable[Any]) -> None:
@@ -36,6 +42,42 @@ def warn_of_other_rows(ys: Iterable[Any]) -> None:
                 "tf.tile), or make the session with config.graph_options.rewrite_options."
                 "constant_folding = RewriterConfig.OFF", op.name,
                 " and ".join(str(tensor.shape) for tensor in op.inputs))
+
+
+def tell_of_sums(ys: Iterable[Any], several_devices: bool) -> None:
+    """Log a warning for every sum of equal terms that a branch behind `ys` begins with.
+
+    Args:
+      ys: tensors that are differentiated.
+      several_devices: the graph is on more than one device of this worker.
+
+    Raises:
+      NotImplementedError: a step would wait for ever.
+    """
+    behind = ancestors(y.op for y in ys)
+    hangs = several_devices and any(map(loops.is_enter, behind))
+    for op in sorted(behind, key=compat.op_id):
+        taken = [_taken(tensor) for tensor in op.inputs] if op.type in _SUMS else []
+        if len(taken) < 2 or taken[0] is None or len(set(taken)) > 1:
+            continue
+        text = (
+            "'{}'{} adds what goes into a branch of tf.cond to itself. TensorFlow's graph "
+            "optimizer makes a product of that which has no value when the branch is taken, with "
+            "EPL and without: a run fails with \"Retval[0] does not have value\"{}. Write 2 * x "
+            "for x + x".format(op.name, compat.made_at(op), ", or waits for ever where a "
+                               "tf.while_loop on several devices follows" if hangs else ""))
+        if hangs:
+            raise NotImplementedError(text)
+        tf.logging.warning(text)
+
+
+def _taken(tensor: Any) -> Optional[str]:
+    """What a v1 branch takes if its condition is true, by name; None of all else."""
+    while tensor.op.type in _ALIKE:
+        tensor = tensor.op.inputs[0]
+    of_branch = op_traits.is_switch(tensor.op) and tensor.value_index == 1 \
+        and tensor.op.inputs[1].op.type != "LoopCond"
+    return tensor.name if of_branch else None
 
 
 def _in_doubt(merge: Any) -> bool:

@@ -11,7 +11,9 @@ frames: their Enters and Exits are operations of the loop around them.
 """
 
 import heapq
-from typing import Any, Dict, Iterable, List, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+
+import tensorflow.compat.v1 as tf
 
 from epl import compat
 
@@ -33,6 +35,39 @@ def is_exit(op: Any) -> bool:
 def closes(op: Any) -> bool:
     """True for an operation that hands a value on to a loop's next turn."""
     return op.type in _BACK
+
+
+def is_counter(tensor: Any) -> bool:
+    """True for the number of a loop's turn: 0 in the first, then 1, and so on."""
+    merge = _merge_of(tensor)
+    if merge is None or len(merge.inputs) != 2 or not closes(merge.inputs[1].op):
+        return False
+    first, following = merge.inputs[0].op, merge.inputs[1].op.inputs[0].op
+    if not is_enter(first) or tf.get_static_value(first.inputs[0]) != 0:
+        return False
+    return following.type in ("Add", "AddV2") and any(
+        tf.get_static_value(one) == 1 and _merge_of(other) is merge
+        for one, other in (following.inputs, reversed(following.inputs)))
+
+
+def _merge_of(tensor: Any) -> Optional[Any]:
+    """The Merge with which a turn begins that `tensor` is a variable of; None of all else."""
+    while tensor.op.type in ("Enter", "Identity", "Switch"):
+        tensor = tensor.op.inputs[0]
+    return tensor.op if tensor.op.type == "Merge" else None
+
+
+def varies(tensor: Any) -> bool:
+    """True for what another turn of a loop may have another value of, by its own turns alone."""
+    pending, seen = [tensor.op], set()
+    while pending:
+        op = pending.pop()
+        if op not in seen and compat.in_loop(op):
+            seen.add(op)
+            if any(closes(t.op) for t in op.inputs):
+                return True
+            pending.extend(t.op for t in op.inputs)
+    return False
 
 
 def successors(ops: Iterable[Any]) -> Dict[Any, List[Any]]:

@@ -238,8 +238,12 @@ def varies(op: Any, library: Any) -> bool:
                    for node in library.nodes(op))
     if op.type in STEP_SCOPED or op.type in PLACEHOLDERS or op.type == _DEFAULTS:
         return False
-    of_step = any(is_handle(t) and handle_origin(t).type in STEP_SCOPED for t in op.inputs)
-    return starts_batch(op) and not of_step and not is_fed_per_batch(op)
+    return starts_batch(op) and not works_in_step(op) and not is_fed_per_batch(op)
+
+
+def works_in_step(op: Any) -> bool:
+    """True for what puts into, or takes out of, something that lives as long as a step."""
+    return any(is_handle(t) and handle_origin(t).type in STEP_SCOPED for t in op.inputs)
 
 
 def data_origin(op: Any) -> Optional[Any]:

@@ -6,7 +6,9 @@
     SAME          computed from the batch, but equal in every clone: a number of columns
     Rows(axis)    holds the rows that the clone works on along this axis: the whole one is joined
     Reduced(how)  one value for the clone's rows; those of the clones are averaged, added, ...
+    Row(frame)    what a loop makes of one of the clone's rows, the one that this turn is about
     ShapeOf(axis) the shape of a tensor with rows along this axis
+    PER_ROW       a TensorArray that has an element for each of the clone's rows
     POSITIONS     numbers the clone's rows, or follows from such numbers: each clone begins anew
     UNKNOWN       anything else
 
@@ -42,8 +44,19 @@ class ShapeOf:
 
 
 @dataclass(frozen=True)
+class Row:
+    """Follows from that row alone which a turn of a v1 loop is about; `frame` is the loop."""
+
+    frame: str
+
+
+@dataclass(frozen=True)
 class Elements:
-    """The flow of a TensorArray: what each of its elements is."""
+    """The flow of a TensorArray: what each of its elements is.
+
+    `of` is the relation of an element, `EACH` where it is one of the clone's rows, None while the
+    array is empty.
+    """
 
     of: Any
 
@@ -55,10 +68,12 @@ class Plain:
     name: str
 
 
+EACH = Plain("each")
+PER_ROW = Plain("per row")
 SHARED = Plain("shared")
 SAME = Plain("same")
 POSITIONS = Plain("positions")
 UNKNOWN = Plain("unknown")
-Relation = Union[Plain, Rows, Reduced, ShapeOf, Elements]
+Relation = Union[Plain, Rows, Reduced, Row, ShapeOf, Elements]
 
 COUNT = Reduced("sum")  # of rows

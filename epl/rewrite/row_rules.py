@@ -13,8 +13,8 @@ from epl.rewrite.relations import (
     SAME,
     SHARED,
     UNKNOWN,
-    Elements,
     Reduced,
+    Row,
     Rows,
     ShapeOf,
 )
@@ -61,7 +61,8 @@ _REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod":
 _WIDE = ("Softmax", "LogSoftmax", "Cumsum", "Cumprod", "TopK", "TopKV2")
 
 
-def _rules(*types: str) -> Callable[[_Rule], _Rule]:
+def rules(*types: str) -> Callable[[_Rule], _Rule]:
+    """A decorator: the rule for operations of these types."""
     def register(function: _Rule) -> _Rule:
         for name in types:
             RULES[name] = function
@@ -79,12 +80,12 @@ def drawn(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Rows(shape.axis) if isinstance(shape, ShapeOf) else UNKNOWN]
 
 
-@_rules(*_PASS)
+@rules(*_PASS)
 def _passed(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [inputs[0]]
 
 
-@_rules("Cast")
+@rules("Cast")
 def _cast(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """The sum of rounded values is not the rounded sum."""
     first, source, result = inputs[0], op.inputs[0].dtype, op.outputs[0].dtype
@@ -96,21 +97,21 @@ def _cast(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [UNKNOWN if rounds else first]
 
 
-@_rules("Switch", "RefSwitch")
+@rules("Switch", "RefSwitch")
 def _switched(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """If the batch decides, even what is shared is there for some clones and not for others."""
     decided = inputs[1] not in (SHARED, SAME)
     return [UNKNOWN if decided and inputs[0] in (SHARED, SAME) else inputs[0]]
 
 
-@_rules("IdentityN", "ShapeN")
+@rules("IdentityN", "ShapeN")
 def _each(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if op.type == "IdentityN":
         return inputs
     return [_shape_of(relation) for relation in inputs]
 
 
-@_rules(*_ELEMENTWISE)
+@rules(*_ELEMENTWISE)
 def _elementwise(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """Broadcast against each other; axes are counted from the right."""
     rows = [(relation, tensor) for relation, tensor in zip(inputs, op.inputs)
@@ -137,7 +138,7 @@ def _is_multiple(op: Any, inputs: List[Any]) -> bool:
             and inputs.count(COUNT) == 1)
 
 
-@_rules(*_ROW_BY_ROW)
+@rules(*_ROW_BY_ROW)
 def _row_by_row(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if op.type == "Select" and len({_rank(t) for t in op.inputs}) == 1:
         return _elementwise(op, inputs)
@@ -150,18 +151,18 @@ def _row_by_row(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [first if all(r.axis == 0 for r in others) else UNKNOWN]
 
 
-@_rules("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+@rules("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 def _batch_norm(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """Its statistics are averaged, as docs/semantics.md says."""
     return [inputs[0]] + [Reduced("mean")] * (len(op.outputs) - 1)
 
 
-@_rules("Conv2DBackpropInput", "Conv3DBackpropInputV2")
+@rules("Conv2DBackpropInput", "Conv3DBackpropInputV2")
 def _transposed_convolution(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [inputs[2] if inputs[2] == Rows(0) else UNKNOWN]
 
 
-@_rules(*_WIDE)
+@rules(*_WIDE)
 def _wide(op: Any, inputs: List[Any]) -> Sequence[Any]:
     first, rank = inputs[0], _rank(op.inputs[0])
     if not isinstance(first, Rows) or rank is None:
@@ -172,7 +173,7 @@ def _wide(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [first if first.axis not in axes else UNKNOWN]
 
 
-@_rules(*_REDUCTIONS)
+@rules(*_REDUCTIONS)
 def _reduced(op: Any, inputs: List[Any]) -> Sequence[Any]:
     first, how = inputs[0], _REDUCTIONS[op.type]
     rank = _rank(op.inputs[0])
@@ -191,12 +192,12 @@ def _reduced(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME if first in (SHARED, SAME) else UNKNOWN]
 
 
-@_rules("L2Loss")
+@rules("L2Loss")
 def _half_square(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Reduced("sum") if isinstance(inputs[0], Rows) else UNKNOWN]
 
 
-@_rules("ArgMax", "ArgMin")
+@rules("ArgMax", "ArgMin")
 def _largest(op: Any, inputs: List[Any]) -> Sequence[Any]:
     first, rank = inputs[0], _rank(op.inputs[0])
     axes = _constant_axes(op.inputs[1], rank)
@@ -205,13 +206,13 @@ def _largest(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Rows(first.axis - sum(axis < first.axis for axis in axes))]
 
 
-@_rules("UnsortedSegmentSum")
+@rules("UnsortedSegmentSum")
 def _sum_by_number(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Reduced("sum") if inputs[:2] == [Rows(0), Rows(0)] and inputs[2] in (SHARED, SAME)
             else UNKNOWN]
 
 
-@_rules("MatMul", "SparseMatMul")
+@rules("MatMul", "SparseMatMul")
 def _matrix_product(op: Any, inputs: List[Any]) -> Sequence[Any]:
     places = []
     for relation, name in zip(inputs, ("transpose_a", "transpose_b")):
@@ -224,7 +225,7 @@ def _matrix_product(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Reduced("sum") if places == [1, 0] else UNKNOWN]
 
 
-@_rules("BatchMatMul", "BatchMatMulV2")
+@rules("BatchMatMul", "BatchMatMulV2")
 def _matrix_products(op: Any, inputs: List[Any]) -> Sequence[Any]:
     ranks = [_rank(t) for t in op.inputs]
     if None in ranks or not any(isinstance(r, Rows) for r in inputs):
@@ -235,7 +236,7 @@ def _matrix_products(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Rows(axis) if not axes and axis < most - 2 else UNKNOWN]
 
 
-@_rules("Gather", "GatherV2", "ResourceGather")
+@rules("Gather", "GatherV2", "ResourceGather")
 def _gathered(op: Any, inputs: List[Any]) -> Sequence[Any]:
     params, indices = inputs[:2]
     if isinstance(params, ShapeOf):
@@ -267,7 +268,7 @@ def _chosen_sizes(op: Any, shape: Any) -> Any:
     return ShapeOf(places[0]) if places else SAME
 
 
-@_rules("GatherNd", "ResourceGatherNd")
+@rules("GatherNd", "ResourceGatherNd")
 def _gathered_by_position(op: Any, inputs: List[Any]) -> Sequence[Any]:
     params, indices = inputs
     rank = _rank(op.inputs[1])
@@ -291,7 +292,7 @@ def _begins_with_own_number(op: Any) -> bool:
         tf.get_static_value(first.inputs[place]) for place in (0, 2)] == [0, 1]
 
 
-@_rules("OneHot")
+@rules("OneHot")
 def _one_hot(op: Any, inputs: List[Any]) -> Sequence[Any]:
     rows, axis = inputs[0], op.get_attr("axis")
     if not isinstance(rows, Rows):
@@ -299,7 +300,7 @@ def _one_hot(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [rows if axis == -1 or axis > rows.axis else Rows(rows.axis + 1)]
 
 
-@_rules("Transpose", "ConjugateTranspose")
+@rules("Transpose", "ConjugateTranspose")
 def _transposed(op: Any, inputs: List[Any]) -> Sequence[Any]:
     order = tf.get_static_value(op.inputs[1])
     if not isinstance(inputs[0], Rows):
@@ -315,7 +316,7 @@ def _reversed_axes(op: Any, rows: Any) -> Any:
     return Rows(1 - rows.axis) if rank == 2 and op.inputs[1].op.type == "Sub" else UNKNOWN
 
 
-@_rules("ExpandDims")
+@rules("ExpandDims")
 def _expanded(op: Any, inputs: List[Any]) -> Sequence[Any]:
     rows, axis = inputs[0], tf.get_static_value(op.inputs[1])
     if isinstance(rows, Reduced):
@@ -327,7 +328,7 @@ def _expanded(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Rows(rows.axis + (place <= rows.axis))]
 
 
-@_rules("Squeeze")
+@rules("Squeeze")
 def _squeezed(op: Any, inputs: List[Any]) -> Sequence[Any]:
     rows, rank = inputs[0], _rank(op.inputs[0])
     if isinstance(rows, Reduced):
@@ -344,14 +345,16 @@ def _squeezed(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [UNKNOWN if rows.axis in gone else Rows(rows.axis - sum(d < rows.axis for d in gone))]
 
 
-@_rules("Reshape")
+@rules("Reshape")
 def _reshaped(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """Rows stay along the first axis if all that follows it is as large in the whole batch."""
     rows, shape = inputs[0], op.outputs[0].shape
     if isinstance(rows, Reduced):
         return [rows if inputs[1] in (SHARED, SAME) else UNKNOWN]
-    if not isinstance(rows, Rows) or rows.axis != 0 or shape.ndims in (None, 0):
+    if not isinstance(rows, Rows) or shape.ndims in (None, 0):
         return [UNKNOWN]
+    if rows.axis != 0:
+        return [rows if _keeps_place(op.inputs[0].shape, shape, rows.axis) else UNKNOWN]
     if _leads(op.inputs[1], inputs[1]):
         return [Rows(0)]
     return [Rows(0) if _keeps_apart(op.inputs[0].shape, shape) else UNKNOWN]
@@ -382,6 +385,16 @@ def _keeps_apart(before: Any, after: Any) -> bool:
     return new > 0 and old % new == 0
 
 
+def _keeps_place(before: Any, after: Any, axis: int) -> bool:
+    """True if what stands before the rows is as before, and what follows them as large."""
+    if before.ndims is None or after.ndims <= axis:
+        return False
+    old, new = before.as_list(), after.as_list()
+    known = None not in old[:axis] + old[axis + 1:] + new[:axis] + new[axis + 1:]
+    return known and old[:axis] == new[:axis] and \
+        np.prod(old[axis + 1:]) == np.prod(new[axis + 1:])
+
+
 def _leads(shape: Any, relation: Any) -> bool:
     """True for a shape [-1 or what grows with the rows, what does not...]."""
     if relation in (SHARED, SAME):
@@ -392,7 +405,7 @@ def _leads(shape: Any, relation: Any) -> bool:
     return relation == ShapeOf(0)
 
 
-@_rules("Pack")
+@rules("Pack")
 def _packed(op: Any, inputs: List[Any]) -> Sequence[Any]:
     axis, rank = op.get_attr("axis"), _rank(op.inputs[0])
     rows = {r for r in inputs if isinstance(r, Rows)}
@@ -407,7 +420,7 @@ def _packed(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME if all(r in (SHARED, SAME) for r in inputs) else UNKNOWN]
 
 
-@_rules("Unpack")
+@rules("Unpack")
 def _unpacked(op: Any, inputs: List[Any]) -> Sequence[Any]:
     rows, rank = inputs[0], _rank(op.inputs[0])
     if isinstance(rows, ShapeOf):
@@ -418,7 +431,7 @@ def _unpacked(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [UNKNOWN if axis == rows.axis else Rows(rows.axis - (axis < rows.axis))]
 
 
-@_rules("ConcatV2")
+@rules("ConcatV2")
 def _concatenated(op: Any, inputs: List[Any]) -> Sequence[Any]:
     rank = _rank(op.inputs[0])
     axes = _constant_axes(op.inputs[-1], rank)
@@ -450,7 +463,7 @@ def _joined_shape(op: Any, parts: List[Any]) -> Any:
     return found
 
 
-@_rules("Split", "SplitV")
+@rules("Split", "SplitV")
 def _split(op: Any, inputs: List[Any]) -> Sequence[Any]:
     place = 1 if op.type == "Split" else 0
     rows, tensor = inputs[place], op.inputs[place]
@@ -460,7 +473,7 @@ def _split(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [rows]
 
 
-@_rules("StridedSlice", "Slice")
+@rules("StridedSlice", "Slice")
 def _sliced(op: Any, inputs: List[Any]) -> Sequence[Any]:
     first = inputs[0]
     if isinstance(first, ShapeOf):
@@ -509,7 +522,7 @@ def _part_of_shape(op: Any, shape: Any) -> Any:
             return UNKNOWN
         inside = start[0] <= shape.axis and (size[0] == -1 or shape.axis < start[0] + size[0])
         return ShapeOf(shape.axis - int(start[0])) if inside else SAME
-    begin, end, stride = [tf.get_static_value(t) for t in op.inputs[1:4]]
+    begin, end, stride = [_constant(t) for t in op.inputs[1:4]]
     if begin is None or end is None or stride is None or len(begin) != 1 or stride[0] != 1:
         return UNKNOWN
     if op.get_attr("shrink_axis_mask") == 1 and begin[0] >= 0:
@@ -525,7 +538,7 @@ def _part_of_shape(op: Any, shape: Any) -> Any:
     return ShapeOf(shape.axis - start) if start <= shape.axis < stop else SAME
 
 
-@_rules("Shape")
+@rules("Shape")
 def _shape(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [_shape_of(inputs[0])]
 
@@ -536,7 +549,7 @@ def _shape_of(relation: Any) -> Any:
     return SAME if relation in (SHARED, SAME) or isinstance(relation, Reduced) else UNKNOWN
 
 
-@_rules("Size")
+@rules("Size")
 def _size(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if isinstance(inputs[0], Rows):
         return [COUNT]
@@ -545,6 +558,8 @@ def _size(op: Any, inputs: List[Any]) -> Sequence[Any]:
 
 def of_static_shape(kind: str, relation: Any) -> Sequence[Any]:
     """What a constant is that stands for an operation on a tensor (see `ir.static_shapes`)."""
+    if isinstance(relation, Row):
+        return [relation]
     if kind == "Shape":
         return [_shape_of(relation)]
     if kind == "ZerosLike" and isinstance(relation, Rows):
@@ -552,19 +567,19 @@ def of_static_shape(kind: str, relation: Any) -> Sequence[Any]:
     return _size(None, [relation])
 
 
-@_rules("Range")
+@rules("Range")
 def _counted(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if any(r == COUNT for r in inputs):
         return [POSITIONS]
     return [SAME if all(r in (SHARED, SAME) for r in inputs) else UNKNOWN]
 
 
-@_rules("Const", "Rank")
+@rules("Const", "Rank")
 def _number_of_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME]
 
 
-@_rules("Fill", "BroadcastTo")
+@rules("Fill", "BroadcastTo")
 def _filled(op: Any, inputs: List[Any]) -> Sequence[Any]:
     shape, value = inputs if op.type == "Fill" else reversed(inputs)
     if isinstance(shape, ShapeOf) and value in (SHARED, SAME):
@@ -572,7 +587,7 @@ def _filled(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME if shape in (SHARED, SAME) and value in (SHARED, SAME) else UNKNOWN]
 
 
-@_rules("Tile", "Pad", "PadV2", "ReverseV2")
+@rules("Tile", "Pad", "PadV2", "ReverseV2")
 def _along_other_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """Rows stay rows if nothing is done along their axis."""
     rows, value = inputs[0], tf.get_static_value(op.inputs[1])
@@ -583,43 +598,6 @@ def _along_other_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
     else:
         untouched = int(value[rows.axis]) == 1 if op.type == "Tile" else not any(value[rows.axis])
     return [rows if untouched else UNKNOWN]
-
-
-# TensorArrays: the flow stands for the array; an element may have rows along one of its axes.
-
-@_rules("TensorArrayV3")
-def _array(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    return [SAME, Elements(None)]
-
-
-@_rules("TensorArraySizeV3")
-def _number_of_elements(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    return [SAME if isinstance(inputs[1], Elements) else UNKNOWN]
-
-
-@_rules("TensorArrayScatterV3")
-def _scattered(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    rows = inputs[2]
-    return [Elements(Rows(rows.axis - 1)) if isinstance(rows, Rows) and rows.axis > 0 else UNKNOWN]
-
-
-@_rules("TensorArrayWriteV3")
-def _written(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    return [Elements(inputs[2])]
-
-
-@_rules("TensorArrayReadV3")
-def _read(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    flow = inputs[2]
-    return [flow.of if isinstance(flow, Elements) and flow.of is not None else UNKNOWN]
-
-
-@_rules("TensorArrayGatherV3")
-def _stacked(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    flow = inputs[2]
-    if isinstance(flow, Elements) and isinstance(flow.of, Rows) and inputs[1] in (SHARED, SAME):
-        return [Rows(flow.of.axis + 1)]
-    return [UNKNOWN]
 
 
 def _constant_axes(tensor: Any, rank: Optional[int]) -> Optional[List[int]]:

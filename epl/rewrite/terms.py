@@ -47,11 +47,13 @@ class Terms(NamedTuple):
       sums: name of a tensor that adds up rows -> (it, the numbers that it is divided by).
       statistics: name of a tensor -> it, of which the value for the whole batch counts.
       strange: (kind of trouble, operation) of what is no mean and cannot be made one.
+      normalised: operations that normalise rows by what the model makes of their part.
     """
 
     sums: Dict[str, Any]
     statistics: Dict[str, Any]
     strange: List[Any]
+    normalised: List[Any]
 
 
 def terms_of(losses: Iterable[Any], partition: StepPartition, axes: BatchAxes,
@@ -83,7 +85,7 @@ class _Walk:
         self._averaged = averaged
         self._divisors: Dict[str, Any] = {}
         self._seen: Set[Any] = set()
-        self.found = Terms({}, {}, [])
+        self.found = Terms({}, {}, [], [])
 
     def term(self, tensor: Any, divisors: Any) -> None:
         """`tensor` is a term of a loss.
@@ -185,13 +187,15 @@ class _Walk:
         """Rows that are computed with numbers of their part of the batch.
 
         If these follow from the data, they can be those of the whole batch. Normalisation by what
-        the model makes of a part is meant to be that (see `_centred`).
+        the model makes of a part is that of a device with a batch of its size (see `_centred`).
         """
         for op in self._data.model:
             if self._is_decided(op):
                 self._strange("decided", op)
             if not isinstance(self._axes.of(op.outputs[0]), Rows):
                 continue
+            if op.type.startswith("FusedBatchNorm") and op.get_attr("is_training"):
+                self.found.normalised.append(op)
             for tensor in self._numbers_of_part(op):
                 if self._data.is_statistic(tensor):
                     # Other numbers are lengths, say, which parts are cut to.
@@ -200,6 +204,8 @@ class _Walk:
                         self._strange("normalised", op)
                 elif not self._axes.normalises(tensor):
                     self._strange("normalised", op)
+                elif self._axes.scales(tensor):
+                    self.found.normalised.append(op)
 
     def _is_decided(self, op: Any) -> bool:
         """True for a branch that each part takes or not as its own rows say."""

@@ -381,7 +381,7 @@ class _Region:
             return False
         return op in self._view.deferred or op.type in _REPEATABLE \
             or not op_traits.starts_batch(op) or op.type in op_traits.STEP_SCOPED \
-            or op_traits.calls_functions(op)
+            or op_traits.works_in_step(op) or op_traits.calls_functions(op)
 
 
 def _can_merge(tensor: Any, relation: Any) -> bool:

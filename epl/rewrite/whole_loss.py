@@ -83,6 +83,13 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
             "a sum over rows, or one of these divided by a number of the data; or train with one "
             "worker, device and micro-batch".format(
                 losses[0].name, describe(kind, op.name, compat.made_at(op))))
+    if terms.normalised:
+        first = min(terms.normalised, key=compat.op_id)
+        tf.logging.warning(
+            "the loss {} depends on batch normalisation ('{}'{} is the first): every micro-batch, "
+            "replica and worker normalises by the statistics of its own rows, as one device does "
+            "with a batch of that size; moving averages follow the mean of these".format(
+                losses[0].name, first.name, compat.made_at(first)))
     if terms.sums or statistics:
         surgery.carry_out(terms.sums, statistics)
 

@@ -114,7 +114,10 @@ def normalised(x):
     (lambda x, y, w: tf.cumsum(x, 0), UNKNOWN),
     (lambda x, y, w: tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=x), ROWS),
     (lambda x, y, w: tf.nn.l2_loss(x), SUM),
-    (lambda x, y, w: tf.map_fn(lambda row: row * 2, x), UNKNOWN),
+    (lambda x, y, w: tf.reshape(tf.transpose(tf.reshape(x, [-1, 2, 2]), [1, 0, 2]), [2, -1, 1, 2]),
+     Rows(1)),
+    (lambda x, y, w: tf.reshape(tf.transpose(tf.reshape(x, [-1, 2, 2]), [1, 0, 2]), [-1, 2]),
+     UNKNOWN),
     (lambda x, y, w: tf.cond(w[0, 0] > 0, lambda: x, lambda: x * 2), ROWS),
     (lambda x, y, w: tf.cond(w[0, 0] > 0, lambda: x, lambda: w), UNKNOWN),
     (lambda x, y, w: tf.cond(x[0, 0] > 0, lambda: 1.0, lambda: 2.0), UNKNOWN),
@@ -129,6 +132,53 @@ def normalised(x):
 ])
 def test_relation(make, expected):
     assert relation(make) == expected
+
+
+@pytest.mark.parametrize("fix", [lambda x: x, fixed], ids=["open", "fixed"])
+@pytest.mark.parametrize("of_row", [
+    lambda row, w: row * 2 + tf.zeros([4]),
+    lambda row, w: tf.tanh(tf.tensordot(row, w, 1)),
+    lambda row, w: tf.cond(tf.reduce_sum(row) > 0, lambda: row * w[0], lambda: tf.zeros([4])),
+    lambda row, w: tf.while_loop(lambda i, h: i < 3, lambda i, h: (i + 1, h * w[0]), [0, row])[1]])
+def test_rows_that_a_loop_works_on_one_by_one_are_rows(of_row, fix):
+    assert relation(lambda x, y, w: tf.map_fn(lambda row: of_row(row, w), fix(x))) == ROWS
+    assert relation(lambda x, y, w: tf.map_fn(
+        lambda given: of_row(given[0], w) * tf.cast(given[1], tf.float32), (fix(x), y),
+        tf.float32)) == ROWS
+
+
+@pytest.mark.parametrize("make", [
+    lambda x, w: tf.map_fn(lambda row: row - tf.reduce_mean(x, 0), x),
+    lambda x, w: tf.map_fn(lambda row: tf.foldl(lambda sum_, other: sum_ + other * row, x), x),
+    lambda x, w: tf.map_fn(lambda row: tf.foldl(lambda sum_, other: sum_ + other, x, row), x),
+    lambda x, w: tf.map_fn(lambda given: given[0] * given[1], (
+        x, tf.cast(tf.range(tf.shape(x)[0]), tf.float32)), tf.float32),
+    lambda x, w: tf.map_fn(lambda row: row + tf.random_normal([4]), x),
+    lambda x, w: tf.map_fn(lambda row: tf.cond(
+        tf.reduce_sum(x) > 0, lambda: row, lambda: 2.0 * row), x),
+    lambda x, w: tf.map_fn(lambda number: x[number], tf.range(tf.shape(x)[0]), tf.float32),
+    lambda x, w: tf.foldl(lambda sum_, row: sum_ + row, x),
+    lambda x, w: tf.scan(lambda sum_, row: sum_ + row, x),
+    lambda x, w: tf.scan(lambda sum_, row: sum_ + row, x, tf.zeros([4])),
+    lambda x, w: turns(x, lambda number, row: tf.cast(number, tf.float32) * row),
+    lambda x, w: turns(x, lambda number, row: row, begin=1),
+    lambda x, w: turns(fixed(x), lambda number, row: tf.cast(number, tf.float32) * row, 0, 8),
+    lambda x, w: turns(fixed(x), lambda number, row: row, 0, 4)])
+def test_a_turn_that_looks_at_more_than_its_row_makes_no_rows(make):
+    assert relation(lambda x, y, w: make(x, w)) == UNKNOWN
+
+
+def turns(x, of_row, begin=0, number=None):
+    """A loop by hand over `number` rows, or all."""
+    number = tf.shape(x)[0] if number is None else number
+    given = tf.TensorArray(tf.float32, tf.shape(x)[0]).unstack(x)
+
+    def turn(count, made):
+        return count + 1, made.write(count, of_row(count, given.read(count)))
+
+    made = tf.while_loop(lambda count, made: count < number, turn,
+                         [begin, tf.TensorArray(tf.float32, number)])[1]
+    return made.stack()
 
 
 def test_an_operation_waits_for_all_that_it_takes():

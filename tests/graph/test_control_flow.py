@@ -106,3 +106,43 @@ def test_the_user_hears_of_branches_that_tensorflow_may_differentiate_wrongly(bl
     assert len(told) == (2 if warned and compat.misjudges_branches() else 0)
     for text in told:
         assert "cond" in text[1] and "(1, 3)" in text[2] and "(?, 3)" in text[2]
+
+
+def doubled(turns):
+    """A branch that adds what it gets to itself, and a loop behind it."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3])
+        with stage(0):
+            kernel = tf.get_variable("kernel", [3], initializer=tf.ones_initializer())
+            hidden = x * kernel
+            hidden = tf.cond(kernel[0] > 0.0, lambda: tf.add(hidden, hidden, name="twice"),
+                             lambda: hidden)
+        with stage(1):
+            hidden = tf.while_loop(lambda turn, _: turn < turns, lambda turn, inner: (
+                turn + 1, tf.tanh(inner)), [0, hidden])[1] if turns else tf.tanh(hidden)
+            loss = tf.reduce_mean(hidden)
+        tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        session()
+
+    return script
+
+
+def test_a_branch_that_tensorflow_loses_the_value_of_is_named():
+    with mock.patch.object(tf.logging, "warning") as warning:
+        run(LAYOUTS[0], doubled(2))
+        run(LAYOUTS[3], doubled(0))
+    told = [call[0][0] for call in warning.call_args_list if "Write 2 * x" in call[0][0]]
+    assert len(told) == 2
+    assert all("twice'" in text and "test_control_flow.py:" in text for text in told)
+
+
+def test_a_loop_that_would_wait_for_a_lost_value_for_ever_is_refused():
+    with pytest.raises(NotImplementedError, match="waits for ever"):
+        run(LAYOUTS[3], doubled(2))
+
+
+@pytest.mark.parametrize("block", [BLOCKS["branch_in_branch"], BLOCKS["loop_in_branch"]])
+def test_other_branches_lose_nothing(block):
+    with mock.patch.object(tf.logging, "warning") as warning:
+        run(LAYOUTS[0], lambda stage: control_flow.train([block] * 2, stage, session))
+    assert not [c for c in warning.call_args_list if "Write 2 * x" in c[0][0]]

@@ -268,3 +268,57 @@ def test_added_up_gradients_are_left_alone():
     config = {"communication.gradients_reduce_method": "sum"}
     found = run(ACCUMULATION, lambda stage: train(stage, LOSSES["sum"], True), config)
     assert_same(found, run(None, lambda stage: train(stage, LOSSES["sum"], True)), 2e-5, 2e-6)
+
+
+def by_hand(hidden):
+    mean, variance = tf.nn.moments(hidden, [0])
+    return (hidden - mean) * tf.rsqrt(tf.add(variance, 0.1)) * 2.0
+
+
+NORMALISED = {
+    "by_hand": by_hand,
+    "layer": lambda hidden: tf.layers.batch_normalization(hidden, training=True),
+    "fused": lambda hidden: tf.layers.batch_normalization(
+        hidden[:, None, None], training=True, fused=True)[:, 0, 0]}
+
+
+@pytest.mark.parametrize("name", sorted(NORMALISED))
+def test_batch_normalisation_is_told_of_once(name):
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3])
+        with stage(0):
+            hidden = NORMALISED[name](tf.layers.dense(x, 4))
+            loss = tf.reduce_mean(tf.square(tf.layers.dense(NORMALISED[name](hidden), 1)))
+        tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        devices.session()
+
+    with mock.patch.object(tf.logging, "warning") as said:
+        run(ACCUMULATION, script)
+    found, = [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert "batch normalisation" in found and "test_terms_of_losses.py:" in found
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
+def test_sequences_padded_to_an_open_length_are_rows_without_a_word(layout):
+    """Masked by hand, with the cross-entropy of a whole sequence in one operation."""
+    words = RNG.randint(0, 5, (8, 4)).astype(np.int32)
+    lengths = np.array([1, 4, 2, 2, 4, 3, 1, 1], np.int32)
+
+    def script(stage):
+        ids, n = tf.placeholder(tf.int32, [None, None]), tf.placeholder(tf.int32, [None])
+        with stage(0):
+            hidden = tf.nn.embedding_lookup(tf.get_variable(
+                "e", [5, 3], initializer=tf.glorot_uniform_initializer(seed=1)), ids)
+        with stage(1):
+            error = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels=ids, logits=devices.dense(hidden, 5, "out"))
+            mask = tf.sequence_mask(n, tf.shape(ids)[1], dtype=tf.float32)
+            loss = tf.reduce_sum(error * mask) / tf.reduce_sum(mask)
+        step = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
+        with devices.session() as session:
+            return [session.run([loss, step], {ids: words, n: lengths})[0] for _ in range(3)]
+
+    with mock.patch.object(tf.logging, "warning") as said:
+        found = run(layout, script)
+    assert not [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert_same(found, run(None, script))

@@ -132,12 +132,21 @@ def rows_beside_numbers_of_the_batch(x, label, local):
         tf.reduce_max(x * factor)]))
 
 
+def rows_one_by_one(x, label, local):
+    """A loop that works on one row after the other, in branches."""
+    def half(row):
+        return tf.cond(row > 4.0, lambda: row * 0.5, lambda: tf.zeros_like(row))
+
+    found = tf.map_fn(half, x)
+    return tf.assign(kept("v", local=local), tf.reduce_mean(found))
+
+
 WRITES = [summed, counted, counted_in_whole_numbers, largest, smallest, any_and_all,
           a_cast_of_any, a_rounded_sum, moving_average, spread, rows_added_to_a_table,
           rows_put_into_a_table, rows_added_by_position, rows_taken_off, by_class,
           in_py_func, median, by_product, in_a_loop,
           rows_beside_numbers_of_the_batch, if_it_is_the_largest_so_far,
-          a_number_if_the_batch_says_so]
+          a_number_if_the_batch_says_so, rows_one_by_one]
 # Scatters of tensors that are no variables do not exist for local ones of TensorFlow 2.
 PLACES = ("update_ops", "under_update_ops", "before", "after", "beside", "local")
 

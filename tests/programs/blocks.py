@@ -86,7 +86,11 @@ def layer_norm(context, spec, value):
 
 
 def batch_norm(context, spec, value):
-    """TensorFlow's layer; by hand where every shard of the batch is to be normalised apart."""
+    """TensorFlow's layer; by hand where every shard of the batch is to be normalised apart.
+
+    Of rows that a variable has a share in: statistics of the data alone are the whole batch's.
+    """
+    value = value * variable("share", [WIDTH], context.dtype)
     image = tf.reshape(value, [-1, 1, 1, WIDTH])
     if not context.shards:
         found = tf.layers.batch_normalization(image, momentum=0.9, epsilon=0.1, training=True,
