@@ -247,6 +247,17 @@ def set_int_attribute(op: Any, name: str, value: int) -> None:
     op._set_attr(name, attr_value_pb2.AttrValue(i=value))
 
 
+def set_value(op: Any, value: Any) -> None:
+    """Change the value of a constant that no session has run yet; `value`: a `TensorProto`."""
+    op._set_attr("value", attr_value_pb2.AttrValue(tensor=value))
+
+
+def set_function(op: Any, name: str, function: str) -> None:
+    """Change which function an operation calls that no session has run yet."""
+    op._set_attr(name, attr_value_pb2.AttrValue(
+        func=attr_value_pb2.NameAttrList(name=function)))
+
+
 def set_text_attribute(op: Any, name: str, value: str) -> None:
     """Give an operation that no session has run yet an attribute of text."""
     op._set_attr(name, attr_value_pb2.AttrValue(s=value.encode()))

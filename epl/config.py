@@ -77,9 +77,9 @@ OPTIONS = {
         False, "EPL always reduces before the script clips; both values are the same run"),
     "communication.gradients_reduce_method": Option(
         "mean", "reduction over micro-batches and replicas", choices=("mean", "sum")),
-    "io.slicing": _later(False, "divide input files between workers, as epl.shard does"),
-    "io.unbalanced_io_slicing": _later(False, "allow one file more or less per worker"),
-    "io.drop_last_files": _later(False, "drop files that do not divide evenly"),
+    "io.slicing": Option(False, "divide lists of input files between workers"),
+    "io.unbalanced_io_slicing": Option(False, "allow one file more or less per worker"),
+    "io.drop_last_files": Option(False, "drop files that do not divide evenly"),
 }  # type: Dict[str, Option]
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")  # not what else int() takes: 1_0

@@ -48,7 +48,8 @@ def shard(data: Any, batch: Optional[GlobalBatch] = None, remainder: str = "drop
       shape [own rows, ...]. `data` itself with one worker and no `batch`.
 
     Raises:
-      ConfigError: a dataset whose order is not the same on all workers, with what draws it.
+      ConfigError: a dataset whose order is not the same on all workers, with what draws it; or
+        `io.slicing`, which divides files.
       TypeError: no dataset, array, list or tuple; a `batch` that is no `GlobalBatch`.
       ValueError: another `remainder`; rows of which some worker gets none.
       RuntimeError: before `epl.init()`.
@@ -69,6 +70,10 @@ def shard(data: Any, batch: Optional[GlobalBatch] = None, remainder: str = "drop
         raise ValueError("remainder = {!r}: 'drop' the rows at the end that are fewer than the "
                          "workers, or 'pad' them from the beginning".format(remainder))
     workers, worker = env.context.cluster.worker_num, env.context.cluster.worker_index
+    if env.context.config.io.slicing and workers > 1:
+        raise ConfigError("epl.shard with io.slicing = True: what is read from a worker's own "
+                          "files would be divided once more, and most rows be read by nobody; "
+                          "leave one of them out")
     if batch is not None and not isinstance(batch, GlobalBatch):
         raise TypeError("epl.shard(data, batch) takes what epl.global_batch gives, not {!r}".format(
             batch))

@@ -165,6 +165,29 @@ def set_int_attribute(op: Any, name: str, value: int) -> None:
     _note(op, "attribute(s) set")
 
 
+def set_value(op: Any, value: Any) -> None:
+    """Give a constant that no session has run yet another value.
+
+    Args:
+      op: the constant.
+      value: a `TensorProto` of the same type.
+    """
+    compat.set_value(op, value)
+    _note(op, "value(s) set")
+
+
+def set_function(op: Any, name: str, function: str) -> None:
+    """Let an operation that no session has run yet call another function.
+
+    Args:
+      op: the operation.
+      name: of its attribute.
+      function: name of a function of the graph.
+    """
+    compat.set_function(op, name, function)
+    _note(op, "function(s) set")
+
+
 def say(graph: Any, what: str, number: int = 1) -> None:
     """Let `epl.explain(passes=True)` show `number` of `what` for the pass that is running.
 

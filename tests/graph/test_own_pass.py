@@ -93,7 +93,7 @@ def test_what_a_pass_adds_is_part_of_the_model(own_pass):
 
 
 @pytest.mark.parametrize("added, before, message", [
-    (ROUND, "nothing", "has to be new, and the other one of leaving"),
+    (ROUND, "nothing", "has to be new, and the other one of files"),
     (ROUND._replace(name="clones"), "order", "has to be new"),
     (ROUND._replace(needs=("clones",)), "partition",
      "needs clones, which no pass before 'partition'"),

@@ -17,6 +17,7 @@ from epl.rewrite.passes import (
     completed,
     deferred,
     drawn,
+    files,
     leaving,
     looks,
     losses,
@@ -35,7 +36,7 @@ from epl.rewrite.passes.base import FAMILY, GRAPH, Pass
 __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
 PASSES: List[Pass] = [each.PASS for each in (
-    leaving,
+    files, leaving,
     losses, branches, seeds, whole_loss, partition, place, deferred, clones, order, accumulate,
     aggregate,
     completed, statistics, registered, looks, written, snapshots, drawn,
