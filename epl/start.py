@@ -16,6 +16,7 @@ from epl.errors import ConfigError
 from epl.ir import editor
 from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
 from epl.runtime import hooks, process
 
@@ -135,7 +136,7 @@ def explain(passes: bool = False) -> str:
                 "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built")
     else:
         text = "\n".join([plan.describe()] + [
-            line for group in state_of(graph).groups for line in group.describe()]
+            line for group in groups_of(state_of(graph)) for line in group.describe()]
             + (_passes(graph) if passes else []))
     print(text)
     return text

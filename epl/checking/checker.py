@@ -26,6 +26,8 @@ from epl.env import Env
 from epl.errors import CheckError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
+from epl.rewrite.sources import Sources
+from epl.runtime.runs import Run
 from epl.shared.check import STEPS_VARIABLE, UNCHECKED_CODE
 
 STEPS = 3
@@ -133,7 +135,7 @@ class Check:
         """It has."""
         script_of(graph).skip(graph)
 
-    def step(self, session: Any, run: Any, fetches: List[Any], targets: List[Any],
+    def step(self, session: Any, run: Run, fetches: List[Any], targets: List[Any],
              fed: Dict[str, Any], execute: _Execute) -> List[Any]:
         """Run a training step, and compare it.
 
@@ -220,7 +222,7 @@ class Check:
                                for name in step.taken.fed},
                      fed_sparse(graph, step.taken.fed), wanted.sparse)
         key = (id(graph), tuple(wanted.fetches), tuple(wanted.targets), tuple(sorted(batch.values)))
-        clones = len(state_of(graph).sources.clones)
+        clones = len(state_of(graph).known(Sources).clones)
         why = parts.reason(graph, wanted, batch, len(workers) * clones)
         outcome, why = self._outcome(key, graph, step, batch, workers, clones, why)
         given, shaken = [g._replace(fetches=_readable(graph, g.fetches))

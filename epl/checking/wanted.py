@@ -16,10 +16,13 @@ from epl import compat
 from epl.checking.script import Script, split
 from epl.errors import CheckError
 from epl.ir.graph_keys import GraphKeys
-from epl.ir.graph_state import parts, state_of
+from epl.ir.graph_state import state_of
 from epl.rewrite import op_traits
 from epl.rewrite.functions import Library
+from epl.rewrite.groups import parts
+from epl.rewrite.sources import Sources
 from epl.rewrite.walk import ancestors, data_ancestors
+from epl.runtime.runs import Run
 
 _STATELESS_DRAWS = ("StatelessRandom", "StatelessTruncated", "StatelessMultinomial")
 _TABLES = ("HashTable", "HashTableV2")
@@ -76,7 +79,7 @@ class Wanted(NamedTuple):
 NOTHING = Wanted([], [], [], [], [], {}, {}, [], [], [], [], [], set(), set(), [])
 
 
-def look(graph: Any, script: Script, run: Any, fetches: Sequence[Any], targets: Sequence[Any],
+def look(graph: Any, script: Script, run: Run, fetches: Sequence[Any], targets: Sequence[Any],
          fed: Set[str]) -> Wanted:
     """What to ask the step for that a run of `fetches` and `targets` is.
 
@@ -172,7 +175,7 @@ def _draws(op: Any) -> bool:
     return op_traits.is_random(op) or op.type.startswith(_STATELESS_DRAWS)
 
 
-def _of_clones(graph: Any, run: Any, ops: Sequence[Any], fed: Set[str]) -> Dict[str, List[Any]]:
+def _of_clones(graph: Any, run: Run, ops: Sequence[Any], fed: Set[str]) -> Dict[str, List[Any]]:
     """Name of every tensor of `ops` -> what stands for it in the clones, each tensor once."""
     found: Dict[str, List[Any]] = {}
     for op in ops:
@@ -183,8 +186,8 @@ def _of_clones(graph: Any, run: Any, ops: Sequence[Any], fed: Set[str]) -> Dict[
     return found
 
 
-def _copies(graph: Any, run: Any, tensor: Any) -> List[Any]:
-    sources = state_of(graph).sources
+def _copies(graph: Any, run: Run, tensor: Any) -> List[Any]:
+    sources = state_of(graph).find(Sources)
     copying = [group.clones for group in run.groups if group.clones is not None]
     for clones in copying:
         if clones.has(tensor.op):

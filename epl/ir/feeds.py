@@ -169,7 +169,7 @@ def _declare(tensor: Any, axis: Optional[int]) -> None:
         raise ValueError("a feed is declared of a tf.Tensor or a tf.SparseTensor, not of {!r} of "
                          "type {}".format(tensor, type(tensor).__name__))
     state = state_of(tensor.graph)
-    if any(group.rewritten for group in state.groups):
+    if state.has_steps:
         raise RuntimeError("the feed of '{}' is declared when a session has run the training step "
                            "already: declare it where the tensor is made".format(tensor.name))
     known = state.declared_feeds.setdefault(tensor.name, axis)

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 from epl.env import Env
 from epl.ir.environment import context_of, plan_for, remember
 from epl.ir.graph_keys import GraphKeys
-from epl.ir.graph_state import parts, state_of
+from epl.ir.graph_state import state_of
 from epl.plan.layout import Placement
 from epl.plan.parallel_plan import ParallelPlan
 from epl.virtual_devices import VirtualDevice, device_name
@@ -142,8 +142,7 @@ class Graph:
     @property
     def gradients(self) -> List[Any]:
         """The tensors that the script got as gradients of variables."""
-        return [part for group in state_of(self.graph).groups for gradient in group.gradients
-                for part in parts(gradient.returned)]
+        return list(state_of(self.graph).gradients)
 
     @property
     def gc_tensors(self) -> List[Any]:

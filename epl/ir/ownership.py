@@ -91,16 +91,15 @@ class Ownership:
 def ownership_of(graph: Any) -> Ownership:
     """The record of `graph`, made on first use."""
     state = state_of(graph)
-    if state.ownership is None:
+    if state.find(Ownership) is None:
         context = context_of(graph)
-        state.ownership = Ownership(context.workers, context.cluster.worker_index)
-    found: Ownership = state.ownership
-    return found
+        state.keep(Ownership(context.workers, context.cluster.worker_index))
+    return state.known(Ownership)
 
 
 def divided_variables(graph: Any) -> List[Any]:
     """The variables of `graph` that not all workers hold alike."""
-    ownership = state_of(graph).ownership
+    ownership = state_of(graph).find(Ownership)
     return [] if ownership is None else [
         v for v in compat.global_variables(graph) if ownership.is_divided(compat.variable_key(v))]
 

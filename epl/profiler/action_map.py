@@ -9,11 +9,14 @@ of the operation's copy.
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from epl.ir.environment import is_remembered, plan_for
-from epl.ir.graph_state import GradientGroup, GraphState, parts, state_of
+from epl.ir.graph_state import GraphState, state_of
 from epl.plan.action import BACKWARD, FORWARD, Action
 from epl.plan.parallel_plan import ParallelPlan
 from epl.profiler.events import device_key
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import GradientGroup, groups_of, parts
+from epl.rewrite.place import Devices
+from epl.rewrite.sources import Sources
 from epl.rewrite.walk import ancestors
 
 
@@ -50,7 +53,7 @@ def map_all(graph: Any) -> List[ActionMap]:
     """The actions of every training step of `graph` that has been rewritten."""
     state, plan = state_of(graph), plan_for(graph) if is_remembered(graph) else None
     return [] if plan is None else [map_actions(graph, state, group, plan)
-                                    for group in state.groups if group.rewritten]
+                                    for group in groups_of(state) if group.rewritten]
 
 
 def map_actions(graph: Any, state: GraphState, group: GradientGroup,
@@ -63,7 +66,7 @@ def map_actions(graph: Any, state: GraphState, group: GradientGroup,
       group: the gradients.
       plan: what was carried out.
     """
-    clones: List[CloneId] = state.sources.clones
+    clones = state.known(Sources).clones
     phase, stage = _phases(group)
     actions: Dict[str, Action] = {}
     for op, kind in phase.items():
@@ -80,7 +83,7 @@ def _phases(group: GradientGroup) -> Tuple[Dict[Any, str], Dict[Any, int]]:
     """(phase, stage) of the script's operations."""
     if group.partition is not None:
         return group.partition.phase, group.partition.stage
-    # One clone on one device: nothing was dissected. What has no input is no work.
+    # One clone on one device: nothing was partitioned. What has no input is no work.
     forward = ancestors(y.op for y in group.ys)
     backward = ancestors(part.op for g in group.gradients for part in parts(g.raw))
     phase = {op: FORWARD if op in forward else BACKWARD
@@ -93,7 +96,7 @@ def _devices(state: GraphState, plan: ParallelPlan,
     found: Dict[Tuple[int, int], Tuple[str, ...]] = {}
     for clone in clones:
         for stage in range(plan.num_stages):
-            key = device_key(state.devices.of_stage(stage, clone))
+            key = device_key(state.known(Devices).of_stage(stage, clone))
             known = found.setdefault((clone.replica, stage), ())
             if key is not None and key[0] not in known:
                 found[clone.replica, stage] = known + (key[0],)

@@ -15,6 +15,7 @@ from epl.profiler.events import read_events
 from epl.profiler.files import Files, check_output, write_timeline
 from epl.profiler.spans import computes_gradients
 from epl.profiler.timeline import Timeline, make_timeline
+from epl.rewrite.groups import groups_of
 
 
 class TracedStep(NamedTuple):
@@ -67,7 +68,7 @@ class Tracer:
         state, plan = state_of(self._graph), plan_for(self._graph)
         if self._version != self._graph.version:
             self._version, self._maps = self._graph.version, {}
-        for group in state.groups:
+        for group in groups_of(state):
             if group.rewritten and group.name not in self._maps and plan is not None:
                 self._maps[group.name] = map_actions(self._graph, state, group, plan)
         return list(self._maps.values())

@@ -13,8 +13,7 @@ from typing import Any, Iterable, List, NamedTuple, Optional, Sequence
 import tensorflow.compat.v1 as tf
 
 from epl.communicators import wire
-from epl.communicators.base import MEAN, SUM, Communicator, Group
-from epl.ir.graph_state import Collective
+from epl.communicators.base import MEAN, SUM, Collective, Communicator, Group
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.rewrite import op_traits
 

@@ -19,7 +19,8 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import editor
-from epl.ir.graph_state import GradientGroup, GraphState
+from epl.ir.graph_state import GraphState
+from epl.rewrite.groups import GradientGroup
 from epl.rewrite.partition import StepPartition
 
 

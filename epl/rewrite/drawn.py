@@ -11,7 +11,7 @@ chief. Operations that run in steps alone (see `leaving`) read what is sent; wha
 draw goes on to have this worker's own, as outside of a step nobody sends.
 """
 
-from typing import Any, Iterable, List, NamedTuple, Set
+from typing import Any, Dict, Iterable, List, NamedTuple, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -21,10 +21,19 @@ from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
 from epl.rewrite.functions import Library
-from epl.rewrite.merge import Merged
+from epl.rewrite.groups import Merged, groups_of
+from epl.rewrite.leaving import Leaving
 from epl.rewrite.walk import ancestors, value_ancestors, value_descendants
+from epl.rewrite.whole import WholeBatch
 
 _JOINS = frozenset(["Merge", "Exit"])  # what comes out of branches and loops
+
+
+class _Sent:
+    """Name of a tensor that is drawn behind the gradients -> the chief's value."""
+
+    def __init__(self) -> None:
+        self.values: Dict[str, Any] = {}
 
 
 class Drawn(NamedTuple):
@@ -41,7 +50,7 @@ class Drawn(NamedTuple):
 
 def share_draws(graph: Any, state: GraphState) -> None:
     """Send the chief's draws to all workers, where a step writes variables from them."""
-    in_steps = state.leaving.once.union(state.job.copies())
+    in_steps = state.known(Leaving).once.union(state.known(WholeBatch).copies())
     writes = [op for op in in_steps if op_traits.written_variable(op) is not None]
     sent = True
     while sent:
@@ -54,10 +63,10 @@ def share_draws(graph: Any, state: GraphState) -> None:
 
 def look(graph: Any, state: GraphState, writes: Iterable[Any]) -> Drawn:
     """Find the draws that reach `writes`, as the graph is now."""
-    known = set().union(*[group.sources for group in state.groups])
+    known = set().union(*[group.sources for group in groups_of(state)])
     behind = value_ancestors(writes, _ends(graph, state, writes))
     library = Library(graph)
-    draws = sorted((op for op in behind - known - state.leaving.of_batch
+    draws = sorted((op for op in behind - known - state.known(Leaving).of_batch
                     if op_traits.varies(op, library)), key=compat.op_id)
     reached = value_descendants(draws, behind) if draws else set()
     return Drawn(draws, reached - {
@@ -92,7 +101,7 @@ def _send_all(graph: Any, state: GraphState, ops: Iterable[Any], found: Drawn,
 
 def _ends(graph: Any, state: GraphState, writes: Iterable[Any]) -> Set[Any]:
     """What is the same on all workers: gradients, and what was exchanged."""
-    aggregated = {op for group in state.groups for op in group.returned_ops}
+    aggregated = {op for group in groups_of(state) for op in group.returned_ops}
     communicator = context_of(graph).connection
     aggregated.update(op for op in ancestors(writes, aggregated)
                       if communicator.is_collective(op))
@@ -120,13 +129,14 @@ def _can_be_sent(tensor: Any, users: List[Any], found: Drawn, in_steps: Set[Any]
 def _send(graph: Any, state: GraphState, tensor: Any, users: List[Any]) -> None:
     """Let `users` read the chief's value of `tensor`."""
     name = "epl/drawn/{}".format(tensor.name.replace(":", "_"))
-    value = state.sent.get(tensor.name)
+    sent = state.record(_Sent).values
+    value = sent.get(tensor.name)
     if value is None:
         context = context_of(graph)
         with compat.inserted(graph, name):
             value, collective = context.connection.broadcast(tensor, name, context.workers)
-        state.sent[tensor.name] = value
-        owner = state.groups[0]
+        sent[tensor.name] = value
+        owner = groups_of(state)[0]
         owner.on_demand[tensor.name + " of the chief"] = Merged(value, (collective,))
     for user in users:
         editor.replace_input(user, tensor, value)

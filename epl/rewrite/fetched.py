@@ -13,9 +13,11 @@ It is made when it is first fetched; a graph that is finalized is opened for it.
 
 from typing import Any, List, Sequence, Tuple
 
-from epl.ir.graph_state import GradientGroup, GraphState
+from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits, rewriter, written
-from epl.rewrite.registered import sources_of
+from epl.rewrite.groups import GradientGroup, sources_of
+from epl.rewrite.leaving import Leaving
+from epl.rewrite.whole import WholeBatch
 
 
 def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
@@ -25,9 +27,10 @@ def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
     Raises:
       NotImplementedError: something of which EPL cannot tell what it is for the whole batch.
     """
-    leaving, job = state.leaving, state.job
+    job = state.find(WholeBatch)
     if job is None:  # the batch is not divided
         return list(fetches), list(targets)
+    leaving = state.known(Leaving)
     merged = {name: value for group in reversed(groups) for name, value in group.merged.items()}
     found = []
     for tensor in fetches:
@@ -47,9 +50,10 @@ def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
 
 def _copy_late(graph: Any, state: GraphState, op: Any) -> None:
     """Make what stands for an operation that waits for a write from the batch."""
-    if op in state.leaving.deferred and not state.job.has_copy(op):
+    job = state.known(WholeBatch)
+    if op in state.known(Leaving).deferred and not job.has_copy(op):
         with rewriter.extended(graph, state):
-            state.job.build([], [op], written.view_of(state), in_advance=False)
+            job.build([], [op], written.view_of(state), in_advance=False)
 
 
 def _of_worker(graph: Any, state: GraphState, groups: Sequence[GradientGroup], tensor: Any) -> Any:
@@ -64,7 +68,7 @@ def _of_worker(graph: Any, state: GraphState, groups: Sequence[GradientGroup], t
 
 def _local(graph: Any, state: GraphState, group: GradientGroup, tensor: Any) -> Any:
     local = written.local_of(graph, state, group)
-    if group.clones is None or len(group.clones.clones) == 1:
+    if group.copied is None:
         if not local.has(tensor):
             with rewriter.extended(graph, state):
                 local.build([tensor], [], written.view_of(state), in_advance=False)

@@ -25,16 +25,11 @@ from epl.ir.environment import (
     open_graph,
     settle,
 )
-from epl.ir.graph_state import (
-    Gradient,
-    GradientGroup,
-    GraphState,
-    parts,
-    state_of,
-)
+from epl.ir.graph_state import GraphState, state_of
 from epl.ir.provenance import GradientCall, RowGradient
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import op_traits
+from epl.rewrite import groups, op_traits
+from epl.rewrite.groups import Gradient, GradientGroup, Groups, groups_of, parts
 from epl.rewrite.walk import ancestors
 
 
@@ -224,7 +219,7 @@ class _BuiltForGradients:
 
 def _captured(graph: Any, state: GraphState, request: _Request, gradients: List[Any]) -> List[Any]:
     """Note the gradients that belong to variables; pass the others on."""
-    name = "epl/gradients_{}".format(state.gradient_calls)
+    name = "epl/gradients_{}".format(state.record(Groups).calls)
     found: List[Gradient] = []
     result = list(gradients)
     for index, (variable, raw) in enumerate(zip(request.variables, gradients)):
@@ -237,8 +232,7 @@ def _captured(graph: Any, state: GraphState, request: _Request, gradients: List[
             result[index] = _identity(raw)
         found.append(Gradient(variable, raw, result[index]))
     if found:
-        state.gradient_calls += 1
-        state.groups.append(GradientGroup(name, request.losses, found, request.through))
+        groups.add(state, GradientGroup(name, request.losses, found, request.through))
     return result
 
 
@@ -276,23 +270,22 @@ def _own_gradients_behind(graph: Any, state: GraphState, call: inspect.BoundArgu
     first = compat.last_id(graph) + 1
     own: Dict[str, Any] = {}
     losses: List[Any] = []
-    for group in list(state.groups):
+    for group in list(groups_of(state)):
         if behind.intersection(group.returned_ops):
             _check_not_run(group, given)
             losses.extend(group.ys)
             own.update(_own_gradients(graph, group, behind))
             if not group.is_used:
-                state.groups.remove(group)
-                state.withdrawn.append(group)
+                groups.withdraw(state, group)
     if own:
-        state.own_gradients.extend(t for t in own.values() if t.dtype.is_floating)
+        state.record(Groups).own.extend(t for t in own.values() if t.dtype.is_floating)
         state.provenance.calls.add(
             GradientCall(first, compat.last_id(graph), _unique(losses), [], []))
         for name in arguments:
             call.arguments[name] = [_with_own(v, own) for v in _as_list(call.arguments[name])]
-    if not state.groups and state.plan is None:
+    if not groups_of(state) and state.plan is None:
         state.context = None
-    return bool(behind.intersection(t.op for t in state.own_gradients)) or bool(own)
+    return bool(behind.intersection(t.op for t in state.record(Groups).own)) or bool(own)
 
 
 def _check_not_run(group: GradientGroup, given: Sequence[Any]) -> None:
@@ -351,7 +344,7 @@ def _of_rows(state: GraphState, request: _Request,
             if any(map(op_traits.brings_data, ancestors([x.op]))):
                 found.append(RowGradient(x, value))
             else:
-                state.own_gradients.append(value)
+                state.record(Groups).own.append(value)
     return found
 
 

@@ -16,9 +16,9 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from epl import compat
 from epl.ir import static_shapes
-from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
-from epl.rewrite.registered import sources_of
+from epl.rewrite.groups import GradientGroup, groups_of, parts, sources_of
 from epl.rewrite.walk import (
     ancestors,
     data_ancestors,
@@ -50,11 +50,11 @@ class Leaving(NamedTuple):
 
 def look(graph: Any, state: GraphState) -> Leaving:
     """Find out what leaves the steps of `graph`, whose groups know their sources."""
-    returned = {op for group in state.groups for op in group.returned_ops}
-    computing = computing_ops(state.groups)
+    returned = {op for group in groups_of(state) for op in group.returned_ops}
+    computing = computing_ops(groups_of(state))
     once = {op for op in descendants(returned) - returned - computing
             if not state.provenance.is_made(op)}
-    of_losses: Set[Any] = set().union(*[group.sources for group in state.groups])
+    of_losses: Set[Any] = set().union(*[group.sources for group in groups_of(state)])
     behind = once | returned  # a gradient has the shape of its variable, whatever the batch is
     followed = _followed(graph, _fed(graph, state) | of_losses, behind)
     followed |= static_shapes.following(graph, followed.__contains__, behind)
@@ -116,7 +116,7 @@ def owner(tensors: Iterable[Any], state: GraphState) -> Optional[GradientGroup]:
     """
     tensors = list(tensors)
     needed = sources_of(tensors, state)
-    able = [group for group in state.groups
+    able = [group for group in groups_of(state)
             if all(op in group.sources or op.type in op_traits.PLACEHOLDERS for op in needed)]
     if len(able) <= 1:
         return able[0] if able else None

@@ -5,10 +5,11 @@
 from typing import Any, Iterable, List, Optional
 
 from epl import compat
-from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.graph_state import GraphState
 from epl.ir.provenance import GradientCall
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import op_traits
+from epl.rewrite.groups import GradientGroup, Groups, parts
 from epl.rewrite.linear import departure, departure_in_degree, is_sum_over_rows
 from epl.rewrite.walk import ancestors
 
@@ -33,7 +34,7 @@ def check_losses(family: List[GradientGroup], state: GraphState, plan: ParallelP
              if any(t.op in behind for t in [g for _, g in call.results] + call.entered)]
     check = _Linearity(state, ys, [t for call in calls for t in call.losses],
                        [t for call in calls for t in call.entered])
-    check.of_variables(state.own_gradients)
+    check.of_variables(state.record(Groups).own)
     if plan.reduce_method == "mean":
         averaged = averaged_gradients(calls)
         names = {gradient.name for gradient in averaged}

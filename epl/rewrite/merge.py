@@ -8,36 +8,25 @@ What is exchanged is exchanged in every step of the group that it belongs to, on
 whoever fetches it: a hook that fetches a metric on the chief alone hangs nobody.
 """
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.communicators.base import Collective
 from epl.context import Context
-from epl.ir.graph_state import Collective, GradientGroup
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite.accumulate import scale
 from epl.rewrite.aggregate import ReduceOptions, reduce_dense
-from epl.rewrite.relations import Reduced, Rows
+from epl.rewrite.groups import GradientGroup, Merged
+from epl.rewrite.relations import Mergeable, Reduced, Rows
 
 # What reduces the values of clones, stacked along a new first axis.
 _STACKED = {"max": tf.reduce_max, "min": tf.reduce_min, "prod": tf.reduce_prod,
             "all": tf.reduce_all, "any": tf.reduce_any}
 
 
-class Merged(NamedTuple):
-    """A tensor's merged value.
-
-    Attributes:
-      value: the merged tensor.
-      collectives: what a step runs for it.
-    """
-
-    value: Any
-    collectives: Tuple[Collective, ...]
-
-
-def of_clones(values: Sequence[Any], relation: Any) -> Any:
+def of_clones(values: Sequence[Any], relation: Mergeable) -> Any:
     """The value of this worker's rows, from those of its clones, in their order.
 
     Args:
@@ -56,7 +45,7 @@ def of_clones(values: Sequence[Any], relation: Any) -> Any:
     return total / tf.cast(len(values), total.dtype) if relation.how == "mean" else total
 
 
-def of_workers(values: Sequence[Any], relations: Sequence[Any], names: Sequence[str],
+def of_workers(values: Sequence[Any], relations: Sequence[Mergeable], names: Sequence[str],
                context: Context) -> List[Merged]:
     """The values of the whole job, from those of this worker.
 
@@ -84,16 +73,16 @@ def of_workers(values: Sequence[Any], relations: Sequence[Any], names: Sequence[
     return [found[number] for number in range(len(values))]
 
 
-def _gathered(value: Any, relation: Any, name: str, context: Context) -> Merged:
+def _gathered(value: Any, relation: Mergeable, name: str, context: Context) -> Merged:
     """Rows of all workers, joined in their order; or what those values reduce to."""
-    rows = isinstance(relation, Rows)
-    axis = relation.axis if rows else 0
-    first = _turned(value, axis) if rows else tf.expand_dims(value, 0)
+    first = _turned(value, relation.axis) if isinstance(relation, Rows) \
+        else tf.expand_dims(value, 0)
     kind = first.dtype
     first = tf.cast(first, tf.uint8) if kind == tf.bool else first
     every, collective = context.connection.all_gather(first, name, context.workers)
     every = tf.cast(every, kind)
-    result = _turned(every, axis) if rows else _STACKED[relation.how](every, 0)
+    result = _turned(every, relation.axis) if isinstance(relation, Rows) \
+        else _STACKED[relation.how](every, 0)
     return Merged(result, (collective,))
 
 
@@ -112,10 +101,11 @@ def merged_loss(group: GradientGroup, loss: Any, plan: ParallelPlan) -> Any:
     Args:
       loss: of one clone, so that the mean (or sum) is that of the whole batch.
     """
-    if group.clones is None or len(group.clones.clones) == 1:
+    copied = group.copied
+    if copied is None:
         return loss
-    clones = group.clones.clones
+    clones = copied.clones
     name = "{}/merged/{}".format(group.name, loss.name.replace(":", "_"))
     with compat.inserted(loss.graph, name):
-        total = tf.add_n([group.clones.tensor(loss, clone) for clone in clones])
+        total = tf.add_n([copied.tensor(loss, clone) for clone in clones])
         return total * tf.constant(scale(plan, len(clones)), total.dtype)

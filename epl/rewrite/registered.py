@@ -6,19 +6,20 @@ Which tensors a step can merge follows from where their data comes from: those t
 further data for are left alone.
 """
 
-from typing import Any, Iterable, List, Set
+from typing import Any, Dict, List, Optional, Tuple
 
 from epl import compat
 from epl.ir.environment import context_of
 from epl.ir.graph_keys import GraphKeys
-from epl.ir.graph_state import GradientGroup, GraphState
-from epl.rewrite import loops, op_traits
-from epl.rewrite.merge import Merged, of_clones, of_workers
-from epl.rewrite.relations import Reduced, Relation, Rows
-from epl.rewrite.walk import counted_ancestors
+from epl.ir.graph_state import GraphState
+from epl.rewrite.groups import GradientGroup, Merged, groups_of, sources_of
+from epl.rewrite.leaving import Leaving
+from epl.rewrite.loss_record import averaged_as
+from epl.rewrite.merge import of_clones, of_workers
+from epl.rewrite.relations import Mergeable, Reduced, Rows
 
 # How each collection merges, and whether over all workers.
-_KEYS = {
+_KEYS: Dict[str, Tuple[Mergeable, bool]] = {
     GraphKeys.GLOBAL_CONCAT_OBJECTS: (Rows(0), True),
     GraphKeys.GLOBAL_MEAN_OBJECTS: (Reduced("mean"), True),
     GraphKeys.GLOBAL_SUM_OBJECTS: (Reduced("sum"), True),
@@ -28,28 +29,7 @@ _KEYS = {
 }
 
 
-def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
-    """The operations that bring data from outside into the computation of `tensors`.
-
-    Gradients that the script got count as what they were computed from.
-    """
-    owners = {op: group for group in state.groups if group.rewritten
-              for op in group.returned_ops}
-    behind = counted_ancestors((t.op for t in tensors), owners)
-    found = {op for op in behind if op_traits.brings_data(op)}
-    successors = loops.successors(behind)
-    fed: Set[Any] = set()  # what works on the data
-    pending = [user for op in found for user in successors[op]]
-    while pending:
-        op = pending.pop()
-        if op not in fed:
-            fed.add(op)
-            pending.extend(successors[op])
-    found -= fed
-    return found.union(*[owners[op].sources for op in behind if op in owners])
-
-
-def how(tensor: Any, state: GraphState) -> Any:
+def how(tensor: Any, state: GraphState) -> Optional[Tuple[Mergeable, bool]]:
     """(relation, over all workers) that the script registered for `tensor`; None if it did not."""
     for key, members in state.registered.items():
         if any(member is tensor for member in members):
@@ -62,16 +42,18 @@ def wanted(group: GradientGroup, state: GraphState) -> List[Any]:
 
     What follows a write from the batch is that of the whole batch already.
     """
-    deferred = state.leaving.deferred if state.leaving is not None else ()
+    leaving = state.find(Leaving)
+    deferred = leaving.deferred if leaving is not None else ()
     return [tensor for key in sorted(_KEYS) for tensor in state.registered.get(key, [])
             if tensor.op not in deferred and sources_of([tensor], state) <= group.sources]
 
 
 def check_registered(state: GraphState) -> None:
     """Raises NotImplementedError if parts of a value that has none are to be joined or added up."""
+    leaving = state.known(Leaving)
     for key, tensors in sorted(state.registered.items()):
         for tensor in tensors:
-            if tensor.op in state.leaving.deferred and _KEYS[key][0] != Reduced("mean"):
+            if tensor.op in leaving.deferred and _KEYS[key][0] != Reduced("mean"):
                 raise NotImplementedError(
                     "{} follows what a step writes from its batch{}: the write sees the whole "
                     "batch, and so there are no parts of {} to be added up or joined ('{}'); leave "
@@ -81,8 +63,8 @@ def check_registered(state: GraphState) -> None:
 
 def other_losses(group: GradientGroup, state: GraphState) -> List[Any]:
     """Losses of other groups that are numbers and that a step of `group` can compute as well."""
-    found = {loss.name: loss for other in state.groups if other is not group for loss in other.ys
-             if is_number(loss) and how(loss, state) is None
+    found = {loss.name: loss for other in groups_of(state) if other is not group
+             for loss in other.ys if is_number(loss) and how(loss, state) is None
              and loss.name not in [y.name for y in group.ys]
              and sources_of([loss], state) <= group.sources}
     return [found[name] for name in sorted(found)]
@@ -102,30 +84,32 @@ def merge_registered(group: GradientGroup, state: GraphState, num_workers: int) 
     """
     for tensor in wanted(group, state):
         if tensor.name not in group.merged:
-            relation, everywhere = how(tensor, state)
+            said = how(tensor, state)
+            assert said is not None
+            relation, everywhere = said
             meant = tensor  # the mean of a loss over all is the loss of the whole batch
             if everywhere and relation == Reduced("mean"):
-                meant = state.whole_losses.get(tensor.name, tensor)
+                meant = averaged_as(tensor, state)
             merged = _merged(group, meant, relation, num_workers if everywhere else 1)
             if merged.value is not tensor:
                 group.merged[tensor.name] = merged
 
 
-def _merged(group: GradientGroup, tensor: Any, relation: Relation, num_workers: int) -> Merged:
-    clones = group.clones.clones if group.clones is not None else [None]
-    if len(clones) == 1 and num_workers == 1:
+def _merged(group: GradientGroup, tensor: Any, relation: Mergeable, num_workers: int) -> Merged:
+    clones = group.copied
+    if clones is None and num_workers == 1:
         return Merged(tensor, ())
     _check(tensor, relation)
     name = "{}/merged/{}".format(group.name, tensor.name.replace(":", "_"))
     with compat.inserted(tensor.graph, name):
-        value = of_clones([tensor if clone is None else group.clones.tensor(tensor, clone)
-                           for clone in clones], relation)
+        value = of_clones([tensor] if clones is None else [
+            clones.tensor(tensor, clone) for clone in clones.clones], relation)
         if num_workers == 1:
             return Merged(value, ())
         return of_workers([value], [relation], [name], context_of(tensor.graph))[0]
 
 
-def _check(tensor: Any, relation: Relation) -> None:
+def _check(tensor: Any, relation: Mergeable) -> None:
     if compat.control_flow_context(tensor.op) is not None:
         raise NotImplementedError(
             "{} is inside tf.cond or tf.while_loop: its value cannot be merged over workers or "

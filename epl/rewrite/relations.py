@@ -75,5 +75,6 @@ SAME = Plain("same")
 POSITIONS = Plain("positions")
 UNKNOWN = Plain("unknown")
 Relation = Union[Plain, Rows, Reduced, Row, ShapeOf, Elements]
+Mergeable = Union[Rows, Reduced]  # one value can be made of those of the parts
 
 COUNT = Reduced("sum")  # of rows

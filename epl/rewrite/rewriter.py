@@ -11,12 +11,14 @@ when it is first fetched (`fetched`).
 import contextlib
 import gc
 import itertools
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 from epl import compat
 from epl.ir import editor
 from epl.ir.environment import context_of, intended_plan, is_remembered
-from epl.ir.graph_state import GradientGroup, GraphState, state_of
+from epl.ir.graph_state import GraphState, state_of
+from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite.groups import GradientGroup, groups_of, recall
 from epl.rewrite.passes import GRAPH, PASSES
 from epl.rewrite.passes.place import place_model
 from epl.rewrite.rewriting import Rewriting, families
@@ -39,7 +41,7 @@ def rewrite(graph: Any) -> None:
             return
         if state.failure is not None:
             raise state.failure
-        state.recall_withdrawn()
+        recall(state)
         plan = _plan(graph, state)
         if plan is not None:
             state.context = context_of(graph)
@@ -61,7 +63,7 @@ def cover(graph: Any, group: GradientGroup, tensors: List[Any],
     """
     state = state_of(graph)
     with extended(graph, state):
-        family = next(f for f in families(state.groups) if group in f)
+        family = next(f for f in families(groups_of(state)) if group in f)
         rewriting = Rewriting(graph, state, state.known_plan)
         partition = rewriting.partition(family, tensors)
         rewriting.copy(family, partition)
@@ -114,9 +116,9 @@ def _seen(graph: Any) -> Iterator[None]:
     check.after_rewrite(graph)
 
 
-def _plan(graph: Any, state: GraphState) -> Any:
+def _plan(graph: Any, state: GraphState) -> Optional[ParallelPlan]:
     """The plan to carry out: that of the gradients, or one to place a model that is only run."""
-    if state.groups:
+    if groups_of(state):
         return intended_plan(graph)
     needed = sum(t.device_count for t in state.annotations.task_graphs)
     fits = 1 < context_of(graph).cluster.gpu_num_per_worker >= needed
@@ -125,7 +127,7 @@ def _plan(graph: Any, state: GraphState) -> Any:
 
 def _carry_out(rewriting: Rewriting) -> None:
     """Run all passes, then look at what they promise."""
-    graph, groups = rewriting.graph, rewriting.state.groups
+    graph, groups = rewriting.graph, groups_of(rewriting.state)
     if not groups:
         with editor.working(graph, "place"):
             place_model(rewriting)

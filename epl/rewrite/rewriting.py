@@ -6,12 +6,14 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Set
 
 from epl import compat
 from epl.ir.environment import context_of
-from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.graph_state import GraphState
 from epl.ir.ownership import ownership_of
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import registered, whole_loss, written
+from epl.rewrite import registered, written
 from epl.rewrite.aggregate import ReduceOptions
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import GradientGroup, groups_of, parts
+from epl.rewrite.loss_record import WholeLosses, asked
 from epl.rewrite.partition import Script, StepPartition, partition_step
 from epl.rewrite.place import Devices
 from epl.rewrite.sources import Sources
@@ -40,6 +42,8 @@ class Rewriting:
       plan: the plan to carry out.
       cluster: the workers and devices.
       options: how gradients are reduced over workers; None with one worker.
+      devices: who sits where.
+      sources: where the clones' data comes from.
       clones: those of this worker, in order.
       first_seed: number of the first clone among those of all workers.
       new: groups that are not rewritten yet.
@@ -64,15 +68,15 @@ class Rewriting:
                     before.num_stages, ", ".join(before.stage_names),
                     plan.num_stages, ", ".join(plan.stage_names)))
         state.plan = plan
-        if state.devices is None:
-            state.devices = Devices(plan, worker, context.cluster.device_type,
-                                    ownership_of(graph))
-            state.sources = Sources(graph, [
+        if state.find(Devices) is None:
+            state.keep(Devices(plan, worker, context.cluster.device_type, ownership_of(graph)))
+            state.keep(Sources(graph, [
                 CloneId(r, m, s) for r in plan.replicas_of(worker)
-                for m in range(plan.num_micro_batch) for s in range(plan.num_slices)])
-        self.clones: List[CloneId] = state.sources.clones
+                for m in range(plan.num_micro_batch) for s in range(plan.num_slices)]))
+        self.devices, self.sources = state.known(Devices), state.known(Sources)
+        self.clones: List[CloneId] = self.sources.clones
         self.first_seed = worker * len(self.clones)
-        self.new = [group for group in state.groups if not group.rewritten]
+        self.new = [group for group in groups_of(state) if not group.rewritten]
         self.local: Dict[str, List[LocalGradient]] = {}
 
     @property
@@ -88,7 +92,7 @@ class Rewriting:
         """What the steps of `family` consist of, if they compute the tensors `more` as well."""
         ys, raw, others = losses_of(family), raw_of(family), self.others(family) + list(more)
         partition = partition_step(ys, raw, others, self.script())
-        if self.state.sources.cut(partition.sources):
+        if self.sources.cut(partition.sources):
             partition = partition_step(ys, raw, others, self.script())
         return partition
 
@@ -97,29 +101,29 @@ class Rewriting:
         said = [tensor for group in family for tensor in registered.wanted(group, self.state)
                 + registered.other_losses(group, self.state)]
         others = [t for group in family for t in registered.other_losses(group, self.state)]
-        return said + whole_loss.asked(family[0].ys, others, self.state) + (
+        return said + asked(family[0].ys, others, self.state) + (
             written.asked(family, self.state) if self.divides else [])
 
     def script(self) -> Script:
         """What is known of how the script built its graph."""
         state = self.state
-        added: Set[Any] = {op for group in state.groups for op in group.returned_ops}
-        added.update(edge.barrier for group in state.groups for edge in group.edges)
-        added.update(statistic.read.op for statistic in state.statistics)
-        slices = set(state.sources.slices)
+        added: Set[Any] = {op for group in groups_of(state) for op in group.returned_ops}
+        added.update(edge.barrier for group in groups_of(state) for edge in group.edges)
+        added.update(s.read.op for s in state.record(WholeLosses).statistics)
+        slices = set(self.sources.slices)
         return Script(state.provenance, slices, added - slices)
 
     def device_of(self, variable: Any) -> str:
         """The device of a variable; "" for TensorFlow's choice."""
-        if not self.state.devices.several:
+        if not self.devices.several:
             return ""
-        return self.state.devices.state_device(compat.variable_key(variable)) or ""
+        return self.devices.state_device(compat.variable_key(variable)) or ""
 
     def copy(self, family: Family, partition: StepPartition) -> None:
         """Copy what the clones of a family need and do not have yet."""
-        self.state.sources.add(partition.sources)
-        family[0].clones.add(
-            partition.batch_dependent, self.clones, lambda op, clone: self.state.devices.choose(
+        self.sources.add(partition.sources)
+        family[0].known_clones.add(
+            partition.batch_dependent, self.clones, lambda op, clone: self.devices.choose(
                 op, partition.stage[op], clone, partition.goes_back(op)),
             dropped=partition.deferred)
 

@@ -17,6 +17,13 @@ from epl.rewrite.functions import Library
 from epl.rewrite.walk import ancestors
 
 
+class Varied:
+    """The random operations of one graph whose seed was made this worker's own."""
+
+    def __init__(self) -> None:
+        self.ops: Set[Any] = set()
+
+
 def vary_seeds(outputs: Iterable[Any], number: int, varied: Set[Any]) -> None:
     """Give the script's own seeded random operations behind `outputs` the seeds of clone `number`.
 

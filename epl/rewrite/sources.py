@@ -17,7 +17,7 @@ Outside of training steps the script's own operations work on the whole batch: t
 is 1 unless a step feeds it.
 """
 
-from typing import Any, Dict, Iterable, List, Set
+from typing import Any, Dict, Iterable, KeysView, List, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -50,7 +50,7 @@ class Sources:
         return self._num_slices
 
     @property
-    def slices(self) -> Any:
+    def slices(self) -> KeysView[Any]:
         """The operations that cut the first clone's slice; nothing behind them is copied."""
         return self._pieces.keys()
 

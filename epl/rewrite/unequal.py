@@ -14,8 +14,8 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
-from epl.ir.graph_state import GradientGroup
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import GradientGroup
 
 
 def rows_of_clones(group: GradientGroup, clones: List[CloneId], num_workers: int,
@@ -43,8 +43,11 @@ def rows_of_clones(group: GradientGroup, clones: List[CloneId], num_workers: int
 
 def _dynamic(group: GradientGroup, num_workers: int) -> Optional[Any]:
     """(tensor, axis) of the step's data whose number of rows may differ between parts."""
-    for source in group.partition.sources if group.partition is not None else ():
-        if source in group.partition.conditional:
+    partition = group.partition
+    if partition is None:
+        return None
+    for source in partition.sources:
+        if source in partition.conditional:
             continue  # a branch that is not taken has no rows
         fed = source.type in feeds.PLACEHOLDERS
         for tensor in source.outputs if not fed or num_workers > 1 else ():

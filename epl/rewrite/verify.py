@@ -7,17 +7,18 @@ Cheap, and always on. A failure here is a defect of EPL.
 
 from epl import compat
 from epl.errors import RewriteError
-from epl.ir.graph_state import GradientGroup, GraphState, parts
+from epl.ir.graph_state import GraphState
 from epl.ir.ownership import Ownership
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import op_traits, sparse
+from epl.rewrite.groups import GradientGroup, collectives_of, parts
 from epl.rewrite.place import Devices
 from epl.rewrite.walk import data_ancestors
 
 
 def verify_names(state: GraphState) -> None:
     """Check that no two collectives of a graph meet under one name."""
-    names = [collective.name for collective in state.collectives]
+    names = [collective.name for collective in collectives_of(state)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RewriteError("collectives {} would meet under one name".format(twice))
@@ -47,8 +48,8 @@ def verify_collectives(group: GradientGroup, plan: ParallelPlan, ownership: Owne
 
 def verify_aggregation(group: GradientGroup) -> None:
     """Every clone's gradient reaches what the script got, unless it is the same for all."""
-    clones = group.clones
-    if not _is_copied(group):
+    clones = group.copied
+    if clones is None:
         return
     for gradient in group.gradients:
         pieces = [parts(piece) for piece in sparse.pieces(gradient.raw)]
@@ -62,8 +63,10 @@ def verify_aggregation(group: GradientGroup) -> None:
 
 def verify_clones(group: GradientGroup) -> None:
     """A copy reads copies of its own clone, and what all share."""
-    clones, partition = group.clones, group.partition
-    for op in partition.batch_dependent if _is_copied(group) else ():
+    clones = group.copied
+    if clones is None:
+        return
+    for op in group.known_partition.batch_dependent:
         inputs = list(op.inputs)
         for clone in clones.clones[1:]:
             copy = clones.op(op, clone)
@@ -84,9 +87,10 @@ def verify_order(group: GradientGroup) -> None:
 
 def verify_devices(group: GradientGroup, devices: Devices) -> None:
     """Everything sits where `place` decided, and what belongs to a stage on its clone's device."""
-    clones, partition = group.clones, group.partition
+    clones = group.clones
     if clones is None or not devices.several:
         return
+    partition = group.known_partition
     first = clones.clones[0]
     for op in partition.ops:
         stage, backward = partition.stage[op], partition.goes_back(op)
@@ -100,8 +104,3 @@ def verify_devices(group: GradientGroup, devices: Devices) -> None:
             if placed.device != meant:
                 raise RewriteError("{} is on '{}' instead of '{}'".format(
                     placed.name, placed.device, meant))
-
-
-def _is_copied(group: GradientGroup) -> bool:
-    """True if the group has clones beside the script's own operations."""
-    return group.clones is not None and len(group.clones.clones) > 1

@@ -18,15 +18,17 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Set
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.communicators.base import Collective
 from epl.ir import static_shapes
 from epl.ir.environment import context_of
-from epl.ir.graph_state import Collective, GraphState
+from epl.ir.graph_state import GraphState
 from epl.rewrite import loops, op_traits, registered
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
+from epl.rewrite.groups import groups_of, sources_of
 from epl.rewrite.merge import of_clones, of_workers
-from epl.rewrite.relations import SAME, SHARED, Reduced, Relation, Rows
+from epl.rewrite.relations import SAME, SHARED, Mergeable, Reduced, Rows
 from epl.rewrite.walk import data_descendants
 
 # What may run once more though TensorFlow calls it stateful: it runs for what the clones do not.
@@ -158,7 +160,7 @@ class WholeBatch:
 
     def trained(self) -> Set[Any]:
         """The operations that own the variables which gradients change."""
-        return {compat.variable_key(gradient.variable) for group in self._state.groups
+        return {compat.variable_key(gradient.variable) for group in groups_of(self._state)
                 for gradient in group.gradients}
 
     def has(self, tensor: Any) -> bool:
@@ -175,7 +177,7 @@ class WholeBatch:
 
     def behind_merged(self) -> Set[Any]:
         """What follows from values that this step merges: the loss, what is registered."""
-        merged = [name for group in self._state.groups for name in group.merged
+        merged = [name for group in groups_of(self._state) for name in group.merged
                   if not name.endswith(OF_THE_JOB)]
         return data_descendants(self._graph.get_tensor_by_name(name).op for name in merged)
 
@@ -211,7 +213,7 @@ class WholeBatch:
         on_demand: List[Any] = []
         for border in borders:
             group = self._owner(border[0])
-            needed = registered.sources_of([border[0]], self._state)
+            needed = sources_of([border[0]], self._state)
             (always if needed <= group.sources else on_demand).append(border)
         for together in [always] + [[border] for border in on_demand]:
             self._exchange(together, together is always)
@@ -231,7 +233,7 @@ class WholeBatch:
             self.collectives.extend(c for c in merged.collectives if c not in self.collectives)
             (group.merged if always else group.on_demand)[tensor.name + OF_THE_JOB] = merged
 
-    def _of_worker(self, tensor: Any, relation: Relation) -> Any:
+    def _of_worker(self, tensor: Any, relation: Mergeable) -> Any:
         clones = self._owner(tensor).clones
         values = [tensor] if clones is None else [
             clones.tensor(tensor, clone) for clone in clones.clones]

@@ -13,7 +13,7 @@ that the first micro-batch need not wait for the last. The gradients read copies
 these; the script's own operations are left as they are, for what runs outside of a step.
 """
 
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, NamedTuple, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Set
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,34 +21,20 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir import editor
-from epl.ir.graph_state import Collective, GradientGroup, GraphState, parts
+from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
+from epl.rewrite.groups import GradientGroup, parts
+from epl.rewrite.loss_record import Statistic, WholeLosses
 from epl.rewrite.losses import averaged_gradients
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import Rows
 from epl.rewrite.terms import Data, describe, terms_of
 from epl.rewrite.walk import ancestors, data_ancestors, data_descendants
-from epl.rewrite.whole import View
+from epl.rewrite.whole import View, WholeBatch
 
 _SCRIPT, _MADE = CloneId(0, 0, 0), CloneId(0, 1, 0)
-
-
-class Statistic(NamedTuple):
-    """A number that follows from the data, as the gradients read it.
-
-    Attributes:
-      read: what the gradients read, an identity.
-      of_part: its value for one clone, which `read` reads until `of_whole_batch` is done.
-      losses: names of those whose gradients read it.
-      collectives: what a step runs for it.
-    """
-
-    read: Any
-    of_part: Any
-    losses: FrozenSet[str]
-    collectives: List[Collective]
 
 
 def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, partition: StepPartition,
@@ -61,7 +47,7 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
     Args:
       graph: the script's graph.
       family: groups of one loss, before their clones are made.
-      state: the graph's record; gets `statistics` and `whole_losses`.
+      state: the graph's record; its `WholeLosses` get what is made.
       partition: what the family's steps consist of.
       axes: how its tensors relate to the whole batch.
       num_parts: micro-batches, replicas and slices of all workers.
@@ -141,7 +127,7 @@ class _Surgery:
         for name, (tensor, _) in sums.items():
             self._multiply_gradient(tensor, factors[name])
         for loss in self._losses:
-            self._state.whole_losses[loss.name] = whole(loss)
+            self._state.record(WholeLosses).values[loss.name] = whole(loss)
 
     def _copy(self, region: Set[Any], name: str, behind: Callable[[Any], Any]) -> Any:
         """Copy operations, which read `behind(tensor)` for what is not copied.
@@ -168,7 +154,7 @@ class _Surgery:
                 for learned, form in self._data.forms(behind)}
         of_part = self._early(tensor, behind, like)
         read = tf.identity(of_part, "statistic")
-        self._state.statistics.append(
+        self._state.record(WholeLosses).statistics.append(
             Statistic(read, of_part, frozenset(y.name for y in self._losses), []))
         return read
 
@@ -261,26 +247,6 @@ def _begins_with_ones(ops: List[Any]) -> int:
     return types.index("Fill") + 1 if "Fill" in types else 0
 
 
-def asked(own: Iterable[Any], others: Iterable[Any], state: GraphState) -> List[Any]:
-    """The tensors that the clones of a family have to compute for losses.
-
-    Args:
-      own: those that the family differentiates.
-      others: those of other families.
-      state: the graph's record.
-    """
-    own = list(own)
-    names = {y.name for y in own}
-    return [state.whole_losses[y.name] for y in own + list(others)
-            if y.name in state.whole_losses] + [
-        statistic.of_part for statistic in state.statistics if names & statistic.losses]
-
-
-def collectives_of(loss: Any, state: GraphState) -> Tuple[Collective, ...]:
-    """What a step runs for the value of a loss, beside what it runs for its gradients."""
-    return tuple(c for s in state.statistics if loss.name in s.losses for c in s.collectives)
-
-
 def of_whole_batch(state: GraphState, view: View) -> None:
     """Let the gradients read the statistics of the whole batch.
 
@@ -288,12 +254,13 @@ def of_whole_batch(state: GraphState, view: View) -> None:
       state: the graph's record, whose groups have their clones.
       view: what is known of the operations.
     """
-    waiting = [s for s in state.statistics if s.read.op.inputs[0] is s.of_part]
-    before = len(state.job.collectives)
+    job = state.known(WholeBatch)
+    waiting = [s for s in state.record(WholeLosses).statistics
+               if s.read.op.inputs[0] is s.of_part]
+    before = len(job.collectives)
     early = data_ancestors(s.of_part.op for s in waiting) & view.batch_dependent
-    state.job.build([s.of_part for s in waiting], [], view._replace(
+    job.build([s.of_part for s in waiting], [], view._replace(
         of_batch=view.of_batch | early))
     for statistic in waiting:
-        statistic.collectives.extend(state.job.collectives[before:])
-        editor.replace_input(statistic.read.op, statistic.of_part,
-                             state.job.tensor(statistic.of_part))
+        statistic.collectives.extend(job.collectives[before:])
+        editor.replace_input(statistic.read.op, statistic.of_part, job.tensor(statistic.of_part))

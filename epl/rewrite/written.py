@@ -7,24 +7,32 @@ from the batch beside them may run alone, too (a metric, in an evaluation): a st
 instead. A copy is also what waits for such a write.
 """
 
-from typing import Any, List, Sequence, Set
+from typing import Any, Dict, List, Sequence, Set
 
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import editor, feeds, static_shapes
-from epl.ir.graph_state import GradientGroup, GraphState
+from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.deferred import Deferred
+from epl.rewrite.groups import GradientGroup, groups_of
 from epl.rewrite.leaving import Leaving, is_decided, owner
 from epl.rewrite.walk import data_ancestors
 from epl.rewrite.whole import View, WholeBatch
 
 
+class _OfWorker:
+    """Name of a group -> what this worker computes of its whole batch in the group's steps."""
+
+    def __init__(self) -> None:
+        self.by_group: Dict[str, WholeBatch] = {}
+
+
 def asked(family: List[GradientGroup], state: GraphState) -> List[Any]:
     """The tensors of the batch that are written, or read behind the gradients, for a family."""
-    leaving = state.leaving
+    leaving = state.known(Leaving)
     found = {tensor.name: tensor for op in _users(leaving)
              for tensor in list(op.inputs) + _counted(op) if tensor.op not in leaving.deferred and (
                  tensor.op in leaving.of_batch or is_decided(tensor.op, leaving.of_batch))}
@@ -33,11 +41,12 @@ def asked(family: List[GradientGroup], state: GraphState) -> List[Any]:
 
 def prepare(graph: Any, state: GraphState, num_workers: int) -> None:
     """Let the graph's record say what the job computes of the whole batch."""
-    if state.job is None:
-        state.job = WholeBatch(graph, state, "epl/whole", lambda t: owner([t], state), num_workers)
-    state.leaving = state.leaving._replace(deferred=state.leaving.deferred.union(
+    if state.find(WholeBatch) is None:
+        state.keep(WholeBatch(graph, state, "epl/whole", lambda t: owner([t], state), num_workers))
+    leaving = state.known(Leaving)
+    state.keep(leaving._replace(deferred=leaving.deferred.union(
         state.record(Deferred).ops,
-        *[group.partition.deferred for group in state.groups if group.partition is not None]))
+        *[group.partition.deferred for group in groups_of(state) if group.partition is not None])))
 
 
 def write_whole_batch(graph: Any, state: GraphState) -> None:
@@ -46,29 +55,31 @@ def write_whole_batch(graph: Any, state: GraphState) -> None:
     Raises:
       NotImplementedError: something of which EPL cannot tell what it is for the whole batch.
     """
-    leaving = state.leaving
+    leaving = state.known(Leaving)
     read = _read_once(state)
     view = view_of(state)
     copied = {op for op, group in leaving.writes.items() if group is not None}
     for op in _behind_gradients(state):
         before = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
         copied.update(b for b in before if b in leaving.deferred)
-    first = state.job.build([tensor for _, tensor, group in read if group is None],
-                            sorted(copied, key=compat.op_id), view)
+    first = state.known(WholeBatch).build(
+        [tensor for _, tensor, group in read if group is None],
+        sorted(copied, key=compat.op_id), view)
     for _, tensor, group in read:
         if group is not None:
             first += local_of(graph, state, group).build([tensor], [], view)
     if first:
-        for op in (op for group in state.groups for op in group.returned_ops):
+        for op in (op for group in groups_of(state) for op in group.returned_ops):
             editor.wait_for(op, first)
     _redirect(state, read)
 
 
 def local_of(graph: Any, state: GraphState, group: GradientGroup) -> WholeBatch:
     """The values of this worker's whole batch in steps of a group."""
-    if group.local is None:
-        group.local = WholeBatch(graph, state, group.name + "/whole", lambda tensor: group, 1)
-    return group.local
+    made = state.record(_OfWorker).by_group
+    if group.name not in made:
+        made[group.name] = WholeBatch(graph, state, group.name + "/whole", lambda tensor: group, 1)
+    return made[group.name]
 
 
 def _read_once(state: GraphState) -> List[Any]:
@@ -77,7 +88,7 @@ def _read_once(state: GraphState) -> List[Any]:
     The group is None if a variable is written from it: then it is the whole job's. What is merely
     fetched is this worker's.
     """
-    leaving = state.leaving
+    leaving = state.known(Leaving)
     once = sorted(leaving.once, key=compat.op_id)
     written = data_ancestors(op for op in once if op_traits.written_variable(op) is not None)
     found = []
@@ -98,9 +109,10 @@ def _counted(op: Any) -> List[Any]:
 
 def view_of(state: GraphState) -> View:
     """What is known of the operations that the groups of a graph compute."""
+    leaving = state.known(Leaving)
     view = View(set(), set(), set(), {}, None,  # type: ignore[arg-type]
-                state.leaving.deferred, state.leaving.of_batch)
-    for group in state.groups:
+                leaving.deferred, leaving.of_batch)
+    for group in groups_of(state):
         if group.partition is not None:
             view.batch_dependent.update(group.partition.batch_dependent)
             view.sources.update(group.partition.sources)
@@ -120,7 +132,7 @@ def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False,
     """
     batch_dependent = set().union(*[k.batch_dependent for k in known])
     sources = set().union(*[k.sources for k in known])
-    sparse = {tensor.op for group in state.groups[:1] for parts in feeds.fed_sparse(
+    sparse = {tensor.op for group in groups_of(state)[:1] for parts in feeds.fed_sparse(
         group.ys[0].graph) for tensor in parts}
     return BatchAxes(
         lambda op: op in batch_dependent or op in sources,
@@ -139,14 +151,15 @@ def _users(leaving: Leaving) -> List[Any]:
 
 
 def _behind_gradients(state: GraphState) -> Set[Any]:
-    return state.leaving.once.union(*[group.returned_ops for group in state.groups])
+    return state.known(Leaving).once.union(*[group.returned_ops for group in groups_of(state)])
 
 
 def _redirect(state: GraphState, read: List[Any]) -> None:
     """Let what is behind the gradients read and wait for what stands for the whole batch."""
-    leaving, job = state.leaving, state.job
+    leaving, job = state.known(Leaving), state.known(WholeBatch)
     for op, tensor, group in read:
-        value = (job if group is None else group.local).tensor(tensor)
+        whole = job if group is None else state.record(_OfWorker).by_group[group.name]
+        value = whole.tensor(tensor)
         if value is tensor:
             continue
         if tensor in _counted(op):

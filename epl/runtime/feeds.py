@@ -18,6 +18,8 @@ from epl import compat
 from epl.ir import feeds as declared
 from epl.ir.graph_state import GraphState
 from epl.rewrite import fed, op_traits
+from epl.rewrite.clones import CloneMap
+from epl.rewrite.sources import Sources
 from epl.runtime import sparse_feeds
 from epl.runtime.runs import Run
 
@@ -112,7 +114,8 @@ def further_tensors(tensors: Sequence[Any], run: Run, state: GraphState) -> List
     """What a step is fed beside `tensors`: the other clones' copies, and the number of slices."""
     copies = [copy for tensor in tensors for clone in fed_copies(tensor, run) for copy in clone
               if copy is not tensor]
-    count = state.sources.count if state.sources is not None else None
+    sources = state.find(Sources)
+    count = sources.count if sources is not None else None
     return copies + ([count] if count is not None else [])
 
 
@@ -132,8 +135,9 @@ def divided(tensors: Sequence[Any], values: Sequence[Any], run: Run,
         for copy, part in sparse.shares(tensor, fed_copies(tensor, run)) or shares(
                 tensor, value, run):
             (own if copy is tensor else further).append(part)
-    if state.sources is not None and state.sources.count is not None:
-        further.append(np.array(state.sources.num_slices, np.int32))
+    sources = state.find(Sources)
+    if sources is not None and sources.count is not None:
+        further.append(np.array(sources.num_slices, np.int32))
     return own + further
 
 
@@ -191,9 +195,9 @@ def divided_axis(tensor: Any, value: Any, num_clones: int) -> Optional[int]:
     return declared.axis_of_rows(tensor)
 
 
-def _copying(run: Run) -> List[Any]:
+def _copying(run: Run) -> List[CloneMap]:
     """The clones of a step, of each of its gradients, where there are several."""
-    return [g.clones for g in run.groups if g.clones is not None and len(g.clones.clones) > 1]
+    return [g.copied for g in run.groups if g.copied is not None]
 
 
 def _check_shared(tensor: Any, value: Any, run: Run) -> None:

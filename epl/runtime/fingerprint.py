@@ -13,11 +13,13 @@ from typing import Any, Dict, List
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.communicators.base import Collective
 from epl.errors import ConfigError
 from epl.ir.environment import context_of, plan_for
-from epl.ir.graph_state import Collective, GraphState, state_of
+from epl.ir.graph_state import GraphState, state_of
 from epl.ir.ownership import ownership_of
 from epl.rewrite import sparse
+from epl.rewrite.groups import collectives_of, groups_of
 from epl.rewrite.walk import ancestors
 from epl.runtime import control_plane
 from epl.version import __version__
@@ -26,9 +28,16 @@ _SHARED_ROWS = ("rows of {}, looked up without data that was fed or read (feed w
                 "{}")
 
 
+class _Compared:
+    """How many collectives of a graph the workers have compared."""
+
+    def __init__(self) -> None:
+        self.collectives = 0
+
+
 def is_verified(state: GraphState) -> bool:
     """True if the graph's collectives, as they are now, were compared already."""
-    return state.verified_collectives == len(_all_collectives(state))
+    return state.record(_Compared).collectives == len(_all_collectives(state))
 
 
 def compare(graph: Any) -> None:
@@ -43,7 +52,7 @@ def compare(graph: Any) -> None:
     plane = control_plane.of(context_of(graph))
     if len(set(plane.all_gather_object(digest))) > 1:
         raise ConfigError(first_difference(plane.all_gather_object(lines)))
-    state.verified_collectives = len(_all_collectives(state))
+    state.record(_Compared).collectives = len(_all_collectives(state))
 
 
 def first_difference(programs: List[List[str]]) -> str:
@@ -80,7 +89,7 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
                                              ownership_of(graph).describe(compat.variable_key(v)))
               for v in compat.global_variables(graph)]
     lines += [_SHARED_ROWS.format(compat.variable_key(gradient.variable).name, _digest(indices.op))
-              for group in state.groups for gradient in group.gradients
+              for group in groups_of(state) for gradient in group.gradients
               for indices in sparse.shared_rows(gradient.raw)]
     lines += ["collective {}".format(c.describe()) for c in _all_collectives(state)]
     return lines
@@ -95,6 +104,6 @@ def _digest(op: Any) -> str:
 
 
 def _all_collectives(state: GraphState) -> List[Collective]:
-    merged = [c for group in state.groups for every in (group.merged, group.on_demand)
+    merged = [c for group in groups_of(state) for every in (group.merged, group.on_demand)
               for name in sorted(every) for c in every[name].collectives]
-    return state.collectives + merged
+    return collectives_of(state) + merged

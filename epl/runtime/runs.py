@@ -11,11 +11,15 @@ from typing import Any, Dict, FrozenSet, List, NamedTuple, Sequence, Set, Tuple
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir.environment import context_of
-from epl.ir.graph_state import GradientGroup, GraphState, state_of
+from epl.ir.graph_state import GraphState, state_of
 from epl.rewrite import drawn, op_traits
 from epl.rewrite.deferred import Deferred
 from epl.rewrite.fetched import stand_ins
+from epl.rewrite.groups import GradientGroup, Merged, groups_of
+from epl.rewrite.leaving import Leaving
+from epl.rewrite.sources import Sources
 from epl.rewrite.walk import ancestors
+from epl.rewrite.whole import WholeBatch
 from epl.runtime import shared_feeds, unseen
 
 _SHOWN = 3  # variables that are named
@@ -50,11 +54,17 @@ class Run(NamedTuple):
 
 
 class _Memory:
-    """The runs known of one version of a graph."""
+    """The runs known of a graph, as it is in its present version."""
 
-    def __init__(self, version: int):
-        self.version = version
-        self.known: Dict[Tuple[Tuple[str, ...], ...], Run] = {}
+    def __init__(self) -> None:
+        self._version = -1
+        self._known: Dict[Tuple[Tuple[str, ...], ...], Run] = {}
+
+    def of(self, version: int) -> Dict[Tuple[Tuple[str, ...], ...], Run]:
+        """Names of what is fetched, and of what is run -> the run, in this version of the graph."""
+        if version != self._version:
+            self._version, self._known = version, {}
+        return self._known
 
 
 def describe(graph: Any, fetches: Sequence[Any], targets: Sequence[Any]) -> Run:
@@ -67,15 +77,12 @@ def describe(graph: Any, fetches: Sequence[Any], targets: Sequence[Any]) -> Run:
     state = state_of(graph)
     key = tuple(t.name for t in fetches), tuple(op.name for op in targets)
     with state.lock:
-        if state.runs is None or state.runs.version != graph.version:
-            state.runs = _Memory(graph.version)
-        if key in state.runs.known:
-            return state.runs.known[key]
-        run = _walked(graph, state, fetches, targets)
-        if state.runs.version != graph.version:  # what was fetched had to be made
-            state.runs = _Memory(graph.version)
-        state.runs.known[key] = run
-        return run
+        memory = state.record(_Memory).of(graph.version)
+        if key not in memory:
+            run = _walked(graph, state, fetches, targets)
+            memory = state.record(_Memory).of(graph.version)  # what was fetched had to be made
+            memory[key] = run
+        return memory[key]
 
 
 def is_step(graph: Any, ops: Sequence[Any]) -> bool:
@@ -101,9 +108,9 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
     merged = [m for group in groups if _computes(group, reached)
               for m in _exchanged(group.merged)]
     reached = ancestors([t.op for t in fetches] + targets)
-    if state.job is not None:
+    if state.find(WholeBatch) is not None:
         _check_writes(state, groups, reached)
-    asked = [m for group in state.groups for every in (group.merged, group.on_demand)
+    asked = [m for group in groups_of(state) for every in (group.merged, group.on_demand)
              for m in _exchanged(every)
              if m not in merged and any(c.op in reached for c in m.collectives)]
     collectives = [c.name for group in groups for c in group.collectives] + [
@@ -122,11 +129,12 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
 
 def _check_writes(state: GraphState, groups: Sequence[GradientGroup], reached: Set[Any]) -> None:
     """What a step writes from its batch is made of the whole batch."""
-    for op in sorted(reached.intersection(state.leaving.writes), key=compat.op_id):
-        if state.leaving.writes[op] is not None:
+    writes = state.known(Leaving).writes
+    for op in sorted(reached.intersection(writes), key=compat.op_id):
+        if writes[op] is not None:
             raise RewriteError("a step would write '{}' from a part of its batch".format(op.name))
         behind = ancestors([tensor.op for tensor in op.inputs])
-        if len(state.sources.clones) > 1 and any(behind & group.sources for group in groups):
+        if len(state.known(Sources).clones) > 1 and any(behind & group.sources for group in groups):
             raise NotImplementedError(
                 "operation '{}' ({}){} writes from the batch of a training step and from data that "
                 "the step's loss does not read: with several micro-batches or replicas EPL does "
@@ -136,10 +144,10 @@ def _check_writes(state: GraphState, groups: Sequence[GradientGroup], reached: S
 
 def _groups(state: GraphState, reached: Set[Any]) -> List[GradientGroup]:
     """The groups whose gradients or merged values are reached, then those that merely write."""
-    writes = state.leaving.writes if state.leaving is not None else {}
-    writing = [group for op, group in writes.items()
-               if op in reached and op in state.leaving.writes_global]
-    found = [group for group in state.groups if group in writing or _computes(group, reached)]
+    leaving = state.find(Leaving)
+    writing = [] if leaving is None else [group for op, group in leaving.writes.items()
+                                          if op in reached and op in leaving.writes_global]
+    found = [group for group in groups_of(state) if group in writing or _computes(group, reached)]
     return sorted(found, key=lambda group: not _computes(group, reached))
 
 
@@ -149,7 +157,7 @@ def _computes(group: GradientGroup, reached: Set[Any]) -> bool:
         group.returned_ops + [merged.value.op for merged in group.merged.values()])
 
 
-def _exchanged(merged: Dict[str, Any]) -> List[Any]:
+def _exchanged(merged: Dict[str, Merged]) -> List[Merged]:
     """The values among `merged` that workers exchange."""
     return [merged[name] for name in sorted(merged) if merged[name].collectives]
 

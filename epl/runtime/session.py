@@ -18,7 +18,10 @@ from epl.env import Env
 from epl.ir.environment import context_of, remember
 from epl.ir.graph_state import state_of
 from epl.rewrite import unequal
+from epl.rewrite.looks import Looks
+from epl.rewrite.place import Devices
 from epl.rewrite.rewriter import rewrite
+from epl.rewrite.sources import Sources
 from epl.runtime import coordination, feeds, shared_feeds
 from epl.runtime.runs import Run, describe, is_step
 from epl.runtime.settings import session_config
@@ -45,7 +48,8 @@ def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, f
     """`BaseSession._run`: what is fed is still as the script gave it here."""
     rewrite(session.graph)
     state = state_of(session.graph)
-    if state.sources is None or len(state.sources.clones) == 1:
+    sources = state.find(Sources)
+    if sources is None or len(sources.clones) == 1:
         return original(session, handle, fetches, feed_dict, *args)
     feed_dict = feed_dict or {}  # a run inside of a step is fed nothing of the step's
     refusal = feeds.indivisible(feed_dict, session.graph)
@@ -89,7 +93,8 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
         return original(session, handle, targets, fetches, fed, options, run_metadata)
     context = context_of(session.graph)
     if run.step and _is_beside(context):
-        fetches = [state.looks.get(tensor.name, tensor) for tensor in fetches]
+        looks = state.record(Looks).values
+        fetches = [looks.get(tensor.name, tensor) for tensor in fetches]
         run = describe(session.graph, fetches, targets)
         _check_look(run)
     if not run.step:
@@ -254,7 +259,7 @@ def _check_knows_graph(session: Any) -> None:
 
 def _check_devices(session: Any) -> None:
     """Raises RuntimeError if the session lacks devices that its graph is placed on."""
-    devices = state_of(session.graph).devices
+    devices = state_of(session.graph).find(Devices)
     if devices is None or getattr(session, _PLACED, None) is devices:
         return
     needed = devices.names()

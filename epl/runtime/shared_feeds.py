@@ -18,9 +18,10 @@ import numpy as np
 
 from epl import compat
 from epl.ir.environment import context_of
-from epl.ir.graph_state import GradientGroup, GraphState
+from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits, sparse
 from epl.rewrite.functions import Library
+from epl.rewrite.groups import GradientGroup
 from epl.rewrite.walk import ancestors, value_ancestors
 
 _LONGEST = 60  # characters of a value in an error

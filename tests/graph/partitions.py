@@ -9,6 +9,7 @@ import epl
 from epl.ir.annotations import Annotations, Strategy
 from epl.ir.graph_state import state_of
 from epl.ir.provenance import Provenance
+from epl.rewrite.groups import groups_of
 from epl.rewrite.partition import Script, partition_step
 from epl.rewrite.rewriter import rewrite
 from tests.graph.devices import Layout
@@ -29,7 +30,7 @@ def partition_of(loss, variables=None):
     """What EPL finds in the gradients of `loss` when it rewrites the graph."""
     tf.gradients(loss, tf.trainable_variables() if variables is None else variables)
     rewrite(loss.graph)
-    return state_of(loss.graph).groups[-1].partition
+    return groups_of(state_of(loss.graph))[-1].partition
 
 
 def partitioned(ys, gradients=(), others=(), second_stage_from=None):

@@ -11,6 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from tests.graph import devices
 from tests.graph.devices import PIPELINE, REPLICAS, Layout
 from tests.graph.test_refusals import refused
@@ -366,7 +367,7 @@ def test_the_calls_of_a_chain_share_their_clones():
     """Or every step would compute the model once per call."""
     with devices.started(PIPELINE) as graph:
         layer_by_layer(Model(devices.stages(PIPELINE), "mean"))
-        groups = state_of(graph).groups
+        groups = groups_of(state_of(graph))
         assert len(groups) == 4
         assert len({id(group.clones) for group in groups}) == 1
         assert {tuple(y.op.name for y in group.ys) for group in groups} == {("loss",)}

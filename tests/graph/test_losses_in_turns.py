@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from tests.graph import devices
 from tests.graph.devices import BOTH, REPLICAS, Layout
 
@@ -73,7 +74,7 @@ def test_a_step_writes_the_other_loss_as_it_was_before_its_update(write, resourc
 def test_the_update_waits_for_a_copy_and_not_for_the_other_loss(resource):
     def script(stage):
         in_turns(a_copy, resource)(stage)
-        second = state_of(tf.get_default_graph()).groups[1]
+        second = groups_of(state_of(tf.get_default_graph()))[1]
         waits = {c for op in second.returned_ops for c in op.control_inputs}
         return sorted(c.name for c in waits if c.type == "DeepCopy")
 

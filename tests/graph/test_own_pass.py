@@ -12,6 +12,7 @@ import epl
 from epl.ir import editor
 from epl.ir.graph_state import state_of
 from epl.rewrite import passes
+from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import FAMILY, PASSES, Pass
 from tests.graph import devices
 from tests.graph.devices import Layout
@@ -70,7 +71,7 @@ def test_what_a_pass_adds_is_part_of_the_model(own_pass):
 
     def script(stage):
         result = train(stage, in_script=False)
-        found["group"], = state_of(tf.get_default_graph()).groups
+        found["group"], = groups_of(state_of(tf.get_default_graph()))
         found["text"] = epl.explain(passes=True)
         return result
 

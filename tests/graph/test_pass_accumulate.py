@@ -11,6 +11,7 @@ from epl.ir.graph_state import state_of
 from epl.plan.parallel_plan import make_plan
 from epl.rewrite.accumulate import accumulate, scale
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import groups_of
 from epl.rewrite.rewriter import rewrite
 from tests.graph.devices import Layout, session, started
 
@@ -220,7 +221,7 @@ def test_rows_that_are_the_same_for_all_clones_are_added_up():
         gradient, = tf.gradients(loss, [table])
         assert gradient.values.shape.as_list() == [None, 2]
         rewrite(graph)
-        assert state_of(graph).groups[0].rewritten
+        assert groups_of(state_of(graph))[0].rewritten
         with session() as running:
             values, indices = running.run([gradient.values, gradient.indices],
                                           {x: [1.0, 1.0, 3.0, 3.0]})

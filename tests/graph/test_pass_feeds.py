@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl import compat
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from epl.rewrite.rewriter import rewrite
 from epl.runtime import feeds
 from epl.runtime.runs import describe
@@ -37,7 +38,7 @@ class Fed:
         self.gradients = tf.gradients(self.loss, tf.trainable_variables())
         rewrite(graph)
         self.state = state_of(graph)
-        self.group = self.state.groups[0]
+        self.group = groups_of(self.state)[0]
         self.run = describe(graph, self.gradients, [])
 
     def of_clones(self, tensor):

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from epl.rewrite.registered import sources_of
 from epl.rewrite.rewriter import rewrite
 from tests.graph import devices
@@ -94,7 +95,7 @@ def test_a_tensor_that_needs_further_data_is_left_alone():
                        tf.cast(further, tf.float32)):
             epl.add_to_collection(tensor, KEYS.GLOBAL_MEAN_OBJECTS)
         rewrite(graph)
-        assert set(state_of(graph).groups[0].merged) == {model.loss.name}
+        assert set(groups_of(state_of(graph))[0].merged) == {model.loss.name}
 
 
 def test_the_mean_of_a_double_loss_has_the_precision_of_a_double():

@@ -19,6 +19,7 @@ from epl.ir.graph_state import state_of
 from epl.plan.action import BACKWARD
 from epl.rewrite import loops, op_traits
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import groups_of
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.walk import ancestors
 from tests.graph.devices import Layout, session, started
@@ -131,7 +132,7 @@ class Ordered:
             self.loss += tf.reduce_mean(tf.gradients(hidden, self.x)[0] ** 2)
         self.gradients = tf.gradients(self.loss, tf.trainable_variables())
         rewrite(graph)
-        self.group = state_of(graph).groups[-1]
+        self.group = groups_of(state_of(graph))[-1]
         self.plan = plan_for(graph)
         self.cells = {}
         clones = self.group.clones
@@ -409,7 +410,7 @@ def test_the_slices_of_a_device_are_one_cell(schedule):
             loss = tf.reduce_mean(dense(hidden, 1))
         tf.gradients(loss, tf.trainable_variables())
         rewrite(graph)
-        group, plan = state_of(graph).groups[0], plan_for(graph)
+        group, plan = groups_of(state_of(graph))[0], plan_for(graph)
         cells = {}
         for op, phase in group.partition.phase.items():
             for clone in group.clones.clones:

@@ -10,6 +10,7 @@ from epl import compat
 from epl.ir.graph_state import state_of
 from epl.plan.action import BACKWARD, FORWARD
 from epl.rewrite import loops
+from epl.rewrite.groups import groups_of
 from tests.graph.devices import started
 from tests.graph.partitions import (
     RESOURCE,
@@ -239,7 +240,7 @@ def test_what_is_in_a_branch_is_conditional_and_the_merge_is_not(graph):
     assert built and built <= partition.conditional
     gradient, = of_type(partition, "TanhGrad")
     assert gradient in partition.conditional
-    for gradient in state_of(graph).groups[0].gradients:
+    for gradient in groups_of(state_of(graph))[0].gradients:
         assert gradient.raw.op not in partition.conditional
 
 

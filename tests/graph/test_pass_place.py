@@ -14,6 +14,7 @@ from epl.ir.graph_state import state_of
 from epl.ir.ownership import Ownership
 from epl.plan.parallel_plan import make_plan
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import groups_of
 from epl.rewrite.place import HOST, Devices, pinned_to_cpu
 from epl.rewrite.rewriter import rewrite
 from tests.graph.devices import Layout, session, started
@@ -39,7 +40,7 @@ def weights(name="w", shape=(3, 3), **options):
 def group_of(loss):
     tf.gradients(loss, tf.trainable_variables())
     rewrite(loss.graph)
-    return state_of(loss.graph).groups[-1]
+    return groups_of(state_of(loss.graph))[-1]
 
 
 def home_of(variable):

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl.ir.graph_state import state_of
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import groups_of
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.sources import Sources
 from tests.graph.devices import Layout, session, started
@@ -168,7 +169,7 @@ def test_batches_are_cut_into_neighbouring_slices(micro_batches):
             found, mean = running.run([product, gradient])
             np.testing.assert_array_equal(found, np.arange(4.0 * micro_batches))
             assert mean == np.mean(np.arange(4.0 * micro_batches))
-        copies = state_of(graph).groups[0].clones
+        copies = groups_of(state_of(graph))[0].clones
         assert len(copies.clones) == 2 * micro_batches
         taken = [op for op in graph.get_operations() if op.type == "IteratorGetNext"]
         assert len(taken) == micro_batches  # slices of a batch share it

@@ -8,13 +8,15 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl import compat
-from epl.communicators.base import all_workers
+from epl.communicators.base import Collective, all_workers
 from epl.errors import RewriteError
 from epl.ir.environment import plan_for
-from epl.ir.graph_state import Collective, Gradient, GradientGroup, state_of
+from epl.ir.graph_state import state_of
 from epl.ir.ownership import Ownership
 from epl.plan.parallel_plan import make_plan
 from epl.rewrite import verify
+from epl.rewrite.groups import Gradient, GradientGroup, groups_of
+from epl.rewrite.place import Devices
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.walk import ancestors
@@ -124,7 +126,7 @@ def rewritten(monkeypatch):
         tf.gradients(loss, tf.trainable_variables())
         rewrite(graph)
         state = state_of(graph)
-        yield state.groups[0], plan_for(graph), state.devices
+        yield groups_of(state)[0], plan_for(graph), state.known(Devices)
     monkeypatch.undo()
     epl.init()
 
@@ -199,8 +201,8 @@ def test_verify_finds_a_replica_on_the_devices_of_another(rewritten, monkeypatch
 def test_verify_finds_two_collectives_of_one_name(fresh_graph):
     collective = Collective(tf.no_op(), "all_reduce", "name_0", "float32", "[]")
     state = state_of(fresh_graph)
-    state.groups.append(GradientGroup("epl/gradients_0", [], []))
-    state.groups[0].collectives += [collective, collective]
+    groups_of(state).append(GradientGroup("epl/gradients_0", [], []))
+    groups_of(state)[0].collectives += [collective, collective]
     with pytest.raises(RewriteError, match="name_0"):
         verify.verify_names(state)
 

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl.ir.environment import plan_for
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from tests.graph import devices
 from tests.graph.devices import PIPELINE, ROWS, Layout, started, weight_after
 
@@ -53,7 +54,7 @@ def test_the_older_graph_trains_on_whatever_is_added_to_it(before_first_run, dev
         with devices.session() as session:  # has the devices that the graph was built for
             session.run(model.train, {model.x: ROWS})
             assert session.run(model.weight) == weight_after(1)
-        assert len(state_of(graph).groups[0].clones.clones) == 4
+        assert len(groups_of(state_of(graph))[0].clones.clones) == 4
 
 
 def test_what_is_reported_is_what_runs(tmp_path, capsys):

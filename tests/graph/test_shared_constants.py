@@ -7,6 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from tests.graph import devices
 from tests.graph.devices import BOTH, PIPELINE, SEVERAL
 
@@ -49,7 +50,7 @@ def test_a_batch_size_that_the_loss_uses_too(layout):
 def test_the_model_stays_on_its_stages_devices_and_the_input_on_the_host(layout):
     with devices.started(layout) as graph:
         script(layout)(devices.stages(layout))
-        clones = state_of(graph).groups[0].clones
+        clones = groups_of(state_of(graph))[0].clones
         for name, stage in (("first/MatMul", 0), ("second/MatMul", 1)):
             own = graph.get_operation_by_name(name)
             assert [clones.op(own, clone).device for clone in clones.clones] == [

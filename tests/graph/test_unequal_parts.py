@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from tests.graph import devices
 from tests.graph.devices import ACCUMULATION, BOTH
 
@@ -51,5 +52,5 @@ def test_rows_fed_to_one_worker_are_not_counted():
     with devices.started(ACCUMULATION) as graph:
         devices.fit(devices.stages(ACCUMULATION))
         devices.session()
-        group, = state_of(graph).groups
+        group, = groups_of(state_of(graph))
         assert group.rewritten and group.row_counts is None

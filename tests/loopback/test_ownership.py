@@ -16,6 +16,7 @@ from epl.errors import RewriteError
 from epl.ir.graph_state import state_of
 from epl.ir.ownership import Ownership, ownership_of
 from epl.rewrite import passes, verify
+from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import FAMILY, PASSES, Pass
 from epl.runtime import fingerprint
 from tests.dist.jobs.common import start
@@ -140,7 +141,7 @@ def test_workers_compare_who_holds_what(in_pairs):
 def test_a_gradient_that_others_than_the_holders_reduced_is_found(in_pairs):
     def look(session, variables):
         graph = session.graph
-        group, = state_of(graph).groups
+        group, = groups_of(state_of(graph))
         verify.verify_collectives(group, state_of(graph).known_plan, ownership_of(graph))
         ownership_of(graph).divide(compat.variable_key(variables[1]), [(0, 1, 2, 3)])
         with pytest.raises(RewriteError, match="without being reduced over workers 0, 1, 2, 3"):

@@ -5,10 +5,10 @@
 from typing import Any, Callable, Optional
 
 from epl import compat
-from epl.ir.graph_state import GradientGroup, parts
 from epl.rewrite import sparse
 from epl.rewrite.accumulate import accumulate
 from epl.rewrite.clones import CloneId
+from epl.rewrite.groups import GradientGroup, parts
 from epl.rewrite.order import ActionEnd
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, LocalGradient, Rewriting
@@ -28,15 +28,16 @@ def _accumulate(rewriting: Rewriting, group: GradientGroup) -> None:
     with compat.inserted(rewriting.graph, group.name + "/accumulate"):
         for gradient, found in zip(group.gradients, rewriting.local[group.name]):
             found.local[:] = [
-                accumulate(piece, group.clones, rewriting.plan,
+                accumulate(piece, group.known_clones, rewriting.plan,
                            rewriting.device_of(gradient.variable), _ends(group, gradient.raw))
                 for piece in found.pieces]
 
 
 def _ends(group: GradientGroup, raw: Any) -> Callable[[CloneId], Optional[ActionEnd]]:
     """The end of the backward action that a gradient comes from, by clone."""
-    stage = group.partition.stage.get(parts(raw)[0].op)
-    return lambda clone: group.order.ends.get((clone, stage)) if group.order else None
+    stage = group.known_partition.stage.get(parts(raw)[0].op)
+    ends = group.order.ends if group.order is not None and stage is not None else {}
+    return lambda clone: ends.get((clone, stage))  # type: ignore[arg-type]
 
 
 def _verify(rewriting: Rewriting) -> None:

@@ -12,11 +12,12 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.communicators.base import Collective, Group
 from epl.ir import editor
-from epl.ir.graph_state import Gradient, GradientGroup, parts
 from epl.ir.ownership import ownership_of
 from epl.rewrite import registered, sparse, unequal
 from epl.rewrite.aggregate import reduce_gradients
-from epl.rewrite.merge import Merged, merged_loss
+from epl.rewrite.groups import Gradient, GradientGroup, Merged, parts
+from epl.rewrite.loss_record import averaged_as
+from epl.rewrite.merge import merged_loss
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
 from epl.rewrite.verify import verify_collectives, verify_names
@@ -26,6 +27,7 @@ def _run(rewriting: Rewriting, family: Family) -> None:
     for group in family:
         _aggregate(rewriting, group)
         group.rewritten = True
+    rewriting.state.has_steps = True
 
 
 def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
@@ -83,7 +85,7 @@ def losses_of_clones(rewriting: Rewriting, group: GradientGroup) -> List[Tuple[A
     state = rewriting.state
     losses = {loss.name: loss for loss in group.ys if registered.is_number(loss)
               and registered.how(loss, state) is None}
-    return [(loss, merged_loss(group, state.whole_losses.get(loss.name, loss), rewriting.plan))
+    return [(loss, merged_loss(group, averaged_as(loss, state), rewriting.plan))
             for loss in losses.values()]
 
 
@@ -102,7 +104,7 @@ def give_back(rewriting: Rewriting, group: GradientGroup, gradient: Gradient, va
     for old, returned, new in zip(parts(gradient.raw), parts(gradient.returned), parts(value)):
         if new is not old:
             editor.replace_input(returned.op, old, new)
-        if rewriting.state.devices.several:
+        if rewriting.devices.several:
             editor.put_on(returned.op, rewriting.device_of(gradient.variable))
         if group.order is not None:  # an update must not overtake a reader of the old value
             editor.wait_for(returned.op, [group.order.done])

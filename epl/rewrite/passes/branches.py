@@ -8,7 +8,7 @@ from epl.rewrite.rewriting import Family, Rewriting
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
-    tell_of_sums(family[0].ys, rewriting.state.devices.several)
+    tell_of_sums(family[0].ys, rewriting.devices.several)
     if rewriting.divides:
         warn_of_other_rows(family[0].ys)
 

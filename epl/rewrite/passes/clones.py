@@ -12,11 +12,11 @@ from epl.rewrite.verify import verify_clones
 def _run(rewriting: Rewriting, family: Family) -> None:
     clones = family[0].clones or CloneMap(
         rewriting.graph, family[0].name, rewriting.clones, rewriting.first_seed,
-        rewriting.state.sources.tensor)
+        rewriting.sources.tensor)
     for group in family:
         group.clones = clones
     if len(rewriting.clones) > 1:
-        rewriting.copy(family, family[0].partition)
+        rewriting.copy(family, family[0].known_partition)
 
 
 def _verify(rewriting: Rewriting) -> None:

@@ -4,13 +4,14 @@
 
 from typing import Any
 
+from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import clones, deferred, order, partition, place
 from epl.rewrite.passes.base import GRAPH, Pass, divides
 from epl.rewrite.rewriting import Rewriting, families
 
 
 def _run(rewriting: Rewriting, unit: Any) -> None:
-    for family in families(rewriting.state.groups):
+    for family in families(groups_of(rewriting.state)):
         others, found = rewriting.others(family), family[0].partition
         known = rewriting.script().added.union(found.ops if found is not None else ())
         if any(tensor.op not in known for tensor in others):

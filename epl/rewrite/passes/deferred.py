@@ -9,7 +9,7 @@ from epl.rewrite.rewriting import Family, Rewriting
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
-    defer_updates(rewriting.graph, family[0].partition, family, rewriting.state)
+    defer_updates(rewriting.graph, family[0].known_partition, family, rewriting.state)
 
 
 def _wanted(rewriting: Rewriting, family: Family) -> bool:

@@ -5,6 +5,7 @@
 from typing import Any
 
 from epl.rewrite import leaving, registered
+from epl.rewrite.groups import sources_of
 from epl.rewrite.passes.base import GRAPH, Pass
 from epl.rewrite.rewriting import Rewriting, raw_of
 
@@ -12,8 +13,8 @@ from epl.rewrite.rewriting import Rewriting, raw_of
 def _run(rewriting: Rewriting, unit: Any) -> None:
     state = rewriting.state
     for group in rewriting.new:
-        group.sources = registered.sources_of(group.ys + raw_of([group]), state)
-    state.leaving = leaving.look(rewriting.graph, state)
+        group.sources = sources_of(group.ys + raw_of([group]), state)
+    state.keep(leaving.look(rewriting.graph, state))
     if rewriting.divides:
         registered.check_registered(state)
 

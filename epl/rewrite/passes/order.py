@@ -12,7 +12,7 @@ from epl.rewrite.verify import verify_order
 def _run(rewriting: Rewriting, family: Family) -> None:
     first = family[0]
     order = first.order or order_actions(
-        rewriting.graph, first.partition, first.clones, rewriting.plan,
+        rewriting.graph, first.known_partition, first.known_clones, rewriting.plan,
         rewriting.cluster.worker_index, first.name)
     for group in family:
         group.order = order

@@ -12,18 +12,26 @@ from epl.rewrite.rewriting import Family, Rewriting
 from epl.rewrite.verify import verify_devices
 
 
+class _Placed:
+    """How far a graph that is not trained is placed: up to the operation of this number."""
+
+    def __init__(self) -> None:
+        self.last_id = 0
+
+
 def place_model(rewriting: Rewriting) -> None:
     """Place a model that is only run, not trained, on the devices of the first replica."""
     state = rewriting.state
     _assign(rewriting)
-    for op in compat.operations_from(rewriting.graph, state.placed_id + 1):
+    placed = state.record(_Placed)
+    for op in compat.operations_from(rewriting.graph, placed.last_id + 1):
         if not state.provenance.before_first(op):
-            state.devices.place(op, state.provenance.stage_of(op), rewriting.clones[0], False)
-    state.placed_id = compat.last_id(rewriting.graph)
+            rewriting.devices.place(op, state.provenance.stage_of(op), rewriting.clones[0], False)
+    placed.last_id = compat.last_id(rewriting.graph)
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
-    devices, found = rewriting.state.devices, family[0].partition
+    devices, found = rewriting.devices, family[0].known_partition
     _assign(rewriting)
     for op in found.ops:
         devices.place(op, found.stage[op], rewriting.clones[0], found.goes_back(op))
@@ -32,16 +40,16 @@ def _run(rewriting: Rewriting, family: Family) -> None:
 
 
 def _wanted(rewriting: Rewriting, family: Family) -> bool:
-    return rewriting.state.devices.several and partition.is_known(rewriting, family)
+    return rewriting.devices.several and partition.is_known(rewriting, family)
 
 
 def _assign(rewriting: Rewriting) -> None:
     """Give the model's variables their devices."""
     state = rewriting.state
     owned = [v for v in compat.global_variables(rewriting.graph) if _is_of_model(rewriting, v)]
-    state.devices.assign(owned, state.provenance.stage_of)
+    rewriting.devices.assign(owned, state.provenance.stage_of)
     for variable in owned:
-        state.devices.place(compat.variable_key(variable), 0, rewriting.clones[0], False)
+        rewriting.devices.place(compat.variable_key(variable), 0, rewriting.clones[0], False)
 
 
 def _is_of_model(rewriting: Rewriting, variable: Any) -> bool:
@@ -55,7 +63,7 @@ def _is_of_model(rewriting: Rewriting, variable: Any) -> bool:
 
 def _verify(rewriting: Rewriting) -> None:
     for group in rewriting.new:
-        verify_devices(group, rewriting.state.devices)
+        verify_devices(group, rewriting.devices)
 
 
 PASS = Pass(

@@ -4,13 +4,13 @@
 
 from epl.rewrite.passes.base import FAMILY, Pass, divides
 from epl.rewrite.rewriting import Family, Rewriting, raw_of
-from epl.rewrite.seeds import check_seeds, vary_seeds
+from epl.rewrite.seeds import Varied, check_seeds, vary_seeds
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
     outputs = family[0].ys + raw_of(family)
     check_seeds(outputs)
-    vary_seeds(outputs, rewriting.first_seed, rewriting.state.varied_seeds)
+    vary_seeds(outputs, rewriting.first_seed, rewriting.state.record(Varied).ops)
 
 
 PASS = Pass(

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl.ir.graph_state import state_of
+from epl.rewrite.groups import collectives_of
 from tests.dist.jobs.common import start
 from tests.support import models
 
@@ -46,7 +47,7 @@ def train(config):
                 session.run(train_op, {batch[name]: array[first:first + share]
                                        for name, array in columns.items()})
             variables = session.run({v.name: v for v in tf.global_variables()})
-        return variables, [c.describe() for c in state_of(graph).collectives]
+        return variables, [c.describe() for c in collectives_of(state_of(graph))]
 
 
 def overflow():
@@ -78,7 +79,7 @@ def types():
             values = session.run(gradients)
         for value in values:
             np.testing.assert_array_equal(value, [(workers + 1) / 2] * 3)
-        return [c.describe() for c in state_of(graph).collectives]
+        return [c.describe() for c in collectives_of(state_of(graph))]
 
 
 if __name__ == "__main__":
