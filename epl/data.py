@@ -31,6 +31,9 @@ _ROWS_TOGETHER = 64
 def shard(data: Any, batch: Optional[GlobalBatch] = None, remainder: str = "drop") -> Any:
     """This worker's part of the rows: every W-th of them for W workers, equally many for each.
 
+    As `tf.data.Dataset.shard`, but no worker gets a row more than another, so that all take the
+    same number of steps.
+
     For a dataset do this after `shuffle` (with a seed) and `repeat`, before `batch`; what is costly
     to make (`map`) comes behind it. Nothing has to be known of the number of rows.
 

@@ -25,7 +25,8 @@ def init(config: Optional[Config] = None) -> None:
     """Start EPL: call it once at the start of a script, before the model is built.
 
     Calling it again puts another configuration in force for graphs whose gradients are built
-    afterwards, and forgets the strategy that was set.
+    afterwards, and forgets the strategy that was set. The call is that of the original EPL (Whale,
+    USENIX ATC 2022).
 
     Args:
       config: an `epl.Config`; None means `epl.Config()`.

@@ -15,6 +15,8 @@ from epl.profiler.spans import make_spans
 class Timeline(NamedTuple):
     """What a training step did, on this worker. Times are nanoseconds since its first event.
 
+    The bubble is the share of the stages' time in which they wait (GPipe, arXiv:1811.06965).
+
     Attributes:
       step: value of the global step when the step began.
       plan: what was carried out.
