@@ -428,6 +428,37 @@ def initializers(graph: Any) -> Set[Any]:
         if getattr(variable, "initializer", None) is not None}
 
 
+class BucketSaverBuilder(saver_module.BaseSaverBuilder):
+    """A builder of sharded savers whose shards a subclass chooses."""
+
+    def buckets(self, saveables: Any) -> Any:
+        """[(device, [saveable])], a pair for each shard."""
+        raise NotImplementedError
+
+    def _GroupByDevices(self, saveables: Any) -> Any:
+        return self.buckets(saveables)
+
+
+def set_initial_value(variable: Any, value: Any) -> None:
+    """Let a variable begin with `value`."""
+    if hasattr(variable, "handle"):
+        variable._initializer_op = variable.assign(value, read_value=False)
+    else:
+        variable._initializer_op = variable.assign(value, use_locking=True).op
+
+
+def checkpoint_name(variable: Any) -> str:
+    """What a checkpoint calls a variable; parts of a partitioned one have a name in common."""
+    info = variable._get_save_slice_info()
+    return variable.op.name if info is None else info.full_name
+
+
+def checkpoint_slice(variable: Any) -> Any:
+    """(first element, number of elements) along each axis of a part; None for a whole variable."""
+    info = variable._get_save_slice_info()
+    return None if info is None else (tuple(info.var_offset), tuple(info.var_shape))
+
+
 def global_variables(graph: Any) -> List[Any]:
     """All global and trainable variables of `graph`, each once, sorted by name."""
     found = {}
