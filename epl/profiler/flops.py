@@ -153,6 +153,23 @@ class FlopsProfilerHook(tf.train.SessionRunHook):
 
     Attributes:
       flops: their number; None before that run.
+
+    Examples:
+      A product of 8 x 64 by 64 x 64 elements, forward, and one of that size for the gradient of
+      the kernel:
+
+      >>> from epl.profiler.flops import FlopsProfilerHook
+      >>> epl.init()
+      >>> epl.set_default_strategy(epl.replicate(device_count=1))
+      >>> x = tf.placeholder(tf.float32, [None, 64])
+      >>> loss = tf.reduce_mean(tf.matmul(x, tf.get_variable("kernel", [64, 64])))
+      >>> train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+      >>> hook = FlopsProfilerHook()
+      >>> with tf.train.MonitoredTrainingSession(hooks=[hook]) as session:
+      ...     _ = session.run(train, {x: np.ones([8, 64])})
+      epl flops: ...
+      >>> hook.flops > 2 * (2 * 8 * 64 * 64)
+      True
     """
 
     def __init__(self, cmds: Any = "scope"):

@@ -56,15 +56,28 @@ def stages_of(memory: DeviceMemory, graph: Any) -> Dict[int, int]:
 class MemoryProfilerHook(tf.train.SessionRunHook):
     """Measures the memory of the training steps `save_steps`, 2 x `save_steps` to `max_steps`.
 
-        hook = MemoryProfilerHook(save_steps=10, max_steps=20, output_dir="memory")
-        with tf.train.MonitoredTrainingSession(hooks=[hook]) as session: ...
-
     Steps are counted by the global step. For each it prints what every device, and every stage on
     it, had in use at most. Only the chief traces and writes. The first run of a session, which
     allocates more than others, is left out.
 
     Attributes:
-      found: global step behind the step -> the devices; filled on the chief.
+      found: global step behind the step -> the devices, in bytes; filled on the chief.
+
+    Examples:
+      >>> from epl.profiler.memory_profiler_hook import MemoryProfilerHook
+      >>> epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
+      >>> epl.set_default_strategy(epl.replicate(device_count=2))
+      >>> x = tf.placeholder(tf.float32, [None, 64])
+      >>> loss = tf.reduce_mean(tf.layers.dense(x, 64))
+      >>> step = tf.train.get_or_create_global_step()
+      >>> train = tf.train.GradientDescentOptimizer(0.1).minimize(loss, step)
+      >>> hook = MemoryProfilerHook(save_steps=2, max_steps=4, visualize=False)
+      >>> with tf.train.MonitoredTrainingSession(hooks=[hook]) as session:
+      ...     for _ in range(4):
+      ...         _ = session.run(train, {x: np.ones([8, 64])})
+      epl memory: step 2, CPU:0: at most ... MiB in use, ...
+      >>> sorted(hook.found)
+      [2, 4]
     """
 
     def __init__(self, save_steps: int = 1, max_steps: int = 5, output_dir: str = "",
@@ -82,7 +95,8 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
             `run_metadata_<step>.bin`.
 
         Raises:
-          TypeError, ValueError: numbers with which nothing would be measured.
+          TypeError: `save_steps` or `max_steps` are no whole numbers.
+          ValueError: numbers with which nothing would be measured.
           ConfigError: nothing can be written to `output_dir`.
           ImportError: `visualize` without matplotlib.
         """

@@ -18,6 +18,15 @@ def profile_flops(is_shape_unknown: bool = True) -> Dict[str, int]:
 
     Args:
       is_shape_unknown: look up the sizes of batches; else what needs them is left out.
+
+    Returns:
+      The operations of one run of each, by name.
+
+    Examples:
+      >>> from epl.profiler.profiler import profile_flops
+      >>> product = tf.matmul(tf.ones([2, 3]), tf.ones([3, 4]), name="product")
+      >>> profile_flops()["product"]
+      48
     """
     return count(_graph(is_shape_unknown).get_operations())[0]
 
@@ -27,6 +36,15 @@ def profile_memory(is_shape_unknown: bool = True) -> Dict[str, int]:
 
     Args:
       is_shape_unknown: look up the sizes of batches; else what needs them is left out.
+
+    Returns:
+      The bytes of each, by name.
+
+    Examples:
+      >>> from epl.profiler.profiler import profile_memory
+      >>> rows = tf.zeros([16, 8], tf.float32, name="rows")
+      >>> profile_memory()["rows:0"]
+      512
     """
     return {tensor.name: tensor.shape.num_elements() * tensor.dtype.base_dtype.size
             for op in _graph(is_shape_unknown).get_operations() for tensor in op.outputs

@@ -56,6 +56,7 @@ WITH_EXAMPLES = sorted(name for name in listed() if examples(name))
 def test_the_page_lists_what_the_package_exports():
     constants = {"VERSION", "__version__"}
     assert {"epl." + name for name in set(epl.__all__) - constants} <= set(listed())
+    assert {"epl.profiler." + name for name in epl.profiler.__all__} <= set(listed())
 
 
 @pytest.mark.parametrize("name", sorted(listed()))
