@@ -17,6 +17,22 @@ class AdamWeightDecayOptimizer(tf.train.Optimizer):
         w = w - r (m / (sqrt(v) + epsilon) + weight_decay_rate w)
 
     Rows of a variable that a sparse gradient doesn't have are treated as rows whose gradient is 0.
+    (Loshchilov and Hutter, arXiv:1711.05101.)
+
+    Examples:
+      The gradient is 0, so the weight decays alone, by 0.1 sqrt(0.001) / 0.1 x 0.5:
+
+      >>> from epl.ops.adam_weight_decay_optimizer import AdamWeightDecayOptimizer
+      >>> epl.init()
+      >>> epl.set_default_strategy(epl.replicate(device_count=1))
+      >>> weight = tf.get_variable("weight", [], initializer=tf.ones_initializer())
+      >>> optimizer = AdamWeightDecayOptimizer(0.1, weight_decay_rate=0.5)
+      >>> train = optimizer.minimize(0.0 * weight)
+      >>> with tf.Session() as session:
+      ...     session.run(tf.global_variables_initializer())
+      ...     session.run(train)
+      ...     print("%.3f" % session.run(weight))
+      0.984
     """
 
     def __init__(self, learning_rate: Any, weight_decay_rate: float = 0.0, beta_1: float = 0.9,
