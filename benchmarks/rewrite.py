@@ -32,10 +32,10 @@ SCRIPT = "rewrite_step.py"
 PASSES_AT = 8  # micro-batches
 
 
-def measure(layers, micro_batches, passes=False, run=False):
+def measure(layers, micro_batches, run=False):
     """What `rewrite_step.py` says."""
-    return answer(SCRIPT, {"layers": layers, "micro_batches": micro_batches, "passes": passes,
-                           "run": run, "core": sorted(os.sched_getaffinity(0))[0]},
+    return answer(SCRIPT, {"layers": layers, "micro_batches": micro_batches, "run": run,
+                           "core": sorted(os.sched_getaffinity(0))[0]},
                   **virtual_devices(2))
 
 
@@ -169,7 +169,7 @@ def main():
                 print("round {} {} layers, M = {}: {}".format(number, layers, m, {
                     part: round(times.seconds(layers, m, part)[-1], 3)
                     for part in ("gradients",) + (("rewrite",) if m else ())}), flush=True)
-        passes.append(measure(first, PASSES_AT, passes=True)["passes"])
+        passes.append(measure(first, PASSES_AT)["passes"])
         for m, several in runs.items():
             several.append(measure(first, m, run=True)["seconds"])
     version = measuring.tensorflow_version()

@@ -3,14 +3,11 @@
 """One process of `rewrite.py`: build BERT's training step, rewrite it, time both.
 
 Usage: rewrite_step.py SETTINGS
-SETTINGS is JSON: `layers`, `micro_batches` (0: TensorFlow alone), `passes` (time every pass of the
-rewrite, whose sum is then somewhat larger), `run` (run the step too) and `core` (where graphs are
-built). Prints one JSON object.
+SETTINGS is JSON: `layers`, `micro_batches` (0: TensorFlow alone), `run` (run the step too) and
+`core` (where graphs are built). Prints one JSON object.
 """
 
-import collections
 import contextlib
-import functools
 import json
 import os
 import sys
@@ -60,50 +57,12 @@ class Clock:
         self.operations[name] = len(tf.get_default_graph().get_operations()) - before
 
 
-class Passes:
-    """Times functions of the rewrite from outside; a function's time is without what it calls."""
+def seconds_of_passes(graph):
+    """Name of a pass -> seconds that it took, as `epl.explain(passes=True)` prints them."""
+    from epl.ir.editor import History
+    from epl.ir.graph_state import state_of
 
-    def __init__(self):
-        self.seconds = collections.OrderedDict()
-        self._inner = [0.0]
-
-    def watch(self, owner, attribute, name):
-        function = getattr(owner, attribute)
-
-        @functools.wraps(function)
-        def timed(*args, **kwargs):
-            self._inner.append(0.0)
-            begin = time.process_time()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                spent = time.process_time() - begin
-                own = spent - self._inner.pop()
-                self._inner[-1] += spent
-                self.seconds[name] = self.seconds.get(name, 0.0) + own
-
-        setattr(owner, attribute, timed)
-
-
-def watch_passes():
-    """Put clocks around the passes of `epl.rewrite.rewriter`."""
-    from epl.rewrite import clones, merge, rewriter, statistics
-
-    passes = Passes()
-    for owner, attribute, name in (
-            (rewriter, "vary_seeds", "seeds"), (rewriter, "check_seeds", "seeds"),
-            (rewriter, "partition_step", "partition"), (rewriter.Sources, "add", "sources"),
-            (rewriter.Sources, "cut", "sources"), (rewriter._Rewrite, "_place", "place"),
-            (clones.CloneMap, "add", "clones, the rest"),
-            (tf, "import_graph_def", "clones, import"),
-            (clones, "_Template", "clones, template"),
-            (rewriter, "order_actions", "order"), (rewriter, "accumulate", "accumulate"),
-            (statistics, "average_updates", "statistics"), (merge, "sources_of", "merge"),
-            (merge, "wanted", "merge"), (merge, "merge_registered", "merge"),
-            (rewriter, "merge_summaries", "summaries"), (rewriter, "verify_group", "verify"),
-            (rewriter._Rewrite, "run", "the rest")):
-        passes.watch(owner, attribute, name)
-    return passes
+    return {work.name: work.seconds for work in state_of(graph).record(History).works}
 
 
 def start_epl(micro_batches):
@@ -114,12 +73,10 @@ def start_epl(micro_batches):
     return lambda stage: epl.set_default_strategy(epl.replicate(1, name="stage_{}".format(stage)))
 
 
-def measure(layers, micro_batches, passes, run):
+def measure(layers, micro_batches, run):
     tf.set_random_seed(1)
-    clock, watched = Clock(), None
+    clock, passes = Clock(), {}
     on_stage = start_epl(micro_batches) if micro_batches else None
-    if passes:
-        watched = watch_passes()
     with clock.part("forward"):
         loss = build_loss(layers, on_stage)
     with clock.part("gradients"):
@@ -133,13 +90,14 @@ def measure(layers, micro_batches, passes, run):
 
         with clock.part("rewrite"):
             rewrite(tf.get_default_graph())
+        passes = seconds_of_passes(tf.get_default_graph())
     if run:
         session = tf.Session()
         for name, target in (("initializer", init), ("first step", op), ("second step", op)):
             with clock.part(name, time.perf_counter):
                 session.run(target)
     return {"seconds": clock.seconds, "operations": clock.operations,
-            "passes": watched.seconds if watched else {}}
+            "passes": passes}
 
 
 if __name__ == "__main__":

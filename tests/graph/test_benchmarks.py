@@ -1,0 +1,25 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks that look into the rewrite still find what they measure."""
+
+import json
+import os
+import subprocess
+import sys
+
+from tests.support.jobs import ROOT
+
+ENVIRONMENT = {"EPL_NUM_WORKERS": "1", "EPL_WORKER_INDEX": "0", "EPL_GPU_PER_WORKER": "2",
+               "EPL_DEVICE_TYPE": "cpu"}
+
+
+def test_the_passes_of_a_rewrite_are_timed():
+    settings = {"layers": 2, "micro_batches": 2, "run": False,
+                "core": sorted(os.sched_getaffinity(0))[0]}
+    found = json.loads(subprocess.check_output(
+        [sys.executable, os.path.join(ROOT, "benchmarks", "rewrite_step.py"),
+         json.dumps(settings)], env=dict(os.environ, **ENVIRONMENT), universal_newlines=True))
+    assert found["operations"]["rewrite"] > 0.5 * found["operations"]["forward"]
+    assert found["seconds"]["rewrite"] > 0
+    assert {"partition", "clones", "order", "accumulate", "verify"} <= set(found["passes"])
+    assert found["passes"]["clones"] > 0
