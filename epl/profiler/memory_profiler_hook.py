@@ -89,8 +89,8 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
           max_steps: the last global step.
           output_dir: where to write; made if it is missing; "": the current directory.
           visualize: write for each device `profile_step_<step>_<device>.csv`, a row for each
-            change, and a picture of it, which needs matplotlib; and events for TensorBoard: the
-            peaks as scalars, the trace in the graph.
+            change, and a picture of it, which needs matplotlib; and in the directory `memory`
+            events for TensorBoard: the peaks as scalars, the trace in the graph.
           dump_metadata: write the trace, a `tf.RunMetadata`, with pickle:
             `run_metadata_<step>.bin`.
 
@@ -112,6 +112,7 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
         self._global_step: Any = None
         self._step: Optional[int] = None  # the global step before the next run
         self._first = True
+        self._writer: Any = None
         if self._active:
             check_output(self._output_dir, visualize)
 
@@ -144,6 +145,13 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
         if traced and self._step > before:  # it was no evaluation
             self._write(self._step, run_values.run_metadata)
 
+    def end(self, session: Any) -> None:
+        """Ends what is written for TensorBoard."""
+        del session
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
     @property
     def _is_next(self) -> bool:
         return self._step is not None and not self._first and self._step < self._last \
@@ -166,13 +174,16 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
 
     def _write_events(self, step: int, found: List[DeviceMemory], run_metadata: Any,
                       graph: Any) -> None:
-        writer = tf.summary.FileWriter(self._output_dir, graph if len(self.found) == 1 else None)
+        # Not beside the events of others: TensorBoard takes those of a directory for one training.
+        writer = self._writer or tf.summary.FileWriter(
+            os.path.join(self._output_dir, "memory"), graph)
+        self._writer = writer
         writer.add_run_metadata(run_metadata, "memory_step_{}".format(step), step)
         writer.add_summary(tf.Summary(value=[
             tf.Summary.Value(tag="memory/{}/{}".format(memory.short, what), simple_value=size)
             for memory in found for what, size in (
                 ("peak_bytes", memory.peak), ("persistent_bytes", memory.persistent))]), step)
-        writer.close()
+        writer.flush()
 
 
 def describe(memory: DeviceMemory, graph: Any) -> str:

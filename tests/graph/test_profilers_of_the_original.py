@@ -97,7 +97,7 @@ def test_memory_hook(layout, tmp_path, capsys):
     assert len(glob.glob(hook_at + "/*.csv.png")) == 2 * number
     with open(hook_at + "/run_metadata_4.bin", "rb") as file:
         assert read_memory(pickle.load(file).step_stats) == hook.found[4]
-    values = {value.tag: value.simple_value for path in glob.glob(hook_at + "/events*")
+    values = {value.tag: value.simple_value for path in glob.glob(hook_at + "/memory/events*")
               for event in tf.train.summary_iterator(path) for value in event.summary.value}
     assert values["memory/CPU:0/peak_bytes"] in {
         float(np.float32(found[0].peak)) for found in hook.found.values()}
