@@ -36,7 +36,7 @@ VERSION = __version__
 _MODULES = ("cluster", "config", "env", "profiler")
 
 _HOME = {
-    "Cluster": "epl.cluster",
+    "Cluster": "epl.env",  # which knows what to do with one that is entered
     "Config": "epl.config",
     "ConfigError": "epl.errors",
     "WorkerLostError": "epl.errors",

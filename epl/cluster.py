@@ -84,7 +84,7 @@ class Cluster:
     """
 
     # The layers above put in here what `with` does, and what EPL chose for the default graph.
-    entering: ClassVar[Callable[["Cluster"], None]]
+    entering: ClassVar[Callable[["Cluster"], None]] = lambda cluster: None
     planned: ClassVar[Optional[Callable[["Cluster"], Optional[Slices]]]] = None
 
     def __init__(self, worker_hosts: Union[None, str, Sequence[str]] = None,

@@ -7,6 +7,7 @@ from typing import Any, List, Optional, Sequence
 import tensorflow.compat.v1 as tf
 
 from epl.env import Env
+from epl.ir.collections import get_all_collections, get_collection
 from epl.ir.environment import context_of, plan_for, remember
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import state_of
@@ -148,6 +149,20 @@ class Graph:
     def gc_tensors(self) -> List[Any]:
         """The tensors at which recomputing begins; none, as nothing is recomputed yet."""
         return []
+
+    def get_collection(self, key: str) -> List[Any]:
+        """As `epl.get_collection`, of this graph.
+
+        Args:
+          key: one of `epl.GraphKeys`.
+        """
+        with self.graph.as_default():
+            return get_collection(key)
+
+    def get_all_collections(self) -> List[List[Any]]:
+        """As `epl.get_all_collections`, of this graph."""
+        with self.graph.as_default():
+            return get_all_collections()
 
     def format(self, max_depth: int = -1, prefix_list: Optional[Sequence[str]] = None) -> str:
         """The name scopes of all stages, as text.

@@ -19,8 +19,9 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.env import Env
+from epl.errors import ConfigError
 from epl.ir import static_shapes
-from epl.ir.environment import remember
+from epl.ir.environment import intended_plan, remember
 from epl.ir.feeds import note_sparse
 from epl.ir.graph_state import state_of
 from epl.rewrite.gradients import capture_gradients
@@ -63,6 +64,11 @@ def _drop_distribution(arguments: Dict[str, Any]) -> None:
 def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Gradients that EPL aggregates make session runs training steps."""
     graph = tf.get_default_graph()
+    if tf.distribute.has_strategy() and intended_plan(graph) is not None:
+        raise ConfigError(
+            "gradients are built under {0}, a strategy of TensorFlow's, in a graph that EPL "
+            "distributes: leave {0} out (a RunConfig that is made after epl.init does), or "
+            "epl.init".format(type(tf.distribute.get_strategy()).__name__))
     first = compat.last_id(graph) + 1
     result = capture_gradients(original, *args, **kwargs)
     state_of(graph).provenance.note_backward(first, compat.last_id(graph))

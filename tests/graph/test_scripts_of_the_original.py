@@ -56,6 +56,15 @@ def test_before_init_there_is_no_cluster():
     assert "describes Cluster(worker 0 of 2" in said and "leave worker_hosts" in said
 
 
+def test_a_cluster_may_come_first():
+    code = """if True:
+        import epl
+        with epl.Cluster(worker_hosts="10.0.0.1:8000", worker_index=0) as cluster:
+            assert epl.Env.get().cluster is cluster
+    """
+    assert subprocess.call([sys.executable, "-c", code]) == 0
+
+
 def test_a_cluster_of_other_workers_is_refused():
     with devices.started(REPLICAS):
         with pytest.raises(ConfigError, match="worker 1 of 2.*but this is Cluster.worker 0 of 1"):
@@ -119,6 +128,8 @@ def test_collections():
         epl.add_to_collection(one, epl.GraphKeys.GLOBAL_SUM_OBJECTS)
         epl.add_to_collection([two], epl.GraphKeys.LOCAL_CONCAT_OBJECTS)
         assert epl.get_all_collections() == [[], [], [one], [two], [], []]
+        assert epl.Graph.get().get_all_collections() == epl.get_all_collections()
+        assert epl.Graph.get().get_collection(epl.GraphKeys.GLOBAL_SUM_OBJECTS) == [one]
         assert [epl.get_collection(key) for key in epl.GraphKeys.ALL_COLLECTION_KEYS] \
             == epl.get_all_collections()
 
@@ -166,6 +177,30 @@ def test_strategies_of_tensorflow_give_way(tmp_path):
     assert len(said) == 2 and all(
         "RunConfig(train_distribute=MirroredStrategy" in text and "leave out epl.init" in text
         for text in said)
+
+
+@pytest.mark.parametrize("scope", [True, False])
+def test_gradients_under_a_strategy_of_tensorflow_are_refused(scope, tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    with devices.plain():  # as before epl.init
+        config = tf.estimator.RunConfig(str(tmp_path), train_distribute=strategy)
+
+    def model_fn(features, labels, mode):
+        loss = devices.fit(devices.stages(None), x=features).loss
+        return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=tf.no_op())
+
+    # TensorFlow 2 makes an error of its own of what a replica raises, and cites it.
+    message = "under MirroredStrategyV1, .*leave MirroredStrategyV1 out"
+    with pytest.raises(ConfigError if scope else Exception, match=message):
+        with devices.started(REPLICAS):
+            epl.set_default_strategy(epl.replicate(1))
+            if scope:
+                with strategy.scope():
+                    weight = tf.get_variable("w", [])
+                    tf.gradients(tf.reduce_mean(weight * tf.placeholder(tf.float32, [None])),
+                                 [weight])
+            tf.estimator.Estimator(model_fn, config=config).train(
+                lambda: tf.data.Dataset.from_tensor_slices(devices.ROWS).batch(4), steps=1)
 
 
 def test_modules_that_are_named_without_an_import():
