@@ -10,7 +10,7 @@ default.
 
 import os
 import re
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from epl.errors import ConfigError, nearest, quoted, shown
 from epl.limits import MAX_MICRO_BATCHES, MAX_SPLITS
@@ -28,6 +28,7 @@ class Option(NamedTuple):
       minimum: the smallest allowed value, for integers.
       maximum: the largest.
       available: False while the feature behind the key is not built.
+      alone: it asks for something on a single device as well.
     """
 
     default: Any
@@ -36,6 +37,7 @@ class Option(NamedTuple):
     minimum: Optional[int] = None
     maximum: int = 2 ** 31 - 1
     available: bool = True
+    alone: bool = False
 
 
 def _later(default: Any, meaning: str, **limits: Any) -> Option:
@@ -62,7 +64,8 @@ OPTIONS = {
         True, "fill the devices of one worker before those of the next"),
     "cluster.run_visible_devices": Option("", "GPUs of this process that TensorFlow may see"),
     "cluster.colocate_split_and_replicate": _later(False, "one device set for all TaskGraphs"),
-    "optimizer.num_apply_group": _later(1, "apply gradients in so many groups", minimum=1),
+    "optimizer.num_apply_group": Option(
+        1, "update variables in so many groups, one after another", minimum=1, alone=True),
     "communication.num_communicators": Option(
         2, "NCCL communicators of the original; Horovod runs one, so it has no effect", minimum=1),
     "communication.max_splits": Option(5, "fused gradient groups at most", minimum=1,
@@ -235,3 +238,8 @@ class Config:
         """All values: `{"category.key": value}`, in the table's order."""
         return {key: getattr(getattr(self, key.split(".")[0]), key.split(".")[1])
                 for key in OPTIONS}
+
+    def asked_of_one_device(self) -> List[str]:
+        """The keys that are set and ask for something on a single device as well."""
+        return ["{} = {!r}".format(key, value) for key, value in self.as_dict().items()
+                if OPTIONS[key].alone and value != OPTIONS[key].default]

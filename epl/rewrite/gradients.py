@@ -106,13 +106,19 @@ def _outermost(graph: Any, build: Callable[..., List[Any]],
     open_graph(graph)
     plan, cluster = intended_plan(graph), context_of(graph).cluster
     alone = cluster.total_gpu_num == 1 and (plan is None or plan.is_single_device)
-    if alone and state.context is None:
+    asked = context_of(graph).config.asked_of_one_device()
+    if alone and state.context is None and not asked:
         return request.answer()
     if compat.control_flow_context(graph) is not None:
         if of_gradients:  # tf.hessians and the like: derivatives of gradients, in a loop
             return request.answer()
         raise RuntimeError("gradients of variables are asked for inside tf.cond or tf.while_loop, "
                            "where a worker may skip them; build the training step outside")
+    if plan is None and alone:
+        raise RuntimeError(
+            "the configuration sets {}, but no strategy is set, so that EPL would change nothing; "
+            "call epl.set_default_strategy(epl.replicate(device_count=1)) before the model is "
+            "built".format(", ".join(asked)))
     if plan is None:
         raise RuntimeError(
             "gradients are asked for on {} worker(s) with {} device(s) each, but no strategy is "

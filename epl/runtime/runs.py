@@ -18,6 +18,7 @@ from epl.rewrite.fetched import stand_ins
 from epl.rewrite.groups import GradientGroup, Merged, groups_of
 from epl.rewrite.leaving import Leaving
 from epl.rewrite.sources import Sources
+from epl.rewrite.update_groups import check_run
 from epl.rewrite.walk import ancestors
 from epl.rewrite.whole import WholeBatch
 from epl.runtime import shared_feeds, unseen
@@ -102,6 +103,7 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
         beside = [update for op in reached for update in waited.get(op, ())]
         return Run("", bool(_written_variables(graph, reached | ancestors(beside))), [], fetches,
                    list(targets) + sorted(set(beside), key=compat.op_id), [], {})
+    check_run(state, [t.op for t in fetches] + list(targets))
     names = [group.name for group in groups]
     fetches, targets = stand_ins(graph, state, groups, fetches, targets)
     # A run that merely writes from its batch exchanges what it needs; it may be fed no more.

@@ -28,6 +28,7 @@ from epl.rewrite.passes import (
     seeds,
     snapshots,
     statistics,
+    update_groups,
     whole_loss,
     written,
 )
@@ -40,6 +41,7 @@ PASSES: List[Pass] = [each.PASS for each in (
     losses, branches, seeds, whole_loss, partition, place, deferred, clones, order, accumulate,
     aggregate,
     completed, statistics, registered, looks, written, snapshots, drawn,
+    update_groups,
 )]
 
 
