@@ -12,7 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.profiler.flops import FlopsProfilerHook, flops_of, profile_flops, step_flops
+from epl.profiler.flops import FlopsProfilerHook, count, flops_of, profile_flops, step_flops
 from epl.profiler.memory import read_memory
 from epl.profiler.memory_profiler_hook import MemoryProfilerHook, profile_memory, stages_of
 from epl.profiler.profiler import profile_flops as flops_without_a_run
@@ -176,6 +176,21 @@ def test_products_of_batches_of_matrices():
         assert flops_of(summed.op) == 7 * 3 * 5 * 2 * 2
         outer = tf.raw_ops.Einsum(inputs=[tf.zeros([4]), tf.zeros([3])], equation="i,j->ij")
         assert flops_of(outer.op) == 12
+
+
+def test_what_tensorflow_counts_rightly_is_what_it_counts():
+    with tf.Graph().as_default() as graph:
+        image = tf.zeros([2, 8, 8, 3])
+        tower = tf.layers.max_pooling2d(tf.layers.conv2d(image, 4, 3), 2, 2)
+        tf.reduce_sum(tf.layers.dense(tf.layers.flatten(tower), 5))
+        found, unknown = count(graph.get_operations())
+        options = tf.profiler.ProfileOptionBuilder(
+            tf.profiler.ProfileOptionBuilder.float_operation()).with_empty_output().build()
+        expected = tf.profiler.profile(graph, options=options).total_float_ops
+    own = sum(number for name, number in found.items()
+              if graph.get_operation_by_name(name).type == "AddV2")  # which 1.15 does not know
+    assert unknown == [] and found["conv2d/Conv2D"] == 2 * 2 * 6 * 6 * 4 * 3 * 3 * 3
+    assert sum(found.values()) in (expected, expected + own)
 
 
 @pytest.mark.parametrize("cmds", ["all", [], ["op", "x"], 5])
