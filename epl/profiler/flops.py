@@ -9,6 +9,7 @@ a loop counts once.
 """
 
 import collections
+import os
 import re
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -54,6 +55,12 @@ class Flops(NamedTuple):
     def total(self) -> int:
         """Of all operations."""
         return sum(self.by_op.values())
+
+    def scalars(self) -> List[Tuple[str, int]]:
+        """(name for TensorBoard, number) of the step and of each stage."""
+        return [("flops/step", self.total)] + [
+            ("flops/stage_{}/{}".format(stage, kind), number)
+            for (stage, kind), number in sorted(self.by_stage.items())]
 
     def describe(self, view: str = "scope") -> str:
         """The total, the stages and the largest parts, as text.
@@ -141,11 +148,15 @@ def profile_flops(sess: Any, run_metadata: Any, cmds: Sequence[str] = ("scope",)
     Returns:
       Their number, in all copies of the model in this worker.
     """
+    return _printed(sess, run_metadata, cmds).total
+
+
+def _printed(sess: Any, run_metadata: Any, cmds: Any) -> Flops:
     found = step_flops(sess.graph, run_metadata.step_stats)
     for view in _views(cmds):
         print("\n".join("epl flops: " + line for line in found.describe(view).split("\n")),
               flush=True)
-    return found.total
+    return found
 
 
 class FlopsProfilerHook(tf.train.SessionRunHook):
@@ -172,16 +183,19 @@ class FlopsProfilerHook(tf.train.SessionRunHook):
       True
     """
 
-    def __init__(self, cmds: Any = "scope"):
-        """Choose how to print them.
+    def __init__(self, cmds: Any = "scope", output_dir: Optional[str] = None):
+        """Choose how to show them.
 
         Args:
           cmds: "scope", "op" or "graph" (see `Flops.describe`), or a list of these.
+          output_dir: in its directory `flops` the chief writes events for TensorBoard, the numbers
+            of the step and of each stage as scalars; None: it writes none.
 
         Raises:
-          ValueError: something else.
+          ValueError: other `cmds`.
         """
         self._views = _views(cmds)
+        self._output_dir = output_dir
         self.flops: Optional[int] = None
 
     def before_run(self, run_context: Any) -> Any:
@@ -192,8 +206,14 @@ class FlopsProfilerHook(tf.train.SessionRunHook):
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Counts."""
         if self.flops is None:
-            self.flops = profile_flops(
-                run_context.session, run_values.run_metadata, self._views)
+            found = _printed(run_context.session, run_values.run_metadata, self._views)
+            self.flops = found.total
+            if self._output_dir is not None:
+                writer = tf.summary.FileWriter(os.path.join(self._output_dir, "flops"))
+                writer.add_summary(tf.Summary(value=[
+                    tf.Summary.Value(tag=tag, simple_value=number)
+                    for tag, number in found.scalars()]), 0)
+                writer.close()
 
 
 def _views(cmds: Any) -> List[str]:

@@ -179,10 +179,12 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
             os.path.join(self._output_dir, "memory"), graph)
         self._writer = writer
         writer.add_run_metadata(run_metadata, "memory_step_{}".format(step), step)
-        writer.add_summary(tf.Summary(value=[
-            tf.Summary.Value(tag="memory/{}/{}".format(memory.short, what), simple_value=size)
-            for memory in found for what, size in (
-                ("peak_bytes", memory.peak), ("persistent_bytes", memory.persistent))]), step)
+        values = [("{}/{}".format(memory.short, what), size) for memory in found for what, size in (
+            ("peak_bytes", memory.peak), ("persistent_bytes", memory.persistent))]
+        values += [("{}/stage_{}/peak_bytes".format(memory.short, stage), size)
+                   for memory in found for stage, size in sorted(stages_of(memory, graph).items())]
+        writer.add_summary(tf.Summary(value=[tf.Summary.Value(
+            tag="memory/" + tag, simple_value=size) for tag, size in values]), step)
         writer.flush()
 
 

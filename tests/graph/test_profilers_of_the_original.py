@@ -59,6 +59,12 @@ def traced(fetches, feeds):
         return session, metadata
 
 
+def scalars(directory):
+    """What TensorBoard would show of the events in a directory."""
+    return {value.tag: value.simple_value for path in glob.glob(directory + "/events*")
+            for event in tf.train.summary_iterator(path) for value in event.summary.value}
+
+
 def test_peak_and_what_stays():
     with devices.started(ONE):
         weight = tf.get_variable("weight", [512, 512], initializer=tf.ones_initializer())
@@ -97,8 +103,8 @@ def test_memory_hook(layout, tmp_path, capsys):
     assert len(glob.glob(hook_at + "/*.csv.png")) == 2 * number
     with open(hook_at + "/run_metadata_4.bin", "rb") as file:
         assert read_memory(pickle.load(file).step_stats) == hook.found[4]
-    values = {value.tag: value.simple_value for path in glob.glob(hook_at + "/memory/events*")
-              for event in tf.train.summary_iterator(path) for value in event.summary.value}
+    values = scalars(hook_at + "/memory")
+    assert layout is ONE or values["memory/CPU:0/stage_0/peak_bytes"] > 0
     assert values["memory/CPU:0/peak_bytes"] in {
         float(np.float32(found[0].peak)) for found in hook.found.values()}
 
@@ -154,15 +160,18 @@ def test_flops_of_a_step():
     assert found.by_op["first"] == FORWARD[0] and found.by_op["Tanh"] == ROWS * WIDTH
 
 
-def test_flops_of_stages_count_every_copy(capsys):
+def test_flops_of_stages_count_every_copy(capsys, tmp_path):
     with devices.started(BOTH):
-        hook = FlopsProfilerHook(["scope", "op", "graph"])
+        hook = FlopsProfilerHook(["scope", "op", "graph"], str(tmp_path))
         trained(BOTH, [hook])
     said = capsys.readouterr().out
     assert "epl flops: {:.6f} GFLOPs in a step".format(hook.flops / 1e9) in said
     tanh = ROWS * WIDTH
     assert "stage 0, forward: {:.6f}".format((FORWARD[0] + tanh) / 1e9) in said
     assert hook.flops > 2 * FORWARD[0] + 3 * FORWARD[1]
+    values = scalars(str(tmp_path / "flops"))
+    assert values["flops/stage_0/forward"] == FORWARD[0] + tanh
+    assert values["flops/step"] == float(np.float32(hook.flops)) and len(values) == 5
 
 
 def test_products_of_batches_of_matrices():
