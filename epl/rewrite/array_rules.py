@@ -105,8 +105,7 @@ def of_row(op: Any, inputs: List[Any]) -> Optional[Row]:
     rows = {relation for relation in inputs if isinstance(relation, Row)}
     if len(rows) != 1 or op_traits.starts_batch(op):
         return None
-    ends = op_traits.is_switch(op) and op.inputs[1].op.type == "LoopCond"
-    others = [(t, r) for t, r in list(zip(op.inputs, inputs))[:1 if ends else None]
+    others = [(t, r) for t, r in list(zip(op.inputs, inputs))[:1 if loops.ends_turn(op) else None]
               if not isinstance(r, Row)]
     alike = all(r in (SHARED, SAME) and not loops.varies(t) for t, r in others)
     return rows.pop() if alike else None

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds how tensors of one clone relate to those of the whole batch (see `relations`)."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
 
 from epl import compat
 from epl.ir import static_shapes
 from epl.rewrite import loops, op_traits
 from epl.rewrite.array_rules import of_row, stacks_rows
+from epl.rewrite.list_rules import of_entries
 from epl.rewrite.relations import (
     POSITIONS,
     SAME,
@@ -65,11 +66,13 @@ class BatchAxes:
         over the whole batch, whatever its shape: only what is certain counts there.
       exact: rows that are computed with numbers of a part do not count as rows at all.
       mixed: they do count, whatever the numbers.
+      sources: the operations that bring rows in, as far as they are known beforehand.
     """
 
     def __init__(self, batch_dependent: Callable[[Any], bool],
                  axis_of: Callable[[Any], Optional[int]],
-                 is_backward: Callable[[Any], bool], exact: bool = False, mixed: bool = False):
+                 is_backward: Callable[[Any], bool], exact: bool = False, mixed: bool = False,
+                 sources: Iterable[Any] = ()):
         self._batch_dependent = batch_dependent
         self._axis_of = axis_of
         self._is_backward = is_backward
@@ -77,6 +80,8 @@ class BatchAxes:
         self._found: Dict[Any, Sequence[Any]] = {}
         self._origins: Dict[Any, _Origin] = {}
         self._sizes: Set[int] = set()  # known numbers of rows of parts
+        for op in sources:
+            self._note_sizes(op)
 
     def of(self, tensor: Any) -> Any:
         """The relation of `tensor`."""
@@ -107,15 +112,13 @@ class BatchAxes:
         if stands_for is not None:
             return [stands_for.tensor.op]
         behind = [t.op for t in op.inputs if not loops.closes(t.op)]
-        behind.extend(self._guards(op))
-        return behind + ([_next_turn(op).op] if _next_turn(op) is not None else [])
+        return behind + self._guards(op) + [tensor.op for tensor in loops.handed_on(op)]
 
     def _relations(self, op: Any) -> Sequence[Any]:
         number = len(op.outputs)
         axis = self._axis_of(op)
         if axis is not None:
-            self._sizes.update(t.shape.as_list()[axis] or 0 for t in op.outputs
-                               if t.shape.ndims is not None and t.shape.ndims > axis)
+            self._note_sizes(op)
             return [Rows(axis) if t.shape.ndims is None or t.shape.ndims > axis else UNKNOWN
                     for t in op.outputs]
         if not self._batch_dependent(op):
@@ -134,6 +137,9 @@ class BatchAxes:
         if not self._mixed and isinstance(found[0], Rows) and any(
                 not self._normalises(t) for t in self.beside_rows(op)):
             found = [UNKNOWN]
+        if found[0] not in (UNKNOWN, SAME) and loops.handed_on(op) and not (
+                self._is_kept(op) and (self._mixed or self._mixing(op) is None)):
+            found = [UNKNOWN]
         if (self._exact or self._is_backward(op)) and any(
                 r not in (SHARED, SAME) and not isinstance(r, (Rows, ShapeOf)) for r in inputs):
             found = [UNKNOWN]
@@ -143,6 +149,12 @@ class BatchAxes:
             found = [(guard if isinstance(guard, Row) else UNKNOWN) if relation == SAME
                      else relation for relation in found]
         return found if len(found) == number else [found[0]] * number
+
+    def _note_sizes(self, op: Any) -> None:
+        axis = self._axis_of(op)
+        if axis is not None:
+            self._sizes.update(t.shape.as_list()[axis] for t in op.outputs if t.shape.ndims
+                               is not None and t.shape.ndims > axis and t.shape.as_list()[axis])
 
     def _guards(self, op: Any) -> List[Any]:
         """What says whether a branch runs that `op` stands in, if that depends on the batch."""
@@ -158,6 +170,54 @@ class BatchAxes:
         relations = [(t, self._relation(t)) for t in op.inputs]
         return [t for t, r in relations if (r == UNKNOWN or isinstance(r, Reduced))
                 and self._origin(t.op).data]
+
+    def mixing(self, op: Any) -> Optional[Any]:
+        """What computes rows with numbers of a part in the loop that `op` is an Exit of; or None.
+
+        None for all other operations.
+        """
+        self.of(op.outputs[0])
+        return self._mixing(op)
+
+    def _mixing(self, op: Any) -> Optional[Any]:
+        for inside in self._inside(op):
+            if isinstance(self._found[inside][0], Rows) and inside.type not in _ROUTES and any(
+                    self._is_number(t) for t in inside.inputs):
+                return inside
+        return None
+
+    def _is_kept(self, op: Any) -> bool:
+        """True if the variables of a loop that an Exit depends on stay what they are at first."""
+        for merge in self._inside(op):
+            before = self._found[merge][0]
+            after = [self._relation(t.op.inputs[0]) for t in merge.inputs if loops.closes(t.op)]
+            begins = before in (SHARED, SAME, UNKNOWN) or before == Elements(None)
+            if after and not begins and after != [before]:
+                return False
+        return True
+
+    def _inside(self, op: Any) -> List[Any]:
+        """The operations of a loop that a variable follows from in any turn, by its Exit."""
+        merge = op.inputs[0].op.inputs[0].op if loops.handed_on(op) else None
+        return [] if merge is None else [
+            inside for inside in loops.turn_of(merge) if inside in self._found and inside.outputs]
+
+    def _is_number(self, tensor: Any) -> bool:
+        """True for what follows from a part of the batch, in a loop, and holds no rows."""
+        pending, seen = [tensor], set()
+        while pending:
+            value = pending.pop()
+            relation = self._relation(value)
+            if value.name in seen:
+                continue
+            seen.add(value.name)
+            of_rows = value.op.type != "Merge" and any(
+                isinstance(self._relation(t), Rows) for t in value.op.inputs)
+            if isinstance(relation, Reduced) or (relation == UNKNOWN and of_rows):
+                return not self._normalises(tensor)
+            if relation in (UNKNOWN, None):
+                pending.extend(list(value.op.inputs)[:1 if loops.ends_turn(value.op) else None])
+        return False
 
     def is_of_data(self, tensor: Any) -> bool:
         """True for what rows, or their number, have a share in."""
@@ -190,6 +250,8 @@ class BatchAxes:
         while pending:
             tensor = pending.pop()
             relation = self._relation(tensor)
+            if relation == UNKNOWN and any(loops.closes(t.op) for t in tensor.op.inputs):
+                return False  # a loop keeps it
             origin = self._origin(tensor.op)
             if tensor.name in seen or not origin.data or relation in (SHARED, SAME):
                 continue
@@ -224,9 +286,10 @@ class BatchAxes:
     def _origins_behind(self, op: Any) -> List[Any]:
         if not self._batch_dependent(op) or self._axis_of(op) is not None:
             return []
-        of_loop = op_traits.is_switch(op) and op.inputs[1].op.type == "LoopCond"
+        if any(loops.closes(t.op) for t in op.inputs):
+            return [inside for inside in loops.turn_of(op, FORM_ONLY) if loops.is_enter(inside)]
         decided = [tensor.op for tensor in decisions(op)]
-        return [t.op for t in list(op.inputs)[:1 if of_loop else None]] + decided
+        return [t.op for t in list(op.inputs)[:1 if loops.ends_turn(op) else None]] + decided
 
     def _origin_by(self, op: Any, behind: List[Any]) -> _Origin:
         if not self._batch_dependent(op):
@@ -244,6 +307,8 @@ class BatchAxes:
         return self._found[tensor.op][tensor.value_index] if tensor.op in self._found else None
 
     def _by_rule(self, op: Any, inputs: List[Any]) -> Sequence[Any]:
+        if self._begins_alike(op, inputs):
+            return [Rows(0), UNKNOWN]
         if op.type == "Merge":
             return [_merged([r for t, r in zip(op.inputs, inputs) if not loops.closes(t.op)],
                             any(loops.closes(t.op) for t in op.inputs)), UNKNOWN]
@@ -256,10 +321,25 @@ class BatchAxes:
         row = of_row(op, inputs)
         if row is not None:
             return [row] * len(op.outputs)
+        entries = of_entries(op, inputs)
+        if entries is not None:
+            return entries
         if inputs and op.type not in _ROUTES and not op_traits.starts_batch(op) and all(
                 relation in (SHARED, SAME) for relation in inputs):
             return [SAME] * len(op.outputs)
         return RULES[op.type](op, inputs) if op.type in RULES else [UNKNOWN]
+
+
+    def _begins_alike(self, op: Any, inputs: List[Any]) -> bool:
+        """True for a loop's variable that begins with as many equal rows as a part has.
+
+        A state of zeros, say, for a batch of known size. If the loop makes something else of it
+        than rows, that is seen at its end.
+        """
+        entering = [(t, r) for t, r in zip(op.inputs, inputs) if not loops.closes(t.op)]
+        return op.type == "Merge" and len(entering) < len(inputs) and all(
+            r in (SHARED, SAME) and t.shape.ndims and t.shape.as_list()[0] in self._sizes
+            for t, r in entering)
 
 
 def _merged(inputs: List[Any], is_loop: bool) -> Any:

@@ -76,7 +76,7 @@ def _taken(tensor: Any) -> Optional[str]:
     while tensor.op.type in _ALIKE:
         tensor = tensor.op.inputs[0]
     of_branch = op_traits.is_switch(tensor.op) and tensor.value_index == 1 \
-        and tensor.op.inputs[1].op.type != "LoopCond"
+        and not loops.ends_turn(tensor.op)
     return tensor.name if of_branch else None
 
 

@@ -39,6 +39,20 @@ class Merged(NamedTuple):
     collectives: Tuple[Collective, ...]
 
 
+class Measure(NamedTuple):
+    """Something that all parts of a step should have equally much of.
+
+    Attributes:
+      text: what the script is told if they have not.
+      tensor: what is measured, of the script's own graph.
+      axes: of it; None: all.
+    """
+
+    text: str
+    tensor: Any
+    axes: Optional[List[int]]
+
+
 class GradientGroup:
     """One call of `tf.gradients` for variables, and what the rewrite made of it.
 
@@ -56,8 +70,9 @@ class GradientGroup:
       partition: what the step consists of, or None if there is one clone on one device.
       clones: the model's copies, or None if there is one clone only.
       order: what orders the actions, or None.
-      row_counts: rows of each clone of this worker and their mean over all workers, a vector; None
-        if all have equally many anyway.
+      measures: what the parts of a step may have unequally much of (see `rewrite.unequal`).
+      counts: for each of these the number of each clone of this worker, and their mean over all
+        workers, a matrix; None if there are no measures.
       warned: the script was told of unequal ones.
     """
 
@@ -75,7 +90,8 @@ class GradientGroup:
         self.partition: Optional[StepPartition] = None
         self.clones: Optional[CloneMap] = None
         self.order: Optional[Order] = None
-        self.row_counts: Any = None
+        self.measures: List[Measure] = []
+        self.counts: Any = None
         self.warned = False
 
     def describe(self) -> List[str]:

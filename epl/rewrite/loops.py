@@ -11,7 +11,7 @@ frames: their Enters and Exits are operations of the loop around them.
 """
 
 import heapq
-from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Container, Dict, Iterable, List, Optional, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -19,6 +19,7 @@ from epl import compat
 
 _ENTERS = frozenset(["Enter", "RefEnter"])
 _EXITS = frozenset(["Exit", "RefExit"])
+_SWITCHES = frozenset(["RefSwitch", "Switch"])
 _BACK = frozenset(["NextIteration", "RefNextIteration"])
 
 
@@ -35,6 +36,39 @@ def is_exit(op: Any) -> bool:
 def closes(op: Any) -> bool:
     """True for an operation that hands a value on to a loop's next turn."""
     return op.type in _BACK
+
+
+def ends_turn(op: Any) -> bool:
+    """True for the Switch that lets a loop's variable into another turn, or out."""
+    return op.type in _SWITCHES and op.inputs[1].op.type == "LoopCond"
+
+
+def handed_on(op: Any) -> List[Any]:
+    """What a loop hands on to its next turn, for each of its variables, if `op` is its Exit."""
+    if not is_exit(op) or op.inputs[0].op.type not in _SWITCHES:
+        return []
+    switches = [user for user in op.inputs[0].op.inputs[1].consumers() if user.type in _SWITCHES]
+    return [t for switch in switches for t in switch.inputs[0].op.inputs if closes(t.op)]
+
+
+def turn_of(merge: Any, ends: Container[str] = ()) -> List[Any]:
+    """What a loop's variable follows from in any turn, back to what enters the loop.
+
+    Args:
+      merge: the Merge that the variable's turns begin with.
+      ends: types of operations that the walk does not look behind.
+    """
+    frame = next((t.op.get_attr("frame_name") for t in merge.inputs if is_enter(t.op)), None)
+    found = [merge]
+    seen = {merge}
+    for op in found:  # grows
+        if op.type in ends or (is_enter(op) and op.get_attr("frame_name") == frame):
+            continue
+        for tensor in op.inputs:
+            if tensor.op not in seen:
+                seen.add(tensor.op)
+                found.append(tensor.op)
+    return found
 
 
 def is_counter(tensor: Any) -> bool:

@@ -8,6 +8,8 @@
     Reduced(how)  one value for the clone's rows; those of the clones are averaged, added, ...
     Row(frame)    what a loop makes of one of the clone's rows, the one that this turn is about
     ShapeOf(axis) the shape of a tensor with rows along this axis
+    LISTED        a value for each entry of the clone's rows, where these are lists
+    Places(full)  the coordinates of these entries; RowOf(full): their rows, counted by each clone
     PER_ROW       a TensorArray that has an element for each of the clone's rows
     POSITIONS     numbers the clone's rows, or follows from such numbers: each clone begins anew
     UNKNOWN       anything else
@@ -51,6 +53,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Places:
+    """Coordinates of entries, in the order of the rows, which the first column counts.
+
+    `full`: every row has an entry.
+    """
+
+    full: bool
+
+
+@dataclass(frozen=True)
+class RowOf:
+    """The row that each entry belongs to, as each clone counts its own; `full` as in `Places`."""
+
+    full: bool
+
+
+@dataclass(frozen=True)
 class Elements:
     """The flow of a TensorArray: what each of its elements is.
 
@@ -69,12 +88,13 @@ class Plain:
 
 
 EACH = Plain("each")
+LISTED = Plain("listed")
 PER_ROW = Plain("per row")
 SHARED = Plain("shared")
 SAME = Plain("same")
 POSITIONS = Plain("positions")
 UNKNOWN = Plain("unknown")
-Relation = Union[Plain, Rows, Reduced, Row, ShapeOf, Elements]
+Relation = Union[Plain, Rows, Reduced, Row, ShapeOf, Places, RowOf, Elements]
 Mergeable = Union[Rows, Reduced]  # one value can be made of those of the parts
 
 COUNT = Reduced("sum")  # of rows

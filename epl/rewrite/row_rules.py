@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from epl import compat
 from epl.rewrite.relations import (
     COUNT,
     POSITIONS,
@@ -18,6 +19,7 @@ from epl.rewrite.relations import (
     Rows,
     ShapeOf,
 )
+from epl.rewrite.shortcuts import is_shortcut
 
 _Rule = Callable[[Any, List[Any]], Sequence[Any]]
 RULES: Dict[str, _Rule] = {}
@@ -27,7 +29,7 @@ _PASS = ("Identity", "Snapshot", "StopGradient", "PreventGradient", "CheckNumeri
          "EnsureShape", "Enter", "Exit", "NextIteration", "RefIdentity", "Print",
          "PlaceholderWithDefault")
 
-_ELEMENTWISE = (
+ELEMENTWISE = (
     "Abs", "Acos", "Acosh", "Add", "AddN", "AddV2", "Angle", "Asin", "Asinh", "Atan", "Atan2",
     "Atanh", "BiasAddV1", "Bitcast", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Ceil", "ClipByValue",
     "Complex", "ComplexAbs", "Conj", "Cos", "Cosh", "Digamma", "Div", "DivNoNan", "Elu", "Equal",
@@ -100,7 +102,7 @@ def _cast(op: Any, inputs: List[Any]) -> Sequence[Any]:
 @rules("Switch", "RefSwitch")
 def _switched(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """If the batch decides, even what is shared is there for some clones and not for others."""
-    decided = inputs[1] not in (SHARED, SAME)
+    decided = inputs[1] not in (SHARED, SAME) and not is_shortcut(op.inputs[1])
     return [UNKNOWN if decided and inputs[0] in (SHARED, SAME) else inputs[0]]
 
 
@@ -111,7 +113,7 @@ def _each(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [_shape_of(relation) for relation in inputs]
 
 
-@rules(*_ELEMENTWISE)
+@rules(*ELEMENTWISE)
 def _elementwise(op: Any, inputs: List[Any]) -> Sequence[Any]:
     """Broadcast against each other; axes are counted from the right."""
     rows = [(relation, tensor) for relation, tensor in zip(inputs, op.inputs)
@@ -589,14 +591,18 @@ def _filled(op: Any, inputs: List[Any]) -> Sequence[Any]:
 
 @rules("Tile", "Pad", "PadV2", "ReverseV2")
 def _along_other_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    """Rows stay rows if nothing is done along their axis."""
-    rows, value = inputs[0], tf.get_static_value(op.inputs[1])
+    """Rows stay rows if nothing is done along their axis; what is alike may be repeated."""
+    rows, rank = inputs[0], _rank(op.inputs[0])
+    value = tf.get_static_value(op.inputs[1], partial=op.type == "Tile")
+    if op.type == "Tile" and rows in (SHARED, SAME) and isinstance(inputs[1], ShapeOf) and rank:
+        one = compat.static_shape(op.inputs[0])[inputs[1].axis] == 1
+        return [Rows(inputs[1].axis) if one else UNKNOWN]
     if not isinstance(rows, Rows) or value is None:
         return [UNKNOWN]
     if op.type == "ReverseV2":
         untouched = rows.axis not in [int(v) % _rank(op.inputs[0]) for v in value]
     else:
-        untouched = int(value[rows.axis]) == 1 if op.type == "Tile" else not any(value[rows.axis])
+        untouched = value[rows.axis] == 1 if op.type == "Tile" else not any(value[rows.axis])
     return [rows if untouched else UNKNOWN]
 
 

@@ -19,10 +19,11 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import static_shapes
-from epl.rewrite import op_traits
+from epl.rewrite import loops, op_traits
 from epl.rewrite.batch_axis import FORM_ONLY, BatchAxes
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import SAME, SHARED, Reduced, Rows, ShapeOf
+from epl.rewrite.shortcuts import is_shortcut
 from epl.rewrite.walk import data_ancestors, decisions
 
 # Linear in everything that they take, together.
@@ -54,6 +55,13 @@ class Terms(NamedTuple):
     statistics: Dict[str, Any]
     strange: List[Any]
     normalised: List[Any]
+
+    def by_kind(self) -> List[Any]:
+        """(kind of trouble, the operations in the order of creation), of all that is strange."""
+        found: Dict[str, List[Any]] = {}
+        for kind, op in self.strange:
+            found.setdefault(kind, []).append(op)
+        return [(kind, sorted(ops, key=compat.op_id)) for kind, ops in found.items()]
 
 
 def terms_of(losses: Iterable[Any], partition: StepPartition, axes: BatchAxes,
@@ -197,23 +205,33 @@ class _Walk:
             if op.type.startswith("FusedBatchNorm") and op.get_attr("is_training"):
                 self.found.normalised.append(op)
             for tensor in self._numbers_of_part(op):
-                if self._data.is_statistic(tensor):
-                    # Other numbers are lengths, say, which parts are cut to.
-                    counts = tensor.dtype.is_floating or op.type in ("Equal", "NotEqual")
-                    if counts and not self._known(tensor):
-                        self._strange("normalised", op)
-                elif not self._axes.normalises(tensor):
-                    self._strange("normalised", op)
-                elif self._axes.scales(tensor):
-                    self.found.normalised.append(op)
+                self._beside(op, tensor)
+        for op in self._data.exits:
+            mixing = self._axes.mixing(op)
+            if mixing is not None:
+                self._strange("normalised", mixing)
+
+    def _beside(self, op: Any, tensor: Any) -> None:
+        """`op` computes rows with a number of their part, `tensor`."""
+        if self._data.is_statistic(tensor):
+            # Other numbers are lengths, say, which parts are cut to.
+            counts = tensor.dtype.is_floating or op.type in ("Equal", "NotEqual")
+            if counts and not self._known(tensor):
+                self._strange("normalised", op)
+        elif not self._axes.normalises(tensor):
+            self._strange("normalised", op)
+        elif self._axes.scales(tensor):
+            self.found.normalised.append(op)
 
     def _is_decided(self, op: Any) -> bool:
         """True for a branch that each part takes or not as its own rows say."""
-        return any(not self._data.is_alike(t) and self._axes.is_of_data(t) for t in decisions(op))
+        return any(not self._data.is_alike(t) and self._axes.is_of_data(t) and not is_shortcut(t)
+                   for t in decisions(op))
 
     def _numbers_of_part(self, op: Any) -> List[Any]:
         beside = self._axes.beside_rows(op)
-        return [t for t in beside if t is op.inputs[0] or op.type not in _BY_FORM]
+        return [t for t in beside if (t is op.inputs[0] or op.type not in _BY_FORM) and not (
+            op_traits.is_switch(t.op) and self._data.is_alike(t.op.inputs[0]))]  # decided
 
     def _centred(self, reduced: Any) -> None:
         """Rows that are compared with their mean, but not normalised by their deviation."""
@@ -258,6 +276,7 @@ class Data:
 
     Attributes:
       model: the operations per batch that the losses are computed by, loops left out.
+      exits: where the losses leave loops.
     """
 
     def __init__(self, partition: StepPartition, axes: BatchAxes,
@@ -267,6 +286,8 @@ class Data:
         self._partition, self._axes = partition, axes
         self.model = [op for op in partition.ops if op in behind and op in partition.batch_dependent
                       and not is_gradient(op) and op.outputs and op not in partition.loop]
+        self.exits = [op for op in partition.ops if op in behind and loops.is_exit(op)
+                      and op in partition.batch_dependent and not is_gradient(op)]
         self._learned: Set[Any] = set()
         self._varying = set(partition.sources)  # what is not the same for all parts
         self._values = set(partition.sources)  # and not only by its number of rows

@@ -1,77 +1,130 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Parts of a batch that have other numbers of rows: a step that averages them all the same says so.
+"""Parts of a batch that have other numbers of rows, or longer ones: a step says so, once.
 
-Datasets that keep the smaller batch at their end make such parts, and workers that are fed other
-numbers of rows. Nothing but static shapes says before a step that all have equally many (and that
-rows fed to one worker are divided evenly). Elsewhere the numbers are counted; their mean travels
-with the gradients.
+Datasets that keep the smaller batch at their end make parts of other numbers of rows, and workers
+that are fed other numbers. Nothing but static shapes says before a step that all have equally many
+(and that rows fed to one worker are divided evenly). A part that is padded to its own longest row
+has other lengths than the whole batch would have, and other numbers of elements in its means. Such
+numbers are counted where they may differ; their means travel with the gradients.
 """
 
-from typing import Any, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
 from epl.rewrite.clones import CloneId
-from epl.rewrite.groups import GradientGroup
+from epl.rewrite.groups import GradientGroup, Measure
+from epl.rewrite.partition import StepPartition
+from epl.rewrite.walk import data_ancestors
+
+_ROWS = (
+    "a step averaged parts with different numbers of rows: {own} on this worker, {mean:g} in the "
+    "mean over all parts. The rows of smaller parts count for more than on one device with the "
+    "whole batch. Use batch(..., drop_remainder=True) or epl.shard, and feed all workers equally "
+    "many rows. (Later steps like this say nothing.)")
+_ELEMENTS = (
+    "a step averaged parts of different lengths: '{name}'{place} counts {own} elements on this "
+    "worker, {mean:g} in the mean over all parts. Each part is padded to its own longest row, so "
+    "that padding counts for more or less than on one device with the whole batch. Divide a masked "
+    "sum by the sum of the mask, or pad to a fixed length. (Later steps like this say nothing.)")
+_LENGTHS = (
+    "the parts of a step are padded to different lengths: axis {axis} of '{name}'{place} has {own} "
+    "on this worker, {mean:g} in the mean over all parts. On one device all rows are as long as "
+    "the longest. It makes no difference where padding counts for nothing (masks, "
+    "sequence_length); else pad to a fixed length. (Later steps like this say nothing.)")
 
 
-def rows_of_clones(group: GradientGroup, clones: List[CloneId], num_workers: int,
-                   like: Any) -> List[Any]:
-    """The number of rows of each clone of this worker; none if all have equally many anyway.
+def measures(group: GradientGroup, partition: StepPartition, num_clones: int, num_workers: int,
+             is_gradient: Callable[[Any], bool]) -> List[Measure]:
+    """What may differ between the parts of a step; nothing if all are equal anyway.
 
     Args:
       group: whose steps are looked at.
-      clones: of this worker.
+      partition: what they consist of.
+      num_clones: of this worker.
       num_workers: workers that take part.
-      like: a tensor whose type they get.
+      is_gradient: True for operations that TensorFlow built for gradients.
     """
-    found = _dynamic(group, num_workers)
-    if found is None:
-        return []
-    tensor, axis = found
-    values = [tensor] if group.clones is None else [
-        group.clones.tensor(tensor, clone) for clone in clones]
+    model = data_ancestors(y.op for y in group.ys)
+    tensors = [tensor for tensor in _varying(partition, num_clones, num_workers)
+               if tensor.op in model]
+    rows = [(tensor, _axis_of_rows(tensor)) for tensor in tensors]
+    found = [Measure(_ROWS, tensor, [axis]) for tensor, axis in rows
+             if compat.static_shape(tensor)[axis] is None][:1]
+    lengths = [(tensor, axis) for tensor, of_rows in rows for axis, size in enumerate(
+        compat.static_shape(tensor)) if size is None and axis != of_rows]
+    sources = {tensor.op for tensor, _ in lengths}
+    for op in sorted(model, key=compat.op_id) if lengths else ():
+        if op not in partition.loop and op not in partition.conditional and not is_gradient(op) \
+                and _counts_elements(op) and sources.intersection(data_ancestors([op])):
+            found.append(Measure(_ELEMENTS, op.inputs[0], _counted_axes(op)))
+    return found + [Measure(_LENGTHS, tensor, [axis]) for tensor, axis in lengths]
+
+
+def counted(measure: Measure, group: GradientGroup, clones: List[CloneId], like: Any) -> List[Any]:
+    """What a measure is in each clone of this worker, in the type of `like`."""
+    values = [measure.tensor] if group.clones is None else [
+        group.clones.tensor(measure.tensor, clone) for clone in clones]
     counts = []
     for value in values:
         with tf.device(value.device or None):
-            counts.append(tf.cast(tf.shape(value)[axis], like.dtype))
+            shape = tf.shape(value)
+            chosen = shape if measure.axes is None else tf.gather(shape, measure.axes)
+            counts.append(tf.cast(tf.reduce_prod(chosen), like.dtype))
     return counts
 
 
-def _dynamic(group: GradientGroup, num_workers: int) -> Optional[Any]:
-    """(tensor, axis) of the step's data whose number of rows may differ between parts."""
-    partition = group.partition
-    if partition is None:
-        return None
+def _varying(partition: StepPartition, num_clones: int, num_workers: int) -> List[Any]:
+    """The tensors with rows that bring a step's data in, and that parts get different ones of."""
+    found = []
     for source in partition.sources:
         if source in partition.conditional:
             continue  # a branch that is not taken has no rows
         fed = source.type in feeds.PLACEHOLDERS
-        for tensor in source.outputs if not fed or num_workers > 1 else ():
-            axis = feeds.axis_of_rows(tensor) if fed else 0
-            if axis is not None and tensor.shape.ndims is not None and tensor.shape.ndims > axis \
-                    and compat.static_shape(tensor)[axis] is None:
-                return tensor, axis
-    return None
+        for tensor in source.outputs if num_workers > 1 or (num_clones > 1 and not fed) else ():
+            axis = _axis_of_rows(tensor)
+            if axis is not None and tensor.shape.ndims is not None and tensor.shape.ndims > axis:
+                found.append(tensor)
+    return found
 
 
-def warn_once(group: GradientGroup, counts: Sequence[float]) -> None:
+def _axis_of_rows(tensor: Any) -> Any:
+    return feeds.axis_of_rows(tensor) if tensor.op.type in feeds.PLACEHOLDERS else 0
+
+
+def _counts_elements(op: Any) -> bool:
+    """True for a mean over a number of elements that is not known beforehand, and such a number."""
+    shape, axes = op.inputs[0].shape if op.inputs else None, _counted_axes(op)
+    if op.type not in ("Mean", "Size") or shape.ndims is None or (op.type == "Mean" and not axes):
+        return False
+    sizes = compat.static_shape(op.inputs[0])
+    return None in (sizes if axes is None else [sizes[axis] for axis in axes])
+
+
+def _counted_axes(op: Any) -> Optional[List[int]]:
+    """The axes that a mean is taken over, if they are known; None of others."""
+    axes = tf.get_static_value(op.inputs[1]) if op.type == "Mean" else None
+    rank = op.inputs[0].shape.ndims if op.inputs else None
+    return None if axes is None or not rank else [int(axis) % rank for axis in np.ravel(axes)]
+
+
+def warn_once(group: GradientGroup, counts: Sequence[Sequence[float]]) -> None:
     """Print a warning, one for all steps of a group, if the parts of a step are unequal.
 
     Args:
       group: whose step it was.
-      counts: rows of each clone of this worker, and last their mean over all workers.
+      counts: for each of its measures the numbers of the clones of this worker, and last their mean
+        over all workers.
     """
-    own, mean = counts[:-1], counts[-1]
-    if group.warned or all(abs(n - mean) < 1e-3 for n in own):
-        return
-    group.warned = True
-    tf.logging.warning(
-        "a step averaged parts with different numbers of rows: {} on this worker, {:g} in the "
-        "mean over all parts. The rows of smaller parts count for more than on one device with "
-        "the whole batch. Use batch(..., drop_remainder=True) or epl.shard, and feed all workers "
-        "equally many rows. (Later steps like this say nothing.)".format(
-            ", ".join("{:g}".format(n) for n in own), mean))
+    for measure, numbers in zip(group.measures, counts):
+        own, mean = numbers[:-1], numbers[-1]
+        if group.warned or all(abs(n - mean) < 1e-3 for n in own):
+            continue
+        group.warned = True
+        tf.logging.warning(measure.text.format(
+            own=", ".join("{:g}".format(n) for n in own), mean=mean, axis=(measure.axes or [0])[0],
+            name=measure.tensor.op.name, place=compat.made_at(measure.tensor.op)))

@@ -140,7 +140,7 @@ class WholeBatch:
         self._merge(list(region.borders.values()))
         self._counts.update(region.counts)
         self._copy(region)
-        return [self.operation(op) for op in region.read_variables()]
+        return [self.operation(op) for op in region.read_variables(ends=True)]
 
     def _copy(self, region: "_Region") -> None:
         try:
@@ -290,12 +290,37 @@ class _Region:
                 if source in self._view.deferred or (decided and self._guards(source)):
                     self.copy(source)
 
-    def read_variables(self) -> List[Any]:
-        """The members that read a ref variable whose buffer the step's update changes."""
+    def read_variables(self, ends: bool = False) -> List[Any]:
+        """The members that read a ref variable whose buffer the step's update changes.
+
+        Args:
+          ends: instead of those in a branch or loop, by what its end is known outside.
+        """
         trained = self._whole.trained()
-        return [op for op in sorted(self.ops - self._view.deferred, key=compat.op_id)
-                if any(op_traits.aliased_variable(t) in trained
-                       for t in op.inputs if t.op not in self.ops)]
+        readers = [op for op in sorted(self.ops - self._view.deferred, key=compat.op_id)
+                   if any(op_traits.aliased_variable(t) in trained
+                          for t in op.inputs if t.op not in self.ops)]
+        if not ends:
+            return readers
+        return list(dict.fromkeys(end for op in readers for end in self._ends(op)))
+
+    def _ends(self, op: Any) -> List[Any]:
+        """The first members behind `op`, or itself, that are outside of branches and loops."""
+        found: List[Any] = []
+        seen: Set[Any] = set()
+        pending = [op]
+        while pending:
+            op = pending.pop()
+            if op in seen or op not in self.ops:
+                continue
+            seen.add(op)
+            leaves_loop = loops.is_exit(op) and not compat.in_loop(op)
+            if op in self._view.conditional or op_traits.is_switch(op) or (
+                    op in self._view.loop and not leaves_loop):
+                pending.extend(user for tensor in op.outputs for user in tensor.consumers())
+            else:
+                found.append(op)
+        return found
 
     def check_late(self) -> None:
         """Raises NotImplementedError for what has to be known before a session is made."""

@@ -63,12 +63,13 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
             statistics[name] = tensor
         else:
             terms.strange.append(("normalised", tensor.op))
-    for kind, op in terms.strange:
+    for kind, found in terms.by_kind():
+        others = "" if len(found) == 1 else " ({} more like it)".format(len(found) - 1)
         tf.logging.warning(
-            "the loss {} {}, which differs from one device with the whole batch. Make it a mean or "
-            "a sum over rows, or one of these divided by a number of the data; or train with one "
-            "worker, device and micro-batch".format(
-                losses[0].name, describe(kind, op.name, compat.made_at(op))))
+            "the loss {} {}{}, which differs from one device with the whole batch. Make it a mean "
+            "or a sum over rows, or one of these divided by a number of the data; or train with "
+            "one worker, device and micro-batch".format(
+                losses[0].name, describe(kind, found[0].name, compat.made_at(found[0])), others))
     if terms.normalised:
         first = min(terms.normalised, key=compat.op_id)
         tf.logging.warning(

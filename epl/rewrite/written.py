@@ -137,7 +137,7 @@ def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False,
     return BatchAxes(
         lambda op: op in batch_dependent or op in sources,
         lambda op: _axis_of_rows(op) if op in sources - sparse else None,
-        state.provenance.is_backward, exact, mixed)
+        state.provenance.is_backward, exact, mixed, sources)
 
 
 def _axis_of_rows(source: Any) -> Any:

@@ -123,7 +123,7 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
     return Run(step, True, groups, fetches,
                targets + [m.value.op for m in merged], collectives, {},
                shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset(),
-               [group for group in groups if group.row_counts is not None
+               [group for group in groups if group.counts is not None
                 and not reached.isdisjoint(group.returned_ops)],
                several and bool(drawn.left_apart(
                    graph, state, shared_feeds.writes(graph, reached))))

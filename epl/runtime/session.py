@@ -125,7 +125,7 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
 def _told_of_rows(run: Run, execute: Callable[..., List[Any]], fetches: List[Any]) -> List[Any]:
     """What `fetches` are in a step; the script is told once if its parts are unequal."""
     watched = [group for group in run.counted if not group.warned]
-    values = execute(fetches, [group.row_counts for group in watched])
+    values = execute(fetches, [group.counts for group in watched])
     for group, counts in zip(watched, values[len(fetches):]):
         unequal.warn_once(group, counts)
     return values[:len(fetches)]

@@ -25,7 +25,8 @@ def relation(make):
         own = [op for op in x.graph.get_operations() if op.type in op_traits.STEP_SCOPED]
         reached = descendants([x.op, label.op] + own)
         axes = BatchAxes(lambda op: op in reached,
-                         lambda op: 0 if op in (x.op, label.op) else None, lambda op: False)
+                         lambda op: 0 if op in (x.op, label.op) else None, lambda op: False,
+                         sources=[x.op, label.op])
         return axes.of(tensor)
 
 
@@ -106,6 +107,8 @@ def normalised(x):
     (lambda x, y, w: x[..., 0], ROWS),
     (lambda x, y, w: x[:, None], ROWS),
     (lambda x, y, w: x[1:], UNKNOWN),
+    (lambda x, y, w: tf.tile(w[:1], [tf.shape(x)[0], 1]), ROWS),
+    (lambda x, y, w: tf.tile(w, [tf.shape(x)[0], 1]), UNKNOWN),
     (lambda x, y, w: x[0], UNKNOWN),
     (lambda x, y, w: tf.argmax(x, 1), ROWS),
     (lambda x, y, w: tf.nn.top_k(x).values, ROWS),
@@ -166,6 +169,72 @@ def test_rows_that_a_loop_works_on_one_by_one_are_rows(of_row, fix):
     lambda x, w: turns(fixed(x), lambda number, row: row, 0, 4)])
 def test_a_turn_that_looks_at_more_than_its_row_makes_no_rows(make):
     assert relation(lambda x, y, w: make(x, w)) == UNKNOWN
+
+
+@pytest.mark.parametrize("begin, turn, expected", [
+    (lambda x, w: [x], lambda w, a: [a * w[0] + tf.reduce_max(a)], UNKNOWN),
+    (lambda x, w: [x], lambda w, a: [a - a[0]], UNKNOWN),
+    (lambda x, w: [x], lambda w, a: [a * 2.0 / tf.cast(tf.size(a), tf.float32)], UNKNOWN),
+    (lambda x, w: [x, x], lambda w, a, b: [a + b, tf.reverse(b, [0])], UNKNOWN),
+    (lambda x, w: [x, tf.zeros([])], lambda w, a, b: [a + b, b + tf.reduce_sum(a)], UNKNOWN),
+    (lambda x, w: [x, tf.reduce_sum(x)], lambda w, a, b: [a + 1.0, b * 2.0], ROWS),
+    (lambda x, w: [x, tf.zeros_like(x)], lambda w, a, b: [a + b, tf.tanh(tf.matmul(a, w))], ROWS),
+    (lambda x, w: [x], lambda w, a: [tf.cond(w[0, 0] > 0, lambda: a, lambda: a * 2.0)], ROWS),
+    (lambda x, w: [x], lambda w, a: [tf.while_loop(
+        lambda n, _: n < 2, lambda n, b: (n + 1, b * w[0]), [0, a])[1]], ROWS),
+    (lambda x, w: [x], lambda w, a: [tf.while_loop(
+        lambda n, _: n < 2, lambda n, b: (n + 1, b * tf.reduce_sum(b)), [0, a])[1]], UNKNOWN),
+    (lambda x, w: [x], lambda w, a: [a * tf.reduce_sum(w)], ROWS),
+    (lambda x, w: [tf.zeros([8, 4]), fixed(x)],
+     lambda w, a, b: [tf.tanh(tf.concat([a, b], 1)[:, 2:6]), b], ROWS),
+    (lambda x, w: [tf.zeros([8, 4]), fixed(x)],
+     lambda w, a, b: [tf.reverse(a, [0]) + b, b], UNKNOWN),
+    (lambda x, w: [tf.zeros([7, 4]), fixed(x)], lambda w, a, b: [a + b[:7], b], UNKNOWN)])
+def test_a_loop_keeps_rows_apart_or_not(begin, turn, expected):
+    assert relation(lambda x, y, w: tf.while_loop(
+        lambda count, *_: count < 3, lambda count, *state: [count + 1] + turn(w, *state),
+        [0] + begin(x, w))[1]) == expected
+
+
+def some_through(condition):
+    """As TensorFlow's recurrent networks spare a selection; `condition(time, lengths)`."""
+    def make(x, y, w):
+        new, old = tf.matmul(x, w), x
+        return tf.cond(condition(2, y), lambda: tf.matmul(x, w), lambda: tf.where(
+            tf.greater_equal(tf.constant(2, tf.int64), y), old, new))
+    return make
+
+
+@pytest.mark.parametrize("condition, expected", [
+    (lambda time, y: time < tf.reduce_min(y), ROWS),
+    (lambda time, y: time >= tf.reduce_max(y), ROWS),
+    (lambda time, y: time < tf.reduce_max(y), UNKNOWN),
+    (lambda time, y: time + 1 < tf.reduce_min(y), UNKNOWN),
+    (lambda time, y: time < tf.reduce_min(y + 1), UNKNOWN)])
+def test_branches_that_come_to_the_same_for_every_row(condition, expected):
+    assert relation(some_through(condition)) == expected
+    assert relation(lambda x, y, w: tf.nn.static_rnn(
+        tf.nn.rnn_cell.GRUCell(4), [x, x], sequence_length=y, dtype=tf.float32)[1]) == ROWS
+
+
+def lists(y, w, fill=True, combiner="mean", weights=None):
+    """Rows of two words each, of which -1 is none, looked up in `w`."""
+    ids = tf.stack([y, y - 1], 1)
+    where = tf.where(tf.not_equal(ids, -1))
+    words = tf.SparseTensor(where, tf.gather_nd(ids, where), tf.shape(ids, out_type=tf.int64))
+    if fill:
+        return tf.nn.safe_embedding_lookup_sparse([w], words, combiner=combiner)
+    return tf.nn.embedding_lookup_sparse(w, words, None, combiner=combiner)
+
+
+@pytest.mark.parametrize("make, expected", [
+    (lambda y, w: lists(y, w), ROWS), (lambda y, w: lists(y, w, combiner="sqrtn"), ROWS),
+    (lambda y, w: lists(y, w, fill=False), UNKNOWN),  # lists at the end may be empty
+    (lambda y, w: lists(y, w - tf.cast(tf.reduce_sum(y), tf.float32)), UNKNOWN),
+    (lambda y, w: tf.gather(w, tf.unique(y)[0]), UNKNOWN),
+    (lambda y, w: tf.boolean_mask(y, y > 0), UNKNOWN)])
+def test_lists_of_words_that_are_looked_up(make, expected):
+    assert relation(lambda x, y, w: make(y, w)) == expected
 
 
 def turns(x, of_row, begin=0, number=None):

@@ -185,6 +185,9 @@ STRANGE = {
     "variance": (lambda e, m: tf.nn.moments(e, [0])[1], "compares with others"),
     "ranks": (lambda e, m: tf.reduce_mean(tf.subtract(e, tf.cumsum(e), "s")), "'m/s'"),
     "decided": (lambda e, m: decided(e), "that the batch decides about"),
+    "in_a_loop": (lambda e, m: tf.reduce_mean(tf.while_loop(
+        lambda n, _: n < 2, lambda n, inner: (n + 1, tf.multiply(
+            inner, tf.reduce_sum(inner), "s")), [0, e])[1]), "s'"),
     "sum_of_unequal": (lambda e, m: tf.reduce_sum(e, name="s") / 4.0 + tf.reduce_sum(e) * 0.0
                        + tf.get_default_graph().get_tensor_by_name("m/s:0"), "gives twice"),
 }
@@ -321,4 +324,32 @@ def test_sequences_padded_to_an_open_length_are_rows_without_a_word(layout):
     with mock.patch.object(tf.logging, "warning") as said:
         found = run(layout, script)
     assert not [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert_same(found, run(None, script))
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
+def test_feature_columns_are_rows_without_a_word(layout):
+    """Some of the words are none."""
+    words = np.array([0, 3, -1, 2, 2, 1, -1, 3])
+
+    def script(stage):
+        x, word = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.int64, [None, 1])
+        column = tf.feature_column.categorical_column_with_identity("word", 4)
+        with stage(0), tf.variable_scope("", initializer=tf.ones_initializer()):
+            wide = tf.feature_column.linear_model({"word": word}, [column])
+            deep = tf.feature_column.input_layer(
+                {"x": x, "word": word}, [tf.feature_column.numeric_column("x", shape=[3]),
+                                         tf.feature_column.embedding_column(
+                    column, 2, initializer=tf.glorot_uniform_initializer(seed=3))])
+        with stage(1):
+            loss = tf.reduce_mean(tf.square(devices.dense(deep, 1, "deep") + wide - x[:, :1]))
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        with devices.session() as session:
+            losses = [session.run([loss, step], {x: ROWS, word: words[:, None]})[0]
+                      for _ in range(3)]
+            return losses, session.run(tf.trainable_variables())
+
+    with mock.patch.object(tf.logging, "warning") as said:
+        found = run(layout, script)
+    assert not [c[0][0] for c in said.call_args_list if "the loss" in str(c[0][0])]
     assert_same(found, run(None, script))

@@ -212,6 +212,36 @@ def test_wherever_the_write_stands(write, place):
     devices.assert_same(devices.run(ACCUMULATION, script), devices.run(None, script))
 
 
+def behind_a_loop(x, weight):
+    return tf.while_loop(lambda turn, _: turn < 3, lambda turn, value: (
+        turn + 1, 0.1 * value * weight + tf.reduce_max(value)), [0, x])[1]
+
+
+def behind_a_branch(x, weight):
+    return tf.cond(tf.train.get_global_step() < 2, lambda: x * weight - tf.reduce_max(x), lambda: x)
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
+@pytest.mark.parametrize("value", [behind_a_loop, behind_a_branch])
+def test_an_update_waits_for_a_loop_or_branch_that_reads_a_ref_variable(value, layout):
+    """What is written is computed once more from the whole batch, with the weight of before."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None])
+        tf.train.get_or_create_global_step()
+        with tf.variable_scope("", use_resource=False):
+            model = devices.fit(stage, x=tf.identity(x))
+            write = tf.assign(kept("v"), tf.reduce_sum(value(x, model.weight)))
+        with tf.control_dependencies([write]):
+            step = tf.train.GradientDescentOptimizer(0.125).minimize(
+                model.loss, tf.train.get_global_step(), [model.weight])
+        with devices.session() as session:
+            for number in range(STEPS):
+                session.run(step, {x: ROWS + number})
+            return session.run({v.name: v for v in tf.global_variables()})
+
+    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
 def metrics(label, x, weight):
     """name -> a metric of `tf.metrics`."""
     predicted = tf.cast(x * weight > 4.0, tf.int64)

@@ -35,12 +35,13 @@ def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
     apart: List[Collective] = []
     losses = losses_of_clones(rewriting, group)
     values = [value for _, value in losses]
-    rows = _rows(rewriting, group, values)
-    values.extend(rows[-1:])
+    counts = _counts(rewriting, group, values)
+    values.extend(mean for *_, mean in counts)
     reduced, values = _reduced(rewriting, group, values, apart)
-    if rows:
-        with compat.inserted(graph, group.name + "/rows"):
-            group.row_counts = tf.stack(rows[:-1] + [values.pop()])
+    if counts:
+        with compat.inserted(graph, group.name + "/counts"):
+            group.counts = tf.stack([tf.stack(own[:-1] + [mean]) for own, mean in zip(
+                counts, values[-len(counts):])])
     for (loss, _), value in zip(losses, values):
         if value is not loss:
             group.merged[loss.name] = Merged(value, tuple(apart))
@@ -89,14 +90,15 @@ def losses_of_clones(rewriting: Rewriting, group: GradientGroup) -> List[Tuple[A
             for loss in losses.values()]
 
 
-def _rows(rewriting: Rewriting, group: GradientGroup, losses: List[Any]) -> List[Any]:
-    """The number of rows of each clone and their mean; none if all have equally many anyway."""
+def _counts(rewriting: Rewriting, group: GradientGroup, losses: List[Any]) -> List[List[Any]]:
+    """For each measure that parts may differ by what it is in each clone, and the mean of these."""
     exact = [loss for loss in losses if loss.dtype.base_dtype in (tf.float32, tf.float64)]
-    if not (exact and rewriting.divides and rewriting.plan.reduce_method == "mean"):
+    if not exact:
         return []
-    with compat.inserted(rewriting.graph, group.name + "/rows"):
-        rows = unequal.rows_of_clones(group, rewriting.clones, rewriting.num_workers, exact[0])
-        return rows + [tf.add_n(rows) / len(rows)] if rows else []
+    with compat.inserted(rewriting.graph, group.name + "/counts"):
+        found = [unequal.counted(measure, group, rewriting.clones, exact[0])
+                 for measure in group.measures]
+        return [own + [tf.add_n(own) / len(own)] for own in found]
 
 
 def give_back(rewriting: Rewriting, group: GradientGroup, gradient: Gradient, value: Any) -> None:

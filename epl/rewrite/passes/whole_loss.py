@@ -1,14 +1,17 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients are those of the loss of the whole batch."""
+"""Gradients are those of the loss of the whole batch; it is noted what parts may differ by."""
 
-from epl.rewrite import whole_loss, written
+from epl.rewrite import unequal, whole_loss, written
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
     partition, parts = rewriting.partition(family), len(rewriting.clones)
+    for group in family:
+        group.measures = unequal.measures(group, partition, parts, rewriting.num_workers,
+                                          rewriting.state.provenance.is_gradient)
     whole_loss.make_whole(
         rewriting.graph, family, rewriting.state, partition,
         written.axes_of([partition], rewriting.state, mixed=True), parts * rewriting.num_workers,
