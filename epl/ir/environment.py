@@ -52,9 +52,10 @@ def settle(graph: Any) -> None:
     differences = state.context.differences(now) if state.context is not None else []
     if differences:
         raise RuntimeError(
-            "gradients are asked for in a graph that was built before another epl.init ({}): a "
-            "graph is trained in one way; build the other model in a graph of its own "
-            "(tf.Graph, or tf.reset_default_graph() before it)".format(", ".join(differences)))
+            "gradients are asked for in a graph that was built before another epl.init or "
+            "epl.Cluster ({}): a graph is trained in one way; build the other model in a graph of "
+            "its own (tf.Graph, or tf.reset_default_graph() before it)".format(
+                ", ".join(differences)))
     state.context = state.context or now
 
 

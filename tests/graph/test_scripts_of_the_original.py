@@ -96,6 +96,14 @@ def test_a_layout_for_other_stages_is_refused():
                 trained(devices.stages(PIPELINE))
 
 
+def test_a_graph_has_one_layout():
+    with devices.started(BOTH):
+        trained(devices.stages(BOTH), 1)
+        with epl.Cluster(layout={"specific": [[[name(3)], [name(1)]], [[name(0)], [name(2)]]]}):
+            with pytest.raises(RuntimeError, match="or epl.Cluster .layout = "):
+                tf.gradients(tf.reduce_mean(tf.trainable_variables()[0]), tf.trainable_variables())
+
+
 def test_virtual_devices_are_those_of_the_default_graph():
     with devices.started(BOTH):
         cluster = epl.Env.get().cluster
