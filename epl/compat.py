@@ -56,6 +56,16 @@ def is_top_level(graph: Any) -> bool:
     return not isinstance(graph, FuncGraph) and not getattr(graph, "building_function", False)
 
 
+def outermost(graph: Any) -> Any:
+    """The graph that a function's body, or one in it, is built for."""
+    while not is_top_level(graph):
+        outer = getattr(graph, "outer_graph", None) or getattr(graph, "_outer_graph", None)
+        if outer is None:
+            return graph
+        graph = outer
+    return graph
+
+
 @functools.lru_cache(maxsize=None)
 def _id_offset() -> int:
     """How far an operation's id is ahead of its graph's version: 0 in TensorFlow 1, 1 in 2.15."""

@@ -6,7 +6,7 @@ The graph owns it, so it is collected with the graph, and two graphs never mix.
 """
 
 import threading
-from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
+from typing import Any, Dict, List, Optional, Set, Tuple, Type, TypeVar
 
 from epl import compat
 from epl.context import Context
@@ -33,6 +33,8 @@ class GraphState:
       sparse_parts: what the script made sparse tensors of (see `ir.feeds`).
       static_shapes: constant -> what it stands for, in the order of creation (see
         `ir.static_shapes`).
+      sizes_in_functions: names of such constants in the bodies of functions -> first dimensions
+        that they count.
       gradients: what the script got of those that are aggregated (see `rewrite.groups`), tensors.
       env: the environment that it was first seen in (see `ir.environment`), or None.
       context: what it is trained under, once that is settled, or None.
@@ -51,6 +53,7 @@ class GraphState:
         self.declared_feeds: Dict[str, Optional[int]] = {}
         self.sparse_parts: List[Any] = []
         self.static_shapes: Dict[Any, Any] = {}
+        self.sizes_in_functions: Dict[str, Set[int]] = {}
         self.gradients: List[Any] = []
         self.env: Optional[Env] = None
         self.context: Optional[Context] = None

@@ -7,7 +7,7 @@ count of 4. In a clone that is right. What is computed once more from the rows o
 count these, so it is remembered what such a constant was made of. The graph is left as it is.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Any, Callable, Container, Dict, Iterable, List, NamedTuple, Optional, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -95,9 +95,29 @@ def _noted(result: Any, kind: str, tensor: Any) -> Any:
     """Remember what `result` stands for, if it is a constant now."""
     if tf.executing_eagerly() or not isinstance(tensor, tf.Tensor) \
             or not isinstance(result, tf.Tensor) or result.op.type != "Const" \
-            or tensor.op.type == "Const" or tensor.graph is not result.graph \
-            or not compat.is_top_level(result.graph):
+            or tensor.op.type == "Const" or (
+                kind == "ZerosLike" and tensor.dtype.base_dtype != result.dtype.base_dtype):
         return result
-    if kind != "ZerosLike" or tensor.dtype.base_dtype == result.dtype.base_dtype:
+    if compat.is_top_level(result.graph):
+        if tensor.graph is not result.graph:
+            return result
         state_of(result.graph).static_shapes[result.op] = StaticShape(kind, tensor)
+    elif tensor.shape.ndims:
+        inside = state_of(compat.outermost(result.graph)).sizes_in_functions
+        inside.setdefault(result.op.name, set()).add(tensor.shape.as_list()[0] or 0)
     return result
+
+
+def in_functions(graph: Any, nodes: Iterable[Any], sizes: Container[int]) -> Optional[str]:
+    """A constant in the body of a function that counts so many rows, by name; None if none does.
+
+    Nobody knows what a function is given: it is told from the size alone.
+
+    Args:
+      graph: that calls the function.
+      nodes: the `NodeDef`s of what it calls.
+      sizes: numbers of rows that parts of the batch are known to have.
+    """
+    known = state_of(graph).sizes_in_functions
+    return next((node.name for node in nodes if known and node.op == "Const" and any(
+        size in sizes for size in known.get(node.name, ()))), None)

@@ -252,7 +252,9 @@ class _Walk:
 
     def _strange(self, kind: str, op: Any) -> None:
         # What is computed from gradients has a pass of its own (see `rewrite.losses`).
-        if any(map(self._data.is_gradient, data_ancestors([op]))):
+        # What v2 loops keep for gradients is made with these, but of nothing.
+        if any(self._data.is_gradient(behind) and behind in self._data.batch_dependent
+               for behind in data_ancestors([op])):
             return
         if (kind, op) not in self.found.strange:
             self.found.strange.append((kind, op))

@@ -45,6 +45,12 @@ _OF_WINDOWS = (". It takes a number, another one for every clone: if that counts
                "epl.divide_feed(tensor) (docs/migrating.md)")
 
 
+_FIXED_NUMBER = (
+    "a training step divides its batch, and the value of {} for the whole batch is asked for: {} "
+    "takes the fixed number of rows '{}'{} for it, which is that of one clone; take the number "
+    "outside of it, or say how the values of the parts merge, with {}")
+
+
 OF_THE_JOB = " of the job"
 
 
@@ -368,6 +374,7 @@ class _Region:
     def _check(self, op: Any) -> None:
         """Raises NotImplementedError for what must not run once more."""
         if self._may_repeat(op):
+            self._check_sizes(op)
             return
         raise NotImplementedError(
             "a training step divides its batch, and the value of {} for the whole batch is asked "
@@ -376,6 +383,16 @@ class _Region:
                 self.asked, op.name, op.type, compat.made_at(op), "take other data"
                 if op in self._view.sources else "draw, or change state", _CURE,
                 _OF_WINDOWS if _takes_number(op, self._view.sources) else ""))
+
+    def _check_sizes(self, op: Any) -> None:
+        """Raises NotImplementedError for a function that holds the number of rows of one clone."""
+        sizes = {tensor.shape.as_list()[0] for source in self._view.sources
+                 for tensor in source.outputs if tensor.shape.ndims}
+        name = static_shapes.in_functions(op.graph, self._library.nodes(op), sizes - {None})
+        if name is not None:
+            raise NotImplementedError(_FIXED_NUMBER.format(
+                self.asked, "the function that '{}'{} calls".format(
+                    op.name, compat.made_at(op)), name, "", _CURE))
 
     def _is_of_batch(self, op: Any) -> bool:
         """True if `op` brings in, or is computed from, rows."""
@@ -395,11 +412,8 @@ class _Region:
             if loops.is_enter(enter) and enter.get_attr("frame_name").decode() == getattr(
                     context, "name", None):
                 return enter.outputs[0]
-        raise NotImplementedError(
-            "a training step divides its batch, and the value of {} for the whole batch is asked "
-            "for: a loop takes the fixed number of rows '{}'{} for it, which is that of one clone; "
-            "take the number outside of the loop, or say how the values of the parts merge, with "
-            "{}".format(self.asked, op.name, compat.made_at(op), _CURE))
+        raise NotImplementedError(_FIXED_NUMBER.format(
+            self.asked, "a loop", op.name, compat.made_at(op), _CURE))
 
     def _may_repeat(self, op: Any) -> bool:
         if op in self._view.sources or op_traits.is_random(op):

@@ -202,6 +202,19 @@ def test_says_what_cannot_be_made_whole(name):
     assert len(found) == 1 and message in found[0] and "test_terms_of_losses.py:" in found[0]
 
 
+def test_rows_that_a_function_computes_are_named():
+    """What v2 loops keep for gradients does not hide what the loop makes of rows."""
+    def in_a_loop(error, mask, other):
+        return tf.reduce_mean(tf.subtract(tf.while_loop(
+            lambda n, _: n < 2, lambda n, inner: (n + 1, inner * tf.reduce_max(inner)),
+            [0, error])[1], mask, "s"))
+
+    with devices.control_flow_v2(), mock.patch.object(tf.logging, "warning") as said:
+        run(ACCUMULATION, lambda stage: train(stage, in_a_loop, True))
+    found = [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert found and all("test_terms_of_losses.py:" in text for text in found)
+
+
 def test_inputs_that_the_model_normalises_are_named():
     def script(stage):
         x = tf.placeholder(tf.float32, [None, 3])

@@ -242,6 +242,39 @@ def test_an_update_waits_for_a_loop_or_branch_that_reads_a_ref_variable(value, l
     devices.assert_same(devices.run(layout, script), devices.run(None, script))
 
 
+def mean_in_a_branch(x, size):
+    return tf.cond(tf.train.get_global_step() < 9, lambda: tf.reduce_sum(x) / size(), lambda: 0.0)
+
+
+def mean_in_a_loop(x, size):
+    return tf.while_loop(lambda turn, _: turn < 2, lambda turn, value: (
+        turn + 1, value + tf.reduce_sum(x) / size()), [0, 0.0])[1]
+
+
+@pytest.mark.parametrize("mean", [mean_in_a_branch, mean_in_a_loop])
+def test_a_function_that_holds_the_size_of_a_fixed_batch_is_refused(mean):
+    """The cure that the error names, to take the number outside, gives what one device gives."""
+    def script(stage, layout=None, outside=True):
+        x = fed(tf.float32, layout, True)
+        tf.train.get_or_create_global_step()
+        model = devices.fit(stage, x=tf.identity(x))
+        number = tf.cast(tf.size(x), tf.float32)
+        write = tf.assign(kept("v"), mean(x, lambda: number if outside else tf.cast(
+            tf.size(x), tf.float32)))
+        with tf.control_dependencies([write]):
+            step = tf.train.GradientDescentOptimizer(0.125).minimize(
+                model.loss, tf.train.get_global_step(), [model.weight])
+        with devices.session() as session:
+            session.run(step, {x: ROWS})
+            return session.run({v.name: v for v in tf.global_variables()})
+
+    with devices.control_flow_v2():
+        with pytest.raises(NotImplementedError, match="takes the fixed number of rows"):
+            devices.run(ACCUMULATION, lambda stage: script(stage, ACCUMULATION, False))
+        devices.assert_same(devices.run(ACCUMULATION, lambda stage: script(stage, ACCUMULATION)),
+                            devices.run(None, script))
+
+
 def metrics(label, x, weight):
     """name -> a metric of `tf.metrics`."""
     predicted = tf.cast(x * weight > 4.0, tf.int64)
