@@ -238,6 +238,23 @@ def _matrix_products(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [Rows(axis) if not axes and axis < most - 2 else UNKNOWN]
 
 
+@rules("Einsum")
+def _by_equation(op: Any, inputs: List[Any]) -> Sequence[Any]:
+    """Rows have one letter; if it is left out of the result, their products are added up."""
+    terms, _, result = op.get_attr("equation").decode().partition("->")
+    operands = terms.split(",")
+    letters = {operand[r.axis:r.axis + 1] for operand, r in zip(operands, inputs)
+               if isinstance(r, Rows)}
+    others = [r for r in inputs if not isinstance(r, Rows)]
+    if len(letters) != 1 or "." in terms + result or any(r not in (SHARED, SAME) for r in others) \
+            or any(len(set(operand)) < len(operand) for operand in operands):
+        return [UNKNOWN]
+    letter = letters.pop()
+    if any(letter in operand for operand, r in zip(operands, inputs) if not isinstance(r, Rows)):
+        return [UNKNOWN]
+    return [Rows(result.index(letter)) if letter in result else Reduced("sum")]
+
+
 @rules("Gather", "GatherV2", "ResourceGather")
 def _gathered(op: Any, inputs: List[Any]) -> Sequence[Any]:
     params, indices = inputs[:2]

@@ -95,10 +95,12 @@ def draw(seed, without=WAITING):
     if "batch_norm" in kinds:  # alone it normalises all that it is fed
         program["evaluate"] = False
         for spec in blocks:
-            # Where a list may be empty nobody knows which rows come out: their statistics are then
-            # the whole batch's.
+            # Where a list may be empty, or Python computes, nobody knows that rows come out: their
+            # statistics are then the whole batch's.
             if spec.get("lookup") == "sparse":
                 spec["lookup"] = "lookup"
+            if spec["kind"] == "py_func":
+                spec["kind"] = "stop_gradient"
     if not program["resource"] and kinds & _LOOPS:
         # Plain TensorFlow gives wrong gradients of loops there, see docs/semantics.md.
         program["gradients_after_updates"] = False
