@@ -7,8 +7,6 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Se
 from epl import compat
 from epl.ir import static_shapes
 from epl.rewrite import loops, op_traits
-from epl.rewrite.array_rules import of_row, stacks_rows
-from epl.rewrite.list_rules import of_entries
 from epl.rewrite.relations import (
     POSITIONS,
     SAME,
@@ -20,7 +18,15 @@ from epl.rewrite.relations import (
     Rows,
     ShapeOf,
 )
-from epl.rewrite.row_rules import RULES, drawn, joins_rows, of_static_shape
+from epl.rewrite.rules import (
+    RULES,
+    drawn,
+    joins_rows,
+    of_entries,
+    of_row,
+    of_static_shape,
+    stacks_rows,
+)
 from epl.rewrite.walk import data_ancestors, decisions
 
 # What takes the numbers of rows as addresses: has rules of its own.

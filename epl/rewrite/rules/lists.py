@@ -26,7 +26,8 @@ from epl.rewrite.relations import (
     Rows,
     ShapeOf,
 )
-from epl.rewrite.row_rules import ELEMENTWISE, rules
+from epl.rewrite.rules.registry import rules
+from epl.rewrite.rules.values import ELEMENTWISE
 
 # Numbers of entries that are chosen out of all; different values among them, and where they stand.
 _CHOSEN, _DIFFERENT, _PLACED = Plain("chosen"), Plain("different"), Plain("placed")

@@ -27,7 +27,7 @@ from epl.rewrite.relations import (
     Row,
     Rows,
 )
-from epl.rewrite.row_rules import rules
+from epl.rewrite.rules.registry import rules
 
 
 @rules("TensorArrayV3")
