@@ -11,7 +11,7 @@ from tests.support import jobs
 def check(tmp_path_factory):
     def run(kind, **environment):
         return jobs.launch("check.py", tmp_path_factory.mktemp(kind), kind, flags=["--check=2"],
-                           environment=environment)
+                           environment=environment, warm=True)
     return run
 
 

@@ -16,7 +16,8 @@ KINDS = pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What each of two workers found."""
-    job = jobs.launch("drawn.py", tmp_path_factory.mktemp("drawn"), timeout=200).check()
+    job = jobs.launch("drawn.py", tmp_path_factory.mktemp("drawn"), timeout=200,
+                      warm=True).check()
     found = []
     for worker in range(2):
         with open(job.path(worker, "results.pkl"), "rb") as file:

@@ -23,9 +23,9 @@ def test_training_ends_with_the_data_on_all_workers(tmp_path, workers):
     """43 rows in global batches of 8 or 12, and two micro-batches on each worker."""
     changes = {"GLOBAL_BATCH": str(4 * workers)}
     plain, = reports(jobs.alone("end_of_data.py", tmp_path / "plain", "--plain",
-                                environment=changes).check(), 1)
+                                environment=changes, warm=True).check(), 1)
     found = reports(jobs.launch("end_of_data.py", tmp_path / "epl", workers=workers,
-                                environment=changes).check(), workers)
+                                environment=changes, warm=True).check(), workers)
     steps = 43 // (4 * workers)
     for own in found:
         assert own["plain_session"][0] == plain["plain_session"][0] == [steps, 2 * steps]

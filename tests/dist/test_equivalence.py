@@ -29,9 +29,9 @@ CASES = ("mlp_embedding-adam-ref", "while_loop-momentum-resource", "batch_norm-s
 def trained(tmp_path_factory):
     """(plain, the first worker, the last one): case -> (losses, variables)."""
     plain = jobs.alone("equivalence.py", tmp_path_factory.mktemp("plain"), "--plain",
-                       *CASES).check()
+                       *CASES, warm=True).check()
     split = jobs.launch("equivalence.py", tmp_path_factory.mktemp("split"), *CASES, workers=4,
-                        timeout=200).check()
+                        timeout=200, warm=True).check()
     paths = [plain.path(0, "results.pkl"), split.path(0, "results.pkl"),
              split.path(3, "results.pkl")]
     loaded = []

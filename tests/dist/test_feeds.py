@@ -33,13 +33,14 @@ def _loaded(result, worker):
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
-    result = jobs.launch("feeds.py", tmp_path_factory.mktemp("workers")).check()
+    result = jobs.launch("feeds.py", tmp_path_factory.mktemp("workers"), warm=True).check()
     return [_loaded(result, worker) for worker in range(2)]
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return _loaded(jobs.alone("feeds.py", tmp_path_factory.mktemp("plain"), "plain").check(), 0)
+    return _loaded(jobs.alone("feeds.py", tmp_path_factory.mktemp("plain"), "plain",
+                              warm=True).check(), 0)
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -19,7 +19,8 @@ from tests.support import jobs, odd_types
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What each of two workers found."""
-    job = jobs.launch("gradients.py", tmp_path_factory.mktemp("gradients"), timeout=200).check()
+    job = jobs.launch("gradients.py", tmp_path_factory.mktemp("gradients"), timeout=200,
+                      warm=True).check()
     found = []
     for worker in range(2):
         with open(job.path(worker, "results.pkl"), "rb") as file:

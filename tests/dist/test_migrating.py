@@ -20,7 +20,8 @@ def found(tmp_path_factory):
     """What each worker found: title -> values."""
     directory = tmp_path_factory.mktemp("migrating")
     titles = [title for title in PAGE.patterns if title != "slim" or slim_is_there()]
-    result = jobs.launch("migrating.py", directory / "logs", directory / "shared", *titles).check()
+    result = jobs.launch("migrating.py", directory / "logs", directory / "shared", *titles,
+                         warm=True).check()
     reports = []
     for worker in range(2):
         with open(result.path(worker, "report.json")) as file:

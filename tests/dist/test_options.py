@@ -14,7 +14,8 @@ WORKERS = 3
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    result = jobs.launch("options.py", tmp_path_factory.mktemp("options"), workers=WORKERS).check()
+    result = jobs.launch("options.py", tmp_path_factory.mktemp("options"), workers=WORKERS,
+                         warm=True).check()
     found = []
     for worker in range(WORKERS):
         with open(result.path(worker, "results.pkl"), "rb") as file:

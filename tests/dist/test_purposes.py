@@ -27,8 +27,10 @@ def weight_after(steps):
 
 def test_estimator_whose_model_builds_the_training_step_in_every_mode(tmp_path):
     models = [str(tmp_path / "model_{}".format(n)) for n in range(2)]
-    two = reports(jobs.launch("purposes.py", tmp_path / "two", "estimator", models[0]))
-    alone = jobs.alone("purposes.py", tmp_path / "one", "estimator", models[1])
+    two = reports(jobs.launch("purposes.py", tmp_path / "two", "estimator", models[0],
+                              warm=True))
+    alone = jobs.alone("purposes.py", tmp_path / "one", "estimator", models[1],
+                       warm=True)
     one, = reports(alone, 1)
     assert two[0]["between"] == {} and two[0]["lasts"] == two[1]["lasts"]
     assert one["between"]["global_step"] == 4
@@ -43,7 +45,8 @@ def test_estimator_whose_model_builds_the_training_step_in_every_mode(tmp_path):
 
 
 def test_a_supervisors_threads_are_no_steps(tmp_path):
-    two = reports(jobs.launch("purposes.py", tmp_path, "supervisor", str(tmp_path / "logs")))
+    two = reports(jobs.launch("purposes.py", tmp_path, "supervisor", str(tmp_path / "logs"),
+                              warm=True))
     assert [found["weight"] for found in two] == [pytest.approx(weight_after(30))] * 2
     assert [found["steps"] for found in two] == [30, 30]
     # The chief's own gradient, of its number 1, at the weights that training went through.
@@ -58,7 +61,7 @@ def test_a_supervisors_threads_are_no_steps(tmp_path):
 
 def test_hooks_of_one_worker_end_training_on_all_after_the_same_step(tmp_path):
     logs = str(tmp_path / "logs")
-    result = jobs.launch("purposes.py", tmp_path, "asked", logs)
+    result = jobs.launch("purposes.py", tmp_path, "asked", logs, warm=True)
     found = reports(result)
     assert [report["runs"] for report in found] == [[3, 2, 2]] * 2
     assert [report["weight"] for report in found] == [weight_after(7)] * 2

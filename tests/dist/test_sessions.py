@@ -29,7 +29,7 @@ def reports(result):
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory):
-    return reports(jobs.launch("session_kinds.py", tmp_path_factory.mktemp("kinds")))
+    return reports(jobs.launch("session_kinds.py", tmp_path_factory.mktemp("kinds"), warm=True))
 
 
 @pytest.mark.parametrize("part, expected", [
@@ -81,9 +81,9 @@ def monitored(tmp_path_factory):
     """(reports of two workers, report of one worker alone, the job's directories)."""
     two, one = tmp_path_factory.mktemp("two"), tmp_path_factory.mktemp("one")
     shared = [str(tmp_path_factory.mktemp("shared")), str(tmp_path_factory.mktemp("shared"))]
-    result = jobs.launch("monitored.py", two, shared[0])
+    result = jobs.launch("monitored.py", two, shared[0], warm=True)
     found = reports(result)
-    jobs.alone("monitored.py", one, shared[1]).check()
+    jobs.alone("monitored.py", one, shared[1], warm=True).check()
     with open(os.path.join(str(one), "0", "report.json")) as file:
         return found, json.load(file), shared[0], result
 
@@ -161,9 +161,9 @@ def estimator(tmp_path_factory):
         "cluster": {"chief": ["a:1"], "ps": ["b:1"], "worker": ["c:1"]},
         "task": {"type": "worker", "index": 0}})}  # would start parameter-server training
     two = reports(jobs.launch("estimator.py", tmp_path_factory.mktemp("two"), directories[0],
-                              environment=ignored))
+                              environment=ignored, warm=True))
     one = tmp_path_factory.mktemp("one")
-    jobs.alone("estimator.py", one, directories[1]).check()
+    jobs.alone("estimator.py", one, directories[1], warm=True).check()
     with open(os.path.join(str(one), "0", "report.json")) as file:
         return two, json.load(file), directories[0]
 

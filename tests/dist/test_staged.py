@@ -31,15 +31,15 @@ def load(result, worker):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    return load(jobs.alone("staged.py", tmp_path_factory.mktemp("plain"), "plain", *PARTS).check(),
-                0)
+    return load(jobs.alone("staged.py", tmp_path_factory.mktemp("plain"), "plain", *PARTS,
+                           warm=True).check(), 0)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """What both workers give, of both kinds: the job initializes EPL for each."""
     result = jobs.launch("staged.py", tmp_path_factory.mktemp("two"), "stages,replicas", *PARTS,
-                         devices=2).check()
+                         devices=2, warm=True).check()
     return [load(result, worker) for worker in (0, 1)]
 
 

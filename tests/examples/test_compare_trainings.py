@@ -4,12 +4,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import warm
 from tests.support.jobs import ROOT, environment_for
 
 CHECK = os.path.join(ROOT, "examples", "bert", "checks", "compare_trainings.py")
@@ -38,12 +37,10 @@ def compare(tmp_path, dev, losses, answers, *flags):
     """(exit code, output) of a comparison with a run of these losses and answers."""
     write_run(tmp_path / "plain", LOSSES, ANSWERS)
     write_run(tmp_path / "other", losses, answers)
-    done = subprocess.run(
-        [sys.executable, CHECK, "--dev", dev, "--steps", "2"] + list(flags)
-        + ["{0}={1}".format(name, tmp_path / name) for name in ("plain", "other")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
-        env=environment_for(), check=False)
-    return done.returncode, done.stdout + done.stderr
+    argv = [CHECK, "--dev", dev, "--steps", "2"] + list(flags) + [
+        "{0}={1}".format(name, tmp_path / name) for name in ("plain", "other")]
+    done = warm.run(argv, environment_for(), 120, text=True)
+    return done.returncode, done.stdout
 
 
 def test_equal_runs_and_their_picture(tmp_path, dev):

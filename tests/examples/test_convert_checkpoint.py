@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from examples.bert import checkpoints, convert_checkpoint, huggingface, modeling, weights
 from examples.bert.errors import UserError
 from examples.bert.safetensors_file import SafetensorsFile, write_safetensors
+from tests.support import warm
 from tests.support.jobs import ROOT, environment_for
 
 CONFIG = modeling.BertConfig(
@@ -235,18 +235,15 @@ def test_the_command_line_and_a_checkpoint_of_fine_tuning(tmp_path):
     values = values_of("squad")
     values["bert/pooler/dense/bias/adam_m"] = values["bert/pooler/dense/bias"]
     source = tf1_model(tmp_path / "tf1", values, name="model.ckpt-7")
-    command = [sys.executable, "-W", "ignore",
-               os.path.join(ROOT, "examples", "bert", "convert_checkpoint.py"), str(source),
-               str(tmp_path / "hf"), "--to=hf", "--verbose",
-               "--checkpoint=" + str(source / "model.ckpt-7")]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                          universal_newlines=True, env=environment_for())
+    argv = ["-W", "ignore", os.path.join(ROOT, "examples", "bert", "convert_checkpoint.py"),
+            str(source), str(tmp_path / "hf"), "--to=hf", "--verbose",
+            "--checkpoint=" + str(source / "model.ckpt-7")]
+    done = warm.run(argv, environment_for(), 120, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "cls/squad/output_weights  qa_outputs.weight" in lines
     assert "mapped: 41 variables; heads: squad" in lines
     assert "not used: 1 (bert/pooler/dense/bias/adam_m)" in lines
-    again = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                           universal_newlines=True, env=environment_for())
+    again = warm.run(argv, environment_for(), 120, stderr=subprocess.PIPE, text=True)
     assert again.returncode == 1 and "Traceback" not in again.stderr
     assert "error: '{}' exists".format(tmp_path / "hf") in again.stderr

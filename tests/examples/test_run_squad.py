@@ -10,6 +10,7 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import warm
 from tests.support.jobs import ROOT, environment_for, launch
 
 BERT = os.path.join(ROOT, "examples", "bert")
@@ -30,10 +31,8 @@ DEFAULTS = ["--vocab_file=" + sample("vocab.txt"),
 
 def start(script, *arguments, **changes):
     """Run a script of the example; flags come after the defaults, so that they win."""
-    command = [sys.executable, "-W", "ignore", os.path.join(BERT, script)]
-    command += DEFAULTS + list(arguments)
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120,
-                          universal_newlines=True, env=environment_for(changes))
+    argv = ["-W", "ignore", os.path.join(BERT, script)] + DEFAULTS + list(arguments)
+    return warm.run(argv, environment_for(changes), 120, stderr=subprocess.PIPE, text=True)
 
 
 def part_of_dev(tmp_path, count=4):
@@ -116,7 +115,7 @@ def test_all_ways_take_questions_without_an_answer(tmp_path, script, workers, de
                     "--do_predict", "--predict_file=" + path, "--version_2_with_negative",
                     "--feature_cache_dir=" + str(tmp_path / "cache"),
                     "--output_dir=" + str(tmp_path / "out"),
-                    workers=workers, devices=devices).check()
+                    workers=workers, devices=devices, warm=True).check()
     assert result.output.count("features of questions.json: 33/33") == 2
     assert len([n for n in os.listdir(str(tmp_path / "cache")) if n.endswith(".tfrecord")]) == 2
     assert list(json.loads((tmp_path / "out" / "null_odds.json").read_text())) == [

@@ -15,6 +15,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from examples.bert.summaries import read_losses
+from tests.support import warm
 from tests.support.jobs import ROOT, environment_for, launch
 
 BERT = os.path.join(ROOT, "examples", "bert")
@@ -32,29 +33,31 @@ BUDGET = 240.0  # seconds that a job may take on a busy machine
 
 
 def alone(directory, *flags):
-    return [sys.executable, "-W", "ignore", os.path.join(BERT, "run_squad.py"),
+    return ["-W", "ignore", os.path.join(BERT, "run_squad.py"),
             "--output_dir=" + str(directory)] + MODEL + list(flags)
 
 
 def on_two_workers(directory, logs, *flags):
-    return [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--log_dir", str(logs),
+    return ["-m", "epl.launcher", "--num_workers", "2", "--log_dir", str(logs),
             os.path.join(BERT, "run_squad_dp.py"), "--output_dir=" + str(directory)
             ] + MODEL + list(flags)
 
 
-def finish(command):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True,
-                          timeout=BUDGET, env=environment_for(), universal_newlines=True).stdout
+def finish(argv):
+    done = warm.run(argv, environment_for(), BUDGET, text=True)
+    done.check_returncode()
+    return done.stdout
 
 
-def interrupt(command, directory, number, at):
-    """Start a command and send it a signal soon after step `at`.
+def interrupt(argv, directory, number, at):
+    """Start Python with these arguments and send it a signal soon after step `at`.
 
     Returns:
       its exit code and what it printed.
     """
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env=environment_for(), universal_newlines=True)
+    process = subprocess.Popen(
+        [sys.executable] + argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=environment_for(), universal_newlines=True)
     try:
         deadline = time.monotonic() + BUDGET
         while at not in read_losses(str(directory)) and process.poll() is None:
@@ -207,10 +210,9 @@ def test_a_worker_that_waits_for_one_that_is_gone_gets_an_error(tmp_path):
     (TRAIN, "one device with one micro-batch"),
     (PREDICT, "--profile shows training steps; give --do_train too")])
 def test_nothing_to_profile(tmp_path, flags, message):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", os.path.join(BERT, "run_squad_dp.py"), "--profile",
-         "--output_dir=" + str(tmp_path / "out")] + MODEL + flags, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, timeout=BUDGET, env=environment_for(), universal_newlines=True)
+    argv = ["-W", "ignore", os.path.join(BERT, "run_squad_dp.py"), "--profile",
+            "--output_dir=" + str(tmp_path / "out")] + MODEL + flags
+    done = warm.run(argv, environment_for(), BUDGET, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and "error: --profile" in done.stderr and message in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -218,7 +220,7 @@ def test_nothing_to_profile(tmp_path, flags, message):
 def test_without_matplotlib_one_line_says_so(tmp_path):
     blocked = ("import runpy, sys; sys.modules['matplotlib'] = None; "
                "runpy.run_path(sys.argv.pop(1), run_name='__main__')")
-    command = alone(tmp_path, "--num_train_epochs=0.05", *TRAIN)
-    said = finish(command[:3] + ["-c", blocked] + command[3:])
+    argv = alone(tmp_path, "--num_train_epochs=0.05", *TRAIN)
+    said = finish(argv[:2] + ["-c", blocked] + argv[2:])
     assert "no {}: it needs matplotlib".format(tmp_path / "loss_curve.png") in said
     assert not os.path.exists(str(tmp_path / "loss_curve.png"))

@@ -9,12 +9,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from tests.support import warm
 from tests.support.jobs import ROOT, environment_for, launch
 
 BERT = os.path.join(ROOT, "examples", "bert")
@@ -69,10 +69,11 @@ WITHOUT_EPL = ("import runpy, sys; sys.modules['epl'] = None; "
 
 
 def train_alone(directory, length):
-    return subprocess.check_output(
-        [sys.executable, "-W", "ignore", "-c", WITHOUT_EPL, os.path.join(BERT, "run_squad.py"),
-         "--output_dir=" + directory, length] + FLAGS,
-        timeout=120, env=environment_for(), universal_newlines=True)
+    argv = ["-W", "ignore", "-c", WITHOUT_EPL, os.path.join(BERT, "run_squad.py"),
+            "--output_dir=" + directory, length] + FLAGS
+    done = warm.run(argv, environment_for(), 120, stderr=subprocess.PIPE, text=True)
+    done.check_returncode()
+    return done.stdout
 
 
 def test_a_pipeline_trains_as_one_device(tmp_path, plain):
@@ -80,7 +81,7 @@ def test_a_pipeline_trains_as_one_device(tmp_path, plain):
     model, (expected, expected_output) = tmp_path / "model", plain[0]
     result = launch(os.path.join(BERT, "run_squad_pipe.py"), tmp_path / "logs",
                     "--num_micro_batch=2", "--output_dir=" + str(model), FIRST, *FLAGS,
-                    workers=1, devices=2).check()
+                    workers=1, devices=2, warm=True).check()
     check_same(variables(model), variables(expected))
     # Printed with four decimals.
     assert last_loss(result.output) == pytest.approx(last_loss(expected_output), abs=1.1e-4)
@@ -92,7 +93,7 @@ def test_replicas_with_micro_batches_go_on_as_one_device(tmp_path, plain):
     shutil.copytree(plain[0][0], str(model))
     result = launch(os.path.join(BERT, "run_squad_dp.py"), tmp_path / "logs",
                     "--num_micro_batch=2", "--output_dir=" + str(model), LATER, *FLAGS,
-                    workers=1, devices=2).check()
+                    workers=1, devices=2, warm=True).check()
     check_same(variables(model), variables(expected))
     # Printed with four decimals.
     assert last_loss(result.output) == pytest.approx(last_loss(expected_output), abs=1.1e-4)

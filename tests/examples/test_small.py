@@ -13,7 +13,7 @@ SMALL = os.path.join(ROOT, "examples", "small")
 
 
 def printed(directory, name, **options):
-    result = launch(os.path.join(SMALL, name), directory, **options).check()
+    result = launch(os.path.join(SMALL, name), directory, warm=True, **options).check()
     lines = [line for line in result.of_worker(0).splitlines()
              if re.match(r"step \d+  loss |kernel ", line)]
     assert lines, result.output

@@ -7,13 +7,12 @@ Usage: python -m tests.graph.test_built_before_init plain|epl TARGET pickles wha
 
 import contextlib
 import pickle
-import subprocess
 import sys
 
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.support import jobs
+from tests.support import jobs, warm
 
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
@@ -74,11 +73,11 @@ def test_it_trains_as_on_one_device(tmp_path):
     found = {}
     for side, count in (("plain", "1"), ("epl", "2")):
         path = str(tmp_path / side)
-        subprocess.run(
-            [sys.executable, "-m", "tests.graph.test_built_before_init", side, path],
-            timeout=120, check=True, cwd=jobs.ROOT, env=jobs.environment_for({
-                "EPL_NUM_WORKERS": "1", "EPL_WORKER_INDEX": "0", "EPL_DEVICE_TYPE": "cpu",
-                "EPL_GPU_PER_WORKER": count}))
+        done = warm.run(["-m", "tests.graph.test_built_before_init", side, path],
+                        jobs.environment_for({
+                            "EPL_NUM_WORKERS": "1", "EPL_WORKER_INDEX": "0",
+                            "EPL_DEVICE_TYPE": "cpu", "EPL_GPU_PER_WORKER": count}), 120)
+        assert done.returncode == 0, done.stdout
         with open(path, "rb") as file:
             found[side] = pickle.load(file)
     (losses, values, places), (expected, variables, _) = found["epl"], found["plain"]

@@ -22,13 +22,12 @@ and the case again, first of all.
 import os
 import pickle
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from tests.support import jobs, layouts
+from tests.support import jobs, layouts, warm
 from tests.support.staged_models import GLOBAL_BATCH, STEPS
 
 # Both sides add the same 32-bit floats in another order. One addition errs by at most 6e-8
@@ -118,12 +117,10 @@ def _train_in_process(side, entries, path):
     with open(path + ".in", "wb") as file:
         pickle.dump(entries, file)
     open(path + ".out", "wb").close()
-    command = [sys.executable, "-m", "tests.graph.equivalence", side, path + ".in", path + ".out"]
+    argv = ["-m", "tests.graph.equivalence", side, path + ".in", path + ".out"]
     environment = jobs.environment_for(_ENVIRONMENT if side == "epl" else {})
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=_PROCESS_TIMEOUT_S, env=environment, cwd=jobs.ROOT)
-        return done.stdout.decode("utf-8", "replace")
+        return warm.run(argv, environment, _PROCESS_TIMEOUT_S, text=True).stdout
     except subprocess.TimeoutExpired as error:
         return str(error)
 

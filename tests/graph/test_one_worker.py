@@ -15,7 +15,8 @@ from tests.support import jobs
 def results(tmp_path_factory):
     found = []
     for arguments in ([], ["--plain"]):
-        result = jobs.alone("equivalence.py", tmp_path_factory.mktemp("alone"), *arguments).check()
+        result = jobs.alone("equivalence.py", tmp_path_factory.mktemp("alone"), *arguments,
+                            warm=True).check()
         with open(result.path(0, "results.pkl"), "rb") as file:
             found.append(pickle.load(file))
     return found

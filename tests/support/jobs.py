@@ -11,6 +11,8 @@ import sys
 import tempfile
 from typing import Any, Dict, Mapping, NamedTuple, Optional
 
+from tests.support import warm as copies
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 JOBS = os.path.join(ROOT, "tests", "dist", "jobs")
 
@@ -53,25 +55,26 @@ class Result(NamedTuple):
 
 
 def launch(script, directory, *args, workers=2, devices=1, timeout=HANG_S,
-           environment=None, flags=()) -> Result:
+           environment=None, flags=(), warm=False) -> Result:
     """Run `script` (a file in tests/dist/jobs, or a path) under `epl-launch`.
 
-    Without GPUs every worker gets `devices` virtual CPU devices.
+    Without GPUs every worker gets `devices` virtual CPU devices. If `warm`, its processes are
+    copies of one that has TensorFlow imported; see `tests.support.warm`.
     """
     path = script if os.path.isabs(script) else os.path.join(JOBS, script)
     command = [sys.executable, "-m", "epl.launcher", "--num_workers", str(workers),
                "--gpu_per_worker", str(devices), "--log_dir", str(directory)] + list(flags) + [path]
     command += [str(a) for a in args]
-    return _run(command, str(directory), timeout, environment)
+    return _run(command, str(directory), timeout, environment, warm)
 
 
-def alone(script, directory, *args, timeout=HANG_S, environment=None) -> Result:
-    """Run `script` without a launcher; its output directory is `directory/0`."""
+def alone(script, directory, *args, timeout=HANG_S, environment=None, warm=False) -> Result:
+    """Run `script` without a launcher; its output directory is `directory/0`. `warm` as above."""
     os.makedirs(os.path.join(str(directory), "0"), exist_ok=True)
     variables = {"EPL_OUTPUT_DIR": os.path.join(str(directory), "0")}
     variables.update(environment or {})
     command = [sys.executable, os.path.join(JOBS, script)] + [str(a) for a in args]
-    return _run(command, str(directory), timeout, variables)
+    return _run(command, str(directory), timeout, variables, warm)
 
 
 def environment_for(changes: Optional[Dict[str, str]] = None) -> Dict[str, str]:
@@ -103,7 +106,11 @@ def without_foreign(variables: Mapping[str, str]) -> Dict[str, str]:
     return {name: value for name, value in variables.items() if not foreign.match(name)}
 
 
-def _run(command, directory, timeout, environment) -> Result:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=timeout, env=environment_for(environment))
+def _run(command, directory, timeout, environment, warm) -> Result:
+    variables = environment_for(environment)
+    if warm:
+        done = copies.run(command[1:], variables, timeout)
+    else:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=timeout, env=variables)
     return Result(done.returncode, done.stdout.decode("utf-8", "replace"), directory)
