@@ -28,6 +28,9 @@ ABSOLUTE = 5e-7
 # A step takes milliseconds; operations that wait for each other must not wait for ever.
 _STEP_TIMEOUT_MS = 30000
 
+_optimized = True  # TensorFlow's graph optimizers look at what sessions run
+_references = {}
+
 
 class Layout(NamedTuple):
     """How the devices of this process share a step (`stages` of one device each)."""
@@ -119,6 +122,29 @@ def run(layout, script, config=None):
         return script(stages(layout))
 
 
+@contextlib.contextmanager
+def unoptimized():
+    """Sessions without TensorFlow's graph optimizers, which take longer than all that is computed.
+
+    For references, and for most layouts of a case where another one shows that what they do to
+    EPL's graphs does not show.
+    """
+    global _optimized
+    _optimized = False
+    try:
+        yield
+    finally:
+        _optimized = True
+
+
+def reference(key, script):
+    """`run(None, script)`, done once in this process for all that ask with the same `key`."""
+    if key not in _references:
+        with unoptimized():
+            _references[key] = run(None, script)
+    return _references[key]
+
+
 def assert_same(found, expected, relative=RELATIVE, absolute=ABSOLUTE):
     """Nested lists, tuples and dictionaries of equal structure hold equal numbers."""
     tf.nest.assert_same_structure(found, expected)
@@ -135,7 +161,9 @@ def session(**options):
 
 
 def session_config():
-    return tf.ConfigProto(operation_timeout_in_ms=_STEP_TIMEOUT_MS)
+    config = tf.ConfigProto(operation_timeout_in_ms=_STEP_TIMEOUT_MS)
+    config.graph_options.rewrite_options.disable_meta_optimizer = not _optimized
+    return config
 
 
 # Rows 1 to 8: each clone's mean is another one, that of all is 4.5.

@@ -23,9 +23,11 @@ from tests.support.staged_training import Side, trainings
 
 tf.disable_v2_behavior()
 
-PARTS = ("tied-ref", "tied-resource", "lookups", "positions", "follows_loss", "lstm", "norm-ref",
+NAMES = ("tied-ref", "tied-resource", "lookups", "positions", "follows_loss", "lstm", "norm-ref",
          "norm-resource", "writes-ref", "writes-resource", "unknown_shapes", "terms-ref",
          "terms-resource")
+# Who runs tests on several cores trains a part once: they share what this module remembers.
+PARTS = [pytest.param(name, marks=pytest.mark.xdist_group("staged " + name)) for name in NAMES]
 WORKERS = {"stages": 2, "replicas": 2, "workers": 4}
 
 
@@ -60,7 +62,7 @@ def test_every_worker_sees_the_loss_and_the_norm_of_the_whole_batch(kind, part):
     assert_losses_and_norms_are_those_of_the_whole_batch(trained(kind, part))
 
 
-@pytest.mark.parametrize("part", ["norm-ref", "norm-resource"])
+@pytest.mark.parametrize("part", [part for part in PARTS if "norm" in part.values[0]])
 @pytest.mark.parametrize("kind", list(WORKERS))
 def test_statistics_are_those_of_all_clones(kind, part):
     assert_statistics_follow_the_data(trained(kind, part))
