@@ -220,6 +220,8 @@ def _forget(environment):
     os.environ.update(environment)
     for name in [name for name in sys.modules if name.split(".")[0] in _OWN]:
         del sys.modules[name]
+    path = environment.get("PYTHONPATH", "").split(":")
+    sys.path[1:1] = [each for each in path if each and each not in sys.path]
     random.seed()
     sys.modules["numpy"].random.seed()
     if environment.get("PYTHONFAULTHANDLER"):
