@@ -25,7 +25,7 @@ SECONDS = jobs.HANG_S
 def launch(kind, directory, workers=2):
     """A job of `stops.py`; its checkpoints are in `directory/model`."""
     return jobs.launch("stops.py", directory, kind, os.path.join(str(directory), "model"),
-                       workers=workers, timeout=SECONDS)
+                       workers=workers, timeout=SECONDS, warm=True)
 
 
 def reports(result, workers=2):

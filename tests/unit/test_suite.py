@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.support import warm
 from tests.support.jobs import ROOT, environment_for
 
 # What `scripts/test.sh --fast` runs something of: how the names of its tests begin.
@@ -21,11 +22,11 @@ FAST_PARTS = ("tests/unit/test_plan.py::", "tests/unit/test_schedule.py::",
 
 def collected(*arguments):
     """The names of the tests that pytest would run."""
-    output = subprocess.check_output(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
-        + list(arguments),
-        cwd=ROOT, env=environment_for(), universal_newlines=True, stderr=subprocess.DEVNULL)
-    return [line for line in output.splitlines() if "::" in line]
+    argv = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--rootdir", ROOT,
+            os.path.join(ROOT, "tests")] + list(arguments)
+    done = warm.run(argv, environment_for(), 240, stderr=subprocess.PIPE, text=True)
+    done.check_returncode()
+    return [line for line in done.stdout.splitlines() if "::" in line]
 
 
 @pytest.mark.parametrize("part", FAST_PARTS)
