@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.runtime import agreement, control_plane
+from epl.runtime import control_plane, coordination
 from epl.shared import progress
 from tests.dist.jobs import launched
 from tests.dist.jobs.common import line_fit, report, start
@@ -216,7 +216,7 @@ def _leave():
 def lost_after_sigterm():
     """SIGTERM asks worker 0 for a stop; it then finds that worker 1 has left."""
     hook = AtStep(3, terminate if RANK == 0 else _leave, rank=RANK)
-    with mock.patch.object(agreement, "OTHER_ERROR_SECONDS", 3600.0), \
+    with mock.patch.object(coordination, "OTHER_ERROR_SECONDS", 3600.0), \
             mock.patch.object(control_plane, "PRECEDENCE_SECONDS", 3600.0):
         try:
             train(hook)
