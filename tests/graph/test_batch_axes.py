@@ -142,12 +142,19 @@ def test_relation(make, expected):
     assert relation(make) == expected
 
 
+def kept(row, w):
+    """A loop for one row, which keeps what its turns make of it."""
+    return tf.while_loop(lambda i, *_: i < 3, lambda i, h, a: (i + 1, h * w[0], a.write(i, h)), [
+        0, row, tf.TensorArray(tf.float32, 3)])[2].stack()
+
+
 @pytest.mark.parametrize("fix", [lambda x: x, fixed], ids=["open", "fixed"])
 @pytest.mark.parametrize("of_row", [
     lambda row, w: row * 2 + tf.zeros([4]),
     lambda row, w: tf.tanh(tf.tensordot(row, w, 1)),
     lambda row, w: tf.cond(tf.reduce_sum(row) > 0, lambda: row * w[0], lambda: tf.zeros([4])),
-    lambda row, w: tf.while_loop(lambda i, h: i < 3, lambda i, h: (i + 1, h * w[0]), [0, row])[1]])
+    lambda row, w: tf.while_loop(lambda i, h: i < 3, lambda i, h: (i + 1, h * w[0]), [0, row])[1],
+    lambda row, w: tf.reduce_sum(kept(row, w), 0)])
 def test_rows_that_a_loop_works_on_one_by_one_are_rows(of_row, fix):
     assert relation(lambda x, y, w: tf.map_fn(lambda row: of_row(row, w), fix(x))) == ROWS
     assert relation(lambda x, y, w: tf.map_fn(
@@ -165,6 +172,7 @@ def test_rows_that_a_loop_works_on_one_by_one_are_rows(of_row, fix):
     lambda x, w: tf.map_fn(lambda row: tf.cond(
         tf.reduce_sum(x) > 0, lambda: row, lambda: 2.0 * row), x),
     lambda x, w: tf.map_fn(lambda number: x[number], tf.range(tf.shape(x)[0]), tf.float32),
+    lambda x, w: tf.map_fn(lambda row: tf.reduce_sum(kept(x, w), [0, 1]) * row, x),
     lambda x, w: tf.foldl(lambda sum_, row: sum_ + row, x),
     lambda x, w: tf.scan(lambda sum_, row: sum_ + row, x),
     lambda x, w: tf.scan(lambda sum_, row: sum_ + row, x, tf.zeros([4])),
@@ -199,6 +207,17 @@ def test_a_loop_keeps_rows_apart_or_not(begin, turn, expected):
     assert relation(lambda x, y, w: tf.while_loop(
         lambda count, *_: count < 3, lambda count, *state: [count + 1] + turn(w, *state),
         [0] + begin(x, w))[1]) == expected
+
+
+@pytest.mark.parametrize("value, expected", [
+    (lambda x, w: x * w[0], Rows(1)), (lambda x, w: w * 2.0, SAME), (lambda x, w: x[0], UNKNOWN)])
+def test_what_a_loop_keeps_of_its_turns(value, expected):
+    def make(x, y, w):
+        return tf.while_loop(
+            lambda turn, *_: turn < 3,
+            lambda turn, row, kept: (turn + 1, tf.tanh(row), kept.write(turn, value(row, w))),
+            [0, x, tf.TensorArray(tf.float32, 3)])[2].stack()
+    assert relation(make) == expected
 
 
 def some_through(condition):

@@ -25,6 +25,8 @@ class Refusal(NamedTuple):
 REVIEWED: Tuple[Refusal, ...] = (
     Refusal("writes a variable from the batch before the gradients are computed",
             frozenset(["update_ops"])),
+    # What cannot be followed is computed once more from the whole batch, which is larger.
+    Refusal("some number in the graph is the number of rows of one", frozenset(["static"])),
     # Nothing of a value is left behind zeros of its shape.
     Refusal("the loss depends on no operation of TaskGraph", frozenset(["zeros", "zeros_like"])),
 )

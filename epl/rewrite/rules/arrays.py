@@ -55,10 +55,11 @@ def _scattered(op: Any, inputs: List[Any]) -> Sequence[Any]:
 @rules("TensorArrayWriteV3")
 def _written(op: Any, inputs: List[Any]) -> Sequence[Any]:
     value = inputs[2]
-    if isinstance(value, Row) and not (
-            value.frame == compat.loop_name(op) and loops.is_counter(op.inputs[1])):
-        return [UNKNOWN]
-    return [Elements(value)]
+    if not isinstance(value, Row):
+        return [Elements(value)]
+    if value.frame == compat.loop_name(op):
+        return [Elements(value) if loops.is_counter(op.inputs[1]) else UNKNOWN]
+    return [Elements(Elements(value)) if _is_inside(op, value.frame) else UNKNOWN]
 
 
 @rules("TensorArrayReadV3")
@@ -67,6 +68,8 @@ def _read(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if not isinstance(flow, Elements) or flow.of is None:
         return [UNKNOWN]
     frame = compat.loop_name(op)
+    if isinstance(flow.of, Elements):
+        return [flow.of.of if _is_inside(op, flow.of.of.frame) else UNKNOWN]
     if flow.of == EACH:
         return [Row(frame) if frame and loops.is_counter(op.inputs[1]) else UNKNOWN]
     return [flow.of]
@@ -75,9 +78,13 @@ def _read(op: Any, inputs: List[Any]) -> Sequence[Any]:
 @rules("TensorArrayGatherV3")
 def _stacked(op: Any, inputs: List[Any]) -> Sequence[Any]:
     flow = inputs[2]
-    if isinstance(flow, Elements) and isinstance(flow.of, Rows) and inputs[1] in (SHARED, SAME):
+    if not isinstance(flow, Elements) or inputs[1] not in (SHARED, SAME):
+        return [UNKNOWN]
+    if isinstance(flow.of, Rows):
         return [Rows(flow.of.axis + 1)]
-    return [UNKNOWN]
+    if isinstance(flow.of, Elements):  # of an array for one row alone
+        return [flow.of.of if _is_inside(op, flow.of.of.frame) else UNKNOWN]
+    return [SAME if flow.of in (SHARED, SAME) else UNKNOWN]
 
 
 def stacks_rows(op: Any, inputs: List[Any], sizes: Iterable[int]) -> bool:
@@ -109,6 +116,14 @@ def of_row(op: Any, inputs: List[Any]) -> Optional[Row]:
               if not isinstance(r, Row)]
     alike = all(r in (SHARED, SAME) and not loops.varies(t) for t, r in others)
     return rows.pop() if alike else None
+
+
+def _is_inside(op: Any, frame: str) -> bool:
+    """True for an operation of the loop `frame`, or of one in it."""
+    context = compat.control_flow_context(op)
+    while context is not None and context.name != frame:
+        context = context.outer_context
+    return context is not None
 
 
 def _counts_up(op: Any) -> bool:
