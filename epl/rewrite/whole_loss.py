@@ -93,9 +93,9 @@ class _Surgery:
         self._copied = 0
         self._data = Data(partition, axes, state.provenance.is_gradient, family[0].ys)
         self._forward = ancestors(y.op for y in self._losses)
-        self._backward = sorted(
-            data_ancestors(part.op for group in family for g in group.gradients
-                           for part in parts(g.raw)) - self._forward, key=compat.op_id)
+        self._calls = [data_ancestors(part.op for g in group.gradients for part in parts(g.raw))
+                       - self._forward for group in family]
+        self._backward = sorted(set().union(*self._calls), key=compat.op_id)
 
     def is_near_loss(self, tensors: List[Any]) -> bool:
         """True if no layer of the model stands between `tensors` and the losses."""
@@ -222,7 +222,7 @@ class _Surgery:
         own = [op for op in self._backward
                if self._state.provenance.differentiated(op) is tensor.op]
         if any(tensor is loss for loss in self._losses):
-            own = own[_begins_with_ones(own):]
+            own = [op for call in self._by_call(own) for op in call[_begins_with_ones(call):]]
         entering = {t.name: t for op in own for t in op.inputs
                     if t.op not in own and self._is_gradient_of_loss(t)}
         operation = self._state.provenance.differentiated
@@ -234,6 +234,18 @@ class _Surgery:
                 larger = gradient * tf.cast(factor, gradient.dtype)
             for op in own:
                 editor.replace_input(op, gradient, larger)
+
+    def _by_call(self, ops: List[Any]) -> List[List[Any]]:
+        """`ops` of gradients by the calls of `tf.gradients` that made them, of several optimizers.
+
+        What one call made, a later one may go on from.
+        """
+        found: List[List[Any]] = []
+        rest = list(ops)
+        for call in self._calls:
+            found.append([op for op in rest if op in call])
+            rest = [op for op in rest if op not in call]
+        return found
 
     def _is_gradient_of_loss(self, tensor: Any) -> bool:
         """True for what `tf.gradients` was given, or made, as a gradient."""

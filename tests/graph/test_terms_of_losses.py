@@ -274,6 +274,30 @@ def test_a_loss_that_is_registered_is_that_of_the_whole_batch():
     assert_same(run(BOTH, lambda stage: script(stage, True)), run(None, script), 2e-5, 2e-6)
 
 
+@pytest.mark.parametrize("layout", [ACCUMULATION, REPLICAS, BOTH], ids=str)
+def test_a_sum_that_two_optimizers_share(layout):
+    """As in canned estimators: one loss, added up over rows, of which each has its variables."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3])
+        with stage(0):
+            wide, deep = devices.dense(x, 1, "wide"), devices.dense(x, 4, "first", tf.tanh)
+        with stage(1):
+            deep = devices.dense(deep, 1, "deep")
+            loss = tf.reduce_sum(tf.square(wide + deep - x[:, 1:2]))
+        variables = tf.trainable_variables()
+        steps = [tf.train.GradientDescentOptimizer(0.01).minimize(loss, var_list=part)
+                 for part in (variables[:2], variables[2:])]
+        with devices.session() as session:
+            losses = [session.run([loss, steps], {x: ROWS})[0] for _ in range(3)]
+            return losses, session.run(variables)
+
+    def resource(stage):
+        with tf.variable_scope("", use_resource=True):
+            return script(stage)
+
+    assert_same(run(layout, resource), run(None, resource), 2e-5, 2e-6)
+
+
 def test_two_losses_that_take_turns():
     """Each is seen in the steps of the other."""
     def script(stage):
