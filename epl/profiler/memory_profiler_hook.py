@@ -3,7 +3,6 @@
 """A session hook that measures the memory of training steps."""
 
 import os
-import pickle
 from operator import index
 from typing import Any, Dict, List, Optional, Set
 
@@ -91,7 +90,7 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
           visualize: write for each device `profile_step_<step>_<device>.csv`, a row for each
             change, and a picture of it, which needs matplotlib; and in the directory `memory`
             events for TensorBoard: the peaks as scalars, the trace in the graph.
-          dump_metadata: write the trace, a `tf.RunMetadata`, with pickle:
+          dump_metadata: write the trace, a serialized `tf.RunMetadata`:
             `run_metadata_<step>.bin`.
 
         Raises:
@@ -164,7 +163,7 @@ class MemoryProfilerHook(tf.train.SessionRunHook):
         if self._dump:
             with open(os.path.join(self._output_dir, "run_metadata_{}.bin".format(step)),
                       "wb") as file:
-                pickle.dump(run_metadata, file)
+                file.write(run_metadata.SerializeToString())
         if self._visualize:
             for memory in found:
                 write_memory(memory, prefix)

@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl.communicators import registry
+from epl.context import Wish
 from epl.env import Env
 from epl.rewrite.passes import PASSES
 from tests.graph.devices import ONE, started
@@ -94,7 +95,9 @@ def one_worker(monkeypatch):
     passes, communicators = list(PASSES), dict(registry._makers)
     with registering(), started(ONE, devices=2):
         yield
-        Env.get().worker.check = None
+        worker = Env.get().worker  # that of the process, whatever epl.init is called later
+        worker.check, worker.wish, worker.agreed = None, Wish.NONE, Wish.NONE
+        worker.ended_together = False
     PASSES[:] = passes
     registry._makers.clear()
     registry._makers.update(communicators)

@@ -5,7 +5,6 @@
 import csv
 import glob
 import os
-import pickle
 
 import numpy as np
 import pytest
@@ -102,7 +101,7 @@ def test_memory_hook(layout, tmp_path, capsys):
     assert max(int(row["cumsum"]) for row in rows) == hook.found[2][0].peak
     assert len(glob.glob(hook_at + "/*.csv.png")) == 2 * number
     with open(hook_at + "/run_metadata_4.bin", "rb") as file:
-        assert read_memory(pickle.load(file).step_stats) == hook.found[4]
+        assert read_memory(tf.RunMetadata.FromString(file.read()).step_stats) == hook.found[4]
     values = scalars(hook_at + "/memory")
     assert layout is ONE or values["memory/CPU:0/stage_0/peak_bytes"] > 0
     assert values["memory/CPU:0/peak_bytes"] in {
