@@ -116,8 +116,12 @@ PLAIN = """
 import os, subprocess, sys, time
 print("worker", os.environ["EPL_WORKER_INDEX"], "has", os.environ.get("TOKEN"),
       os.environ.get("OTHER"), os.getcwd(), sys.argv[1:], flush=True)
+said = os.environ.get("SAID")  # a file: worker 0 has said who it is
+if said and os.environ["EPL_WORKER_INDEX"] == "0":
+    open(said, "w").close()
 if os.environ["EPL_WORKER_INDEX"] == "1":
-    sys.stdout.flush()
+    while said and not os.path.exists(said):
+        time.sleep(0.1)
     print(subprocess.check_output(["ps", "axww", "-o", "args"]).decode().count("swordfish"))
     print("no data", file=sys.stderr)
     sys.exit(int(os.environ.get("CODE", "0")))
@@ -286,9 +290,10 @@ def test_a_slow_line_changes_no_verdict(tmp_path, way):
 
 
 @WAYS
-def test_a_failure_ends_the_job_everywhere_with_its_code(start, way):
-    job = start(way, PLAIN, options=["--env", "CODE=7"])
-    assert set(job.wait(30)) == {7}, job.outputs
+def test_a_failure_ends_the_job_everywhere_with_its_code(start, way, tmp_path):
+    job = start(way, PLAIN, options=["--env", "CODE=7", "--env", "SAID={}".format(
+        tmp_path / "said")])
+    assert set(job.wait()) == {7}, job.outputs
     for output in job.outputs:
         assert "+-- epl-launch: worker 1 exited with code 7" in output
     assert "on host " + networks.ADDRESSES[1] in job.outputs[0]
