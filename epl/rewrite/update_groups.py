@@ -67,9 +67,8 @@ def order_updates(graph: Any, state: GraphState, number: int) -> None:
             "optimizer.num_apply_group = {}, but a training step updates {} variable(s): use at "
             "most as many groups".format(number, largest))
     for updates in units:
-        state.record(UpdateGroups).units.append(
-            _order(
-            graph, behind, _grouped(updates, behind.sizes, min(number, len(updates)))))
+        groups = _grouped(updates, behind.sizes, min(number, len(updates)))
+        state.record(UpdateGroups).units.append(_order(graph, behind, groups))
 
 
 def check_run(state: GraphState, ops: Iterable[Any]) -> None:
@@ -87,14 +86,16 @@ def check_run(state: GraphState, ops: Iterable[Any]) -> None:
 
 def verify_updates(state: GraphState) -> None:
     """Every update waits for those of the group before it."""
+    returned = {op for group in groups_of(state) for op in group.returned_ops}
     groups = state.find(UpdateGroups)
     for unit in groups.units if groups is not None else ():
         for before, after in zip(unit.groups, unit.groups[1:]):
             for op in after:
                 same = {b for b in before if _context(b) is _context(op)}
-                if same - ancestors([op]):
+                missing = same - ancestors([op], same | returned)
+                if missing:
                     raise RewriteError("the update {} does not wait for {}".format(
-                        op.name, min(b.name for b in same - ancestors([op]))))
+                        op.name, min(b.name for b in missing)))
 
 
 class _Behind:
