@@ -10,8 +10,9 @@ moments, their roots, the step. All variables at once, that is a multiple of the
 belongs to one group only waits until the group before it is done; what several groups have in
 common (a global norm) waits for nothing.
 
-Updates that run together are those with a common last operation behind them (the train operation).
-A run that asks for a part of them would have to run all, and is refused.
+Updates that run together are those behind which the same operation stands first of all that follow
+several (what the optimizer joins them with). A run that asks for a part of them would have to run
+all, and is refused. An order that the script has already given to updates stays.
 """
 
 from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Set, Tuple
@@ -36,12 +37,12 @@ class Unit(NamedTuple):
     Attributes:
       writes: all of them.
       groups: the same, group by group; the first is done first.
-      barriers: what runs between two groups.
+      barriers: what runs between two groups -> what waits for it.
     """
 
     writes: FrozenSet[Any]
     groups: Tuple[FrozenSet[Any], ...]
-    barriers: FrozenSet[Any]
+    barriers: Dict[Any, List[Any]]
 
 
 class UpdateGroups:
@@ -59,8 +60,8 @@ def order_updates(graph: Any, state: GraphState, number: int) -> None:
     """
     behind = _Behind(state)
     known = {op for unit in state.record(UpdateGroups).units for op in unit.writes}
-    units = _together({variable: writes for variable, writes in behind.updates.items()
-                       if not writes & known}, behind)
+    units = [updates for updates in behind.together()
+             if known.isdisjoint(set().union(*updates.values()))]
     largest = max([len(updates) for updates in units] or [number])
     if largest < number:
         raise ConfigError(
@@ -85,17 +86,14 @@ def check_run(state: GraphState, ops: Iterable[Any]) -> None:
 
 
 def verify_updates(state: GraphState) -> None:
-    """Every update waits for those of the group before it."""
-    returned = {op for group in groups_of(state) for op in group.returned_ops}
+    """What begins a group waits for the updates of the one before it."""
     groups = state.find(UpdateGroups)
     for unit in groups.units if groups is not None else ():
-        for before, after in zip(unit.groups, unit.groups[1:]):
-            for op in after:
-                same = {b for b in before if _context(b) is _context(op)}
-                missing = same - ancestors([op], same | returned)
-                if missing:
-                    raise RewriteError("the update {} does not wait for {}".format(
-                        op.name, min(b.name for b in missing)))
+        for barrier, waiting in unit.barriers.items():
+            for op in waiting:
+                if barrier not in op.control_inputs or not barrier.control_inputs:
+                    raise RewriteError("{}, which begins a group of updates, does not wait for {}"
+                                       .format(op.name, barrier.name))
 
 
 class _Behind:
@@ -103,7 +101,6 @@ class _Behind:
 
     Attributes:
       ops: all of it.
-      updates: variable that is trained -> what writes it there, in the order of the gradients.
       sizes: variable that is trained -> its bytes.
     """
 
@@ -112,7 +109,6 @@ class _Behind:
         self.ops = descendants(returned) - returned
         self._returned = returned
         self._successors = loops.successors(self.ops)
-        self._ends: Dict[Any, FrozenSet[Any]] = {}
         self._writes: Dict[Any, Set[Any]] = {}
         for op in sorted(self.ops, key=compat.op_id):
             variable = op_traits.written_variable(op)
@@ -120,17 +116,27 @@ class _Behind:
                 self._writes.setdefault(variable, set()).add(op)
         trained = {compat.variable_key(g.variable): g.variable for group in groups_of(state)
                    for g in group.gradients}
-        self.updates = {key: self._writes[key] for key in trained if key in self._writes}
         self.sizes = {key: (v.shape.num_elements() or 1) * v.dtype.base_dtype.size
                       for key, v in trained.items()}
-        for op in reversed(loops.topological(self._successors)):
-            users = self._successors[op]
-            self._ends[op] = frozenset().union(*[self._ends.get(u, frozenset()) for u in users]) \
-                if users else frozenset([op])
 
-    def ends_of(self, writes: Set[Any]) -> FrozenSet[Any]:
-        """The last operations that follow `writes`."""
-        return frozenset().union(*[self._ends[op] for op in writes])
+    def together(self) -> List[Dict[Any, Set[Any]]]:
+        """The updates of variables that are trained, unit by unit: variable -> what writes it."""
+        owners = {op: key for key in self.sizes for op in self._writes.get(key, ())}
+        followed: Dict[Any, Set[Any]] = {}  # operation -> the writes right before it
+        units: Dict[Any, Dict[Any, Set[Any]]] = {}
+        joined: Set[Any] = set()
+        for op in loops.topological(self._successors):
+            before = followed.setdefault(op, set())
+            if op in owners:
+                before = {op}
+            open_writes = before - joined
+            if len({owners[write] for write in open_writes}) > 1:
+                joined |= open_writes
+                for write in sorted(open_writes, key=compat.op_id):
+                    units.setdefault(op, {}).setdefault(owners[write], set()).add(write)
+            for user in self._successors[op]:
+                followed.setdefault(user, set()).update(before - joined)
+        return list(units.values())
 
     def before(self, writes: Iterable[Any]) -> Set[Any]:
         """What `writes` are computed by, and wait for, behind the gradients; they themselves."""
@@ -140,18 +146,6 @@ class _Behind:
         """Writes of other variables than `updates` write."""
         known = set().union(*updates)
         return sorted(set().union(*self._writes.values()) - known, key=compat.op_id)
-
-
-def _together(updates: Dict[Any, Set[Any]], behind: _Behind) -> List[Dict[Any, Set[Any]]]:
-    """The updates that have last operations in common, unit by unit."""
-    units: List[Tuple[FrozenSet[Any], Dict[Any, Set[Any]]]] = []
-    for variable, writes in updates.items():
-        ends, joined = behind.ends_of(writes), {variable: writes}
-        for known in [unit for unit in units if unit[0] & ends]:
-            units.remove(known)
-            ends, joined = ends | known[0], {**known[1], **joined}
-        units.append((ends, joined))
-    return [joined for _, joined in units]
 
 
 def _grouped(updates: Dict[Any, Set[Any]], sizes: Dict[Any, int], number: int) -> List[Set[Any]]:
@@ -170,14 +164,14 @@ def _order(graph: Any, behind: _Behind, groups: List[Set[Any]]) -> Unit:
         near = [n for n, own in enumerate(alone) if own & behind.before([op])]
         if len(near) == 1:
             groups[near[0]].add(op)
-    barriers: Set[Any] = set()
+    barriers: Dict[Any, List[Any]] = {}
     for before, own in zip(groups, _alone(behind, groups)[1:]):
         entries = [op for op in own if not any(b in own for b in _waits_for(op))]
         for context in {_context(op) for op in before}:
             waiting = [op for op in entries if _context(op) is context]
             if waiting:
-                barriers.add(_barrier(graph, context, before, waiting))
-    return Unit(frozenset().union(*groups), tuple(map(frozenset, groups)), frozenset(barriers))
+                barriers[_barrier(graph, context, before, waiting)] = waiting
+    return Unit(frozenset().union(*groups), tuple(map(frozenset, groups)), barriers)
 
 
 def _alone(behind: _Behind, groups: List[Set[Any]]) -> List[Set[Any]]:

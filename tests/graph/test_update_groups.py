@@ -57,8 +57,15 @@ TRAIN = {
     "weight_decay": lambda loss: clipped(AdamWeightDecayOptimizer(0.01, 0.1), loss),
     "own": lambda loss: Shrinking().minimize(loss),
     "in_a_branch": lambda loss: if_finite(AdamWeightDecayOptimizer(0.01, 0.1), loss),
+    "decay_behind": lambda loss: decayed(tf.train.AdamOptimizer(0.01).minimize(loss)),
     "average_behind": lambda loss: averaged(tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss)),
 }
+
+
+def decayed(train):
+    """Every variable is written again when all are updated."""
+    with tf.control_dependencies([train]):
+        return tf.group(*[v.assign_sub(0.01 * tf.ones_like(v)) for v in tf.trainable_variables()])
 
 
 def averaged(train):
@@ -99,9 +106,10 @@ def test_groups_change_no_result(train, resource, layout):
 
     devices.assert_same(devices.run(layout, script, {KEY: 3}),
                         devices.run(None, lambda stage: trained(stage, resource, train)))
-    unit, = found["units"]
-    assert len(unit.groups) == 3 and len(unit.barriers) == 2
-    assert all(unit.groups)
+    assert len(found["units"]) == 1 + (train == "decay_behind")
+    for unit in found["units"]:
+        assert len(unit.groups) == 3 and len(unit.barriers) == 2
+        assert all(unit.groups)
 
 
 def test_a_group_begins_when_the_one_before_it_is_done():
@@ -209,6 +217,27 @@ def test_steps_that_run_apart_are_grouped_apart():
                         devices.run(None, script))
 
 
+def test_optimizers_that_share_variables_are_run_in_turns():
+    def script(stage):
+        with stage(0):
+            x = tf.placeholder(tf.float32, [None, 3])
+            shared = devices.dense(x, 4, "shared", tf.tanh)
+            losses = [tf.reduce_mean(tf.square(devices.dense(shared, 1, name)))
+                      for name in ("one", "other")]
+        steps = [optimizer.minimize(loss) for optimizer, loss in zip(
+            (tf.train.AdamOptimizer(0.01), tf.train.MomentumOptimizer(0.1, 0.9)), losses)]
+        both = tf.group(*steps)
+        with devices.session() as session:
+            for step in steps + steps + [steps[1]]:
+                session.run(step, {x: FEATURES})
+            after = session.run({v.name: v for v in tf.global_variables()})
+            assert both.control_inputs
+            return after
+
+    devices.assert_same(devices.run(Layout(micro_batches=2), script, {KEY: 2}),
+                        devices.run(None, script))
+
+
 def test_more_groups_than_variables_are_an_error():
     with pytest.raises(ConfigError, match="num_apply_group = 9, but .* updates 5 variable.s.*most"):
         devices.run(Layout(), lambda stage: trained(stage, False, "adam"), {KEY: 9})
@@ -229,7 +258,7 @@ def test_an_update_that_does_not_wait_is_found():
         for user in graph.get_operations():
             if op in user.control_inputs:
                 compat.remove_control_inputs(user, [op])
-    with pytest.raises(RewriteError, match="does not wait for"):
+    with pytest.raises(RewriteError, match="begins a group of updates, does not wait for"):
         verify_updates(state)
 
 
