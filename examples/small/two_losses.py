@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 import epl
 
 tf.disable_v2_behavior()
+tf.enable_resource_variables()  # a ref variable may be read after the update of the same step
 epl.init()
 epl.set_default_strategy(epl.replicate(device_count=1))
 

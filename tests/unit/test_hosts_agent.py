@@ -120,7 +120,8 @@ def script(tmp_path):
 
 
 def is_alive(pid):
-    with contextlib.suppress(FileNotFoundError), open("/proc/{}/stat".format(pid)) as file:
+    gone = FileNotFoundError, ProcessLookupError  # at open, and between open and read
+    with contextlib.suppress(*gone), open("/proc/{}/stat".format(pid)) as file:
         return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     return False
 
