@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every private part of TensorFlow that EPL touches, and every difference between its versions.
 
-TensorFlow 1.15 and 2.x (up to 2.15, through `tensorflow.compat.v1`) keep these under the same
-names; a version that moves one needs a change here and nowhere else.
+Most of these have kept their names since TensorFlow 1.15; a version that moves one needs a change
+here and nowhere else. Those that were not tried (`SUPPORTED`) are refused before anything private
+is read.
 """
 
 import contextlib
@@ -13,6 +14,22 @@ import threading
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set
 
 import tensorflow.compat.v1 as tf
+
+# (first, last) of the versions that scripts/matrix.sh runs; docs/versions.md has its table.
+SUPPORTED = (((1, 15), (1, 15)), ((2, 10), (2, 21)))
+
+
+def require_supported(version: str) -> None:
+    """Raise ImportError, with one line, if this TensorFlow is none that EPL was tried with."""
+    number = tuple(int(part) for part in version.split(".")[:2])
+    if not any(first <= number <= last for first, last in SUPPORTED):
+        raise ImportError(
+            "EPL supports TensorFlow 1.15 and 2.10 to 2.21, and this is {}: install another, such "
+            "as \"tensorflow>=2.10,<2.22\"".format(version))
+
+
+require_supported(tf.version.VERSION)
+
 from tensorflow.core.framework import attr_value_pb2
 from tensorflow.python.client import session as session_module
 from tensorflow.python.data.ops import dataset_ops as dataset_ops_module
@@ -28,13 +45,16 @@ from tensorflow.python.training import saver as saver_module
 from tensorflow.python.training import supervisor as supervisor_module
 from tensorflow.python.training import training_util
 from tensorflow.python.util import nest
-from tensorflow_estimator.python.estimator import run_config as run_config_module
-from tensorflow_estimator.python.estimator import training as estimator_training_module
+
+try:
+    from tensorflow_estimator.python.estimator import run_config as run_config_module
+    from tensorflow_estimator.python.estimator import training as estimator_training_module
+except ImportError:  # there is none from TensorFlow 2.16 on; what an update left behind is broken
+    run_config_module = estimator_training_module = None
 
 __all__ = [
-    "FuncGraph", "SavedModelBuilder", "array_ops", "estimator_training_module",
-    "gradients_util", "monitored_session_module", "ops_module", "run_config_module",
-    "saver_module", "session_module", "summary_writer_module", "supervisor_module",
+    "FuncGraph", "SavedModelBuilder", "array_ops", "gradients_util", "monitored_session_module",
+    "ops_module", "saver_module", "session_module", "summary_writer_module", "supervisor_module",
     "training_util",
 ]
 
@@ -44,8 +64,12 @@ _PATCHING = threading.RLock()
 
 # What EPL patches, and TensorFlow keeps to itself.
 MonitoredSessionBase = monitored_session_module._MonitoredSession
-CheckpointListenerForEvaluate = estimator_training_module._NewCheckpointListenerForEvaluate
-EstimatorExecutor = estimator_training_module._TrainingExecutor
+
+HAS_ESTIMATOR = run_config_module is not None
+if HAS_ESTIMATOR:
+    RunConfig = run_config_module.RunConfig
+    CheckpointListenerForEvaluate = estimator_training_module._NewCheckpointListenerForEvaluate
+    EstimatorExecutor = estimator_training_module._TrainingExecutor
 
 # TensorFlow 2 has two families of datasets, 1.15 as well; none of them is a base of all.
 DATASET_TYPES = (tf.data.Dataset, dataset_ops_module.DatasetV2)
@@ -203,9 +227,7 @@ def plain_imports(graph: Any, names: Iterable[str]) -> Iterator[None]:
         if target is not graph:  # another thread's
             usual(target)
             return
-        new = graph.new_operations() if hasattr(graph, "new_operations") else [
-            c_api_util.c_api.TF_GraphOperationByName(graph._c_graph, name) for name in names]
-        for c_op in new:
+        for c_op in _new_operations(graph, names):
             graph._create_op_from_tf_operation(c_op, compute_device=False)
 
     with _PATCHING:
@@ -215,6 +237,16 @@ def plain_imports(graph: Any, names: Iterable[str]) -> Iterator[None]:
             yield
         finally:
             importer._ProcessNewOps = usual
+
+
+def _new_operations(graph: Any, names: Iterable[str]) -> Iterable[Any]:
+    """What an import has just added to `graph`: C operations that Python does not know yet."""
+    if hasattr(graph, "new_operations"):  # from TensorFlow 2.13 on
+        return graph.new_operations()
+    c_api = c_api_util.c_api
+    if hasattr(c_api, "TF_GraphOperationByName"):  # SWIG's, of TensorFlow 1.15
+        return [c_api.TF_GraphOperationByName(graph._c_graph, name) for name in names]
+    return list(c_api_util.new_tf_operations(graph))
 
 
 def registered_flops(op: Any) -> Optional[int]:
@@ -370,7 +402,8 @@ def static_shape(tensor: Any) -> List[Optional[int]]:
 
 _LIBRARIES = tuple(os.path.join(os.path.dirname(path), "") for path in (
     os.path.dirname(os.path.dirname(session_module.__file__)), __file__,
-    os.path.dirname(run_config_module.__file__)))
+    getattr(run_config_module, "__file__", __file__)))
+_KERAS = tuple(os.path.join(os.sep, name, "") for name in ("keras", "tf_keras"))
 
 
 def made_at(op: Any) -> str:
@@ -378,7 +411,7 @@ def made_at(op: Any) -> str:
     for frame in reversed(list(op.traceback or ())):
         path, line = frame[0], frame[1]
         if not path.startswith(_LIBRARIES) and not path.startswith("<") \
-                and os.sep + "keras" + os.sep not in path:
+                and not any(name in path for name in _KERAS):
             return " ({}:{})".format(os.path.relpath(path) if path.startswith(
                 os.path.join(os.getcwd(), "")) else path, line)
     return ""

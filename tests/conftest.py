@@ -8,6 +8,7 @@ import signal
 
 import pytest
 
+from tests.support import missing
 from tests.support.jobs import ROOT, without_foreign
 
 # Files whose tests are all in `scripts/test.sh --fast`; others mark single tests as fast.
@@ -37,6 +38,18 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that needs what this environment lacks is skipped, with the reason."""
+    report = (yield).get_result()
+    if report.failed and call.excinfo is not None:
+        reason = missing.reason(str(call.excinfo.value))
+        if reason is not None:
+            report.outcome = "skipped"
+            report.longrepr = str(item.path if hasattr(item, "path") else item.fspath), \
+                item.location[1], "Skipped: " + reason
 
 
 def _shares_with_its_file(item):

@@ -133,12 +133,15 @@ PATCHES: _Patches = (
     (compat.supervisor_module.Supervisor, "__init__", chief.create_supervisor),
     (compat.MonitoredSessionBase, "__init__", monitored.create),
     (compat.MonitoredSessionBase, "_close_internal", monitored.close),
-    (compat.CheckpointListenerForEvaluate, "_evaluate",
-     _with_env(chief.evaluate_checkpoint)),
-    (compat.EstimatorExecutor, "run_local", _with_env(chief.train_and_evaluate_locally)),
-    (compat.run_config_module.RunConfig, "__init__", _run_config_init),
-    (compat.run_config_module.RunConfig, "replace", _run_config_replace),
 )
+
+if compat.HAS_ESTIMATOR:
+    PATCHES += (
+        (compat.CheckpointListenerForEvaluate, "_evaluate", _with_env(chief.evaluate_checkpoint)),
+        (compat.EstimatorExecutor, "run_local", _with_env(chief.train_and_evaluate_locally)),
+        (compat.RunConfig, "__init__", _run_config_init),
+        (compat.RunConfig, "replace", _run_config_replace),
+    )
 
 
 PATCHES_OF_RUNS: _Patches = (

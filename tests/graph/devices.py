@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 
 import epl
 from epl.runtime import hooks
+from tests.support import layers
 
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
@@ -203,8 +204,8 @@ def weight_after(steps):
 
 def dense(inputs, units, name, activation=None):
     """A layer whose initial weights depend on its name alone."""
-    return tf.layers.dense(inputs, units, activation, name=name,
-                           kernel_initializer=tf.glorot_uniform_initializer(seed=len(name)))
+    return layers.dense(inputs, units, activation, name=name,
+                        kernel_initializer=tf.glorot_uniform_initializer(seed=len(name)))
 
 
 def data(rows=96):

@@ -12,7 +12,7 @@ import sys
 import pytest
 import tensorflow.compat.v1 as tf
 
-from tests.support import jobs, warm
+from tests.support import jobs, layers, warm
 
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
@@ -65,8 +65,8 @@ def start():
 
 
 def dense(inputs, units, name):
-    return tf.layers.dense(inputs, units, tf.tanh, name=name,
-                           kernel_initializer=tf.glorot_uniform_initializer(seed=len(name)))
+    return layers.dense(inputs, units, tf.tanh, name=name,
+                        kernel_initializer=tf.glorot_uniform_initializer(seed=len(name)))
 
 
 def test_it_trains_as_on_one_device(tmp_path):

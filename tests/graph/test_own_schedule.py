@@ -17,6 +17,7 @@ from epl.plan.drawing import draw
 from epl.plan.simulator import simulate
 from epl.profiler import trace_step
 from tests.graph.devices import ABSOLUTE, RELATIVE, Layout, run, session, stages, started
+from tests.support import layers
 from tests.support.schedules import OTHERS, last_first, registering
 from tests.unit.test_timeline_files import png_size
 
@@ -60,9 +61,9 @@ def training(stage):
     with stage(0):
         table = tf.get_variable("table", [7, 4], initializer=start)
         hidden = tf.reshape(tf.nn.embedding_lookup(table, ids), [-1, 12])
-        hidden = tf.layers.dense(hidden, 6, tf.tanh, kernel_initializer=start)
+        hidden = layers.dense(hidden, 6, tf.tanh, kernel_initializer=start)
     with stage(1):
-        result = tf.layers.dense(hidden, 5, kernel_initializer=start)
+        result = layers.dense(hidden, 5, kernel_initializer=start)
         loss = tf.reduce_mean(tf.square(result - labels))
     step = tf.train.get_or_create_global_step()
     train = tf.train.AdamOptimizer(0.05).minimize(loss, step)

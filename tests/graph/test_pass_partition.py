@@ -22,6 +22,7 @@ from tests.graph.partitions import (
     rows,
     weights,
 )
+from tests.support import layers
 
 
 @pytest.fixture
@@ -56,9 +57,9 @@ def test_what_depends_on_variables_and_constants_alone_is_shared(graph, resource
 def test_every_operation_is_exactly_one_thing(graph):
     x = rows()
     with epl.replicate(1):
-        hidden = tf.layers.dense(tf.nn.dropout(x, rate=0.5), 3)
+        hidden = layers.dense(tf.nn.dropout(x, rate=0.5), 3)
     with epl.replicate(1):
-        loss = tf.reduce_mean(tf.layers.dense(hidden, 1))
+        loss = tf.reduce_mean(layers.dense(hidden, 1))
     partition = partition_of(loss)
     assert partition.ops == sorted(partition.ops, key=lambda op: op._id)
     assert set(partition.sources) | partition.batch_dependent <= set(partition.ops)
@@ -155,7 +156,7 @@ def test_a_loop_over_variables_alone_is_shared(graph):
                                  lambda n, v: (n + 1, tf.matmul(v, v)), [0, kernel])
         hidden = tf.matmul(x, tf.stop_gradient(power))
     with epl.replicate(1):
-        loss = tf.reduce_mean(tf.layers.dense(hidden, 1))
+        loss = tf.reduce_mean(layers.dense(hidden, 1))
     partition = partition_of(loss, [v for v in tf.trainable_variables() if v is not kernel])
     assert partition.loop
     assert not set(partition.loop) & partition.batch_dependent
@@ -231,7 +232,7 @@ def test_what_is_in_a_branch_is_conditional_and_the_merge_is_not(graph):
 
         merged = tf.cond(tf.reduce_mean(x) > 0, branch, lambda: 2.0 * tf.matmul(x, kernel))
     with epl.replicate(1):
-        loss = tf.reduce_mean(merged + tf.layers.dense(x, 3))
+        loss = tf.reduce_mean(merged + layers.dense(x, 3))
     partition = partition_of(loss)
     assert inside[0].op in partition.conditional
     assert not {merged.op, loss.op, x.op} & partition.conditional
@@ -344,9 +345,9 @@ def test_a_write_inside_a_function_is_refused_by_name():
 def test_a_stage_that_the_loss_does_not_need_is_refused_by_name(graph):
     x = rows()
     with epl.replicate(1, name="needed"):
-        hidden = tf.layers.dense(x, 3)
+        hidden = layers.dense(x, 3)
     loss = tf.reduce_mean(hidden)
     with epl.replicate(1, name="idle"):
-        tf.layers.dense(hidden, 3)
+        layers.dense(hidden, 3)
     with pytest.raises(ValueError, match="'idle'"):
         partition_of(loss, tf.trainable_variables()[:2])

@@ -18,6 +18,7 @@ from epl.rewrite.groups import groups_of
 from epl.rewrite.place import HOST, Devices, pinned_to_cpu
 from epl.rewrite.rewriter import rewrite
 from tests.graph.devices import Layout, session, started
+from tests.support import layers
 
 PIPELINE = Layout(stages=2, micro_batches=2)
 BOTH = Layout(stages=2, replicas=2, micro_batches=2)
@@ -95,9 +96,9 @@ def test_two_runs_of_the_same_script_are_placed_alike(layout):
         with started(layout) as graph:
             x = rows()
             with epl.replicate(1):
-                hidden = tf.layers.dense(x, 7)
+                hidden = layers.dense(x, 7)
             with epl.replicate(1):
-                loss = tf.reduce_mean(tf.layers.dense(hidden, 5))
+                loss = tf.reduce_mean(layers.dense(hidden, 5))
             tf.train.AdamOptimizer(0.1).minimize(loss)
             rewrite(graph)
             return [(op.name, op.device) for op in graph.get_operations()]
@@ -155,9 +156,9 @@ def test_the_input_pipeline_stays_on_the_first_cpu_device():
             tf.data.Dataset.from_tensors([1.0, 2.0, 3.0]).repeat().batch(2))
         queue = tf.FIFOQueue(9, [tf.float32], [[3]])
         with epl.replicate(1):
-            hidden = tf.layers.dense(iterator.get_next(), 3)
+            hidden = layers.dense(iterator.get_next(), 3)
         with epl.replicate(1):
-            loss = tf.reduce_mean(tf.layers.dense(hidden + queue.dequeue_many(2), 1))
+            loss = tf.reduce_mean(layers.dense(hidden + queue.dequeue_many(2), 1))
         group_of(loss)
         of_input = [op for op in graph.get_operations() if op.type in (
             "IteratorV2", "IteratorGetNext", "FIFOQueueV2", "QueueDequeueManyV2")]
@@ -175,9 +176,9 @@ def test_variables_live_with_their_stage(resource):
         with tf.variable_scope("", use_resource=resource):
             x = rows()
             with epl.replicate(1):
-                hidden = tf.layers.dense(x, 4, name="first")
+                hidden = layers.dense(x, 4, name="first")
             with epl.replicate(1):
-                loss = tf.reduce_mean(tf.layers.dense(hidden, 4, name="second"))
+                loss = tf.reduce_mean(layers.dense(hidden, 4, name="second"))
         group_of(loss)
         assert {v.op.name: home_of(v) for v in tf.trainable_variables()} == {
             "first/kernel": cpu(0), "first/bias": cpu(0),
@@ -211,9 +212,9 @@ def test_slots_and_updates_sit_with_their_variable(resource, make):
         with tf.variable_scope("", use_resource=resource):
             x = rows()
             with epl.replicate(1):
-                hidden = tf.layers.dense(x, 4, name="first")
+                hidden = layers.dense(x, 4, name="first")
             with epl.replicate(1):
-                loss = tf.reduce_mean(tf.layers.dense(hidden, 4, name="second"))
+                loss = tf.reduce_mean(layers.dense(hidden, 4, name="second"))
             optimizer = make()
             train = optimizer.minimize(loss)
         options = tf.ConfigProto(device_count={"CPU": 2})

@@ -22,6 +22,7 @@ from epl.rewrite.seeds import check_seeds, vary_seeds
 from epl.rewrite.walk import ancestors
 from epl.runtime.runs import describe
 from tests.graph.devices import control_flow_v2
+from tests.support import layers
 
 tf.disable_v2_behavior()
 
@@ -120,9 +121,9 @@ def rewritten(monkeypatch):
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 3])
         with epl.replicate(1):
-            hidden = tf.layers.dense(x, 4)
+            hidden = layers.dense(x, 4)
         with epl.replicate(1):
-            loss = tf.reduce_mean(tf.layers.dense(hidden, 1) ** 2)
+            loss = tf.reduce_mean(layers.dense(hidden, 1) ** 2)
         tf.gradients(loss, tf.trainable_variables())
         rewrite(graph)
         state = state_of(graph)

@@ -21,6 +21,7 @@ from tests.graph.devices import (
     run,
     unoptimized,
 )
+from tests.support import layers
 
 LAYOUTS = [ACCUMULATION, REPLICAS, PIPELINE, BOTH, devices.Layout(micro_batches=4)]
 
@@ -122,9 +123,9 @@ def train(stage, loss_of, resource, feeds=None, opt=None):
     mask, other = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [None])
     with tf.variable_scope("m", use_resource=resource):
         with stage(0):
-            hidden = tf.layers.dense(x, 4, tf.tanh, kernel_initializer=tf.ones_initializer())
+            hidden = layers.dense(x, 4, tf.tanh, kernel_initializer=tf.ones_initializer())
         with stage(1):
-            out = tf.layers.dense(hidden, 1, kernel_initializer=tf.constant_initializer(0.3))
+            out = layers.dense(hidden, 1, kernel_initializer=tf.constant_initializer(0.3))
             loss = loss_of(tf.square(out[:, 0] - x[:, 1]), mask, other)
             if opt is not None:
                 opt = opt()
@@ -235,7 +236,7 @@ def test_inputs_that_the_model_normalises_are_named():
         x = tf.placeholder(tf.float32, [None, 3])
         with stage(0):
             centred = tf.subtract(x, tf.reduce_mean(x, 0, name="mean"), name="centred")
-            loss = tf.reduce_mean(tf.square(tf.layers.dense(centred, 1)))
+            loss = tf.reduce_mean(tf.square(layers.dense(centred, 1)))
         tf.train.GradientDescentOptimizer(0.1).minimize(loss)
         devices.session()
 
@@ -250,7 +251,7 @@ def test_half_of_a_sum_over_two_rows_is_named():
     def script(stage, rows):
         dataset = tf.data.Dataset.from_tensor_slices(ROWS).batch(rows, drop_remainder=True)
         with stage(0):
-            output = tf.layers.dense(tf.data.make_one_shot_iterator(dataset).get_next(), 1)
+            output = layers.dense(tf.data.make_one_shot_iterator(dataset).get_next(), 1)
             loss = tf.reduce_sum(tf.square(output)) / 2.0
         tf.train.GradientDescentOptimizer(0.1).minimize(loss)
         devices.session()
@@ -303,9 +304,9 @@ def test_two_losses_that_take_turns():
     def script(stage):
         x, mask = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None])
         with stage(0):
-            hidden = tf.layers.dense(x, 4, tf.tanh, kernel_initializer=tf.ones_initializer())
+            hidden = layers.dense(x, 4, tf.tanh, kernel_initializer=tf.ones_initializer())
         with stage(1):
-            error = tf.square(tf.layers.dense(hidden, 1)[:, 0] - x[:, 1])
+            error = tf.square(layers.dense(hidden, 1)[:, 0] - x[:, 1])
             losses = [masked(error, mask), tf.reduce_sum(tf.sqrt(error + 1.0)) * 0.1]
         steps = [tf.train.GradientDescentOptimizer(0.1).minimize(loss) for loss in losses]
         with devices.session() as session:
@@ -342,8 +343,8 @@ def test_batch_normalisation_is_told_of_once(name):
     def script(stage):
         x = tf.placeholder(tf.float32, [None, 3])
         with stage(0):
-            hidden = NORMALISED[name](tf.layers.dense(x, 4))
-            loss = tf.reduce_mean(tf.square(tf.layers.dense(NORMALISED[name](hidden), 1)))
+            hidden = NORMALISED[name](layers.dense(x, 4))
+            loss = tf.reduce_mean(tf.square(layers.dense(NORMALISED[name](hidden), 1)))
         tf.train.GradientDescentOptimizer(0.1).minimize(loss)
         devices.session()
 

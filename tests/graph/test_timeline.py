@@ -14,19 +14,20 @@ from epl.env import Env
 from epl.plan.action import BACKWARD, FORWARD
 from epl.profiler import TimelineHook, trace_step
 from tests.graph.devices import ACCUMULATION, BOTH, Layout, session, session_config, stages, started
+from tests.support import layers
 from tests.unit.test_timeline_files import check_nesting, png_size, rows
 
 WIDTH = 96
 LAYOUT = Layout(stages=2, micro_batches=4)
 
 
-def layers(stage, features, labels):
+def build(stage, features, labels):
     """A network of two stages, of matrix products above all; the loss."""
     hidden = features
     for number in range(2):
         with stage(number):
             for _ in range(3):
-                hidden = tf.layers.dense(hidden, WIDTH, tf.tanh)
+                hidden = layers.dense(hidden, WIDTH, tf.tanh)
     with stage(2):
         return tf.reduce_mean(tf.square(hidden - labels))
 
@@ -34,7 +35,7 @@ def layers(stage, features, labels):
 def model(stage, rows_=64):
     """(loss, training operation, feeds)"""
     features, labels = [tf.placeholder(tf.float32, [None, WIDTH], name) for name in "xy"]
-    loss = layers(stage, features, labels)
+    loss = build(stage, features, labels)
     train = tf.train.AdamOptimizer().minimize(loss, tf.train.get_or_create_global_step())
     random = np.random.RandomState(0)
     return loss, train, {p: random.randn(rows_, WIDTH) for p in (features, labels)}
@@ -167,7 +168,7 @@ def test_estimator(tmp_path):
     layout = Layout(stages=2, micro_batches=2)
 
     def model_fn(features, labels, mode):
-        loss = layers(stages(layout), features, labels)
+        loss = build(stages(layout), features, labels)
         if mode != tf.estimator.ModeKeys.TRAIN:
             return tf.estimator.EstimatorSpec(mode, loss=loss)
         train = tf.train.AdamOptimizer().minimize(loss, tf.train.get_global_step())

@@ -9,6 +9,7 @@ from tensorflow.python.framework import function
 
 from tests.graph import devices
 from tests.graph.devices import BOTH, PIPELINE
+from tests.support import layers
 
 FEATURES, LABELS = devices.data()
 SCRIPTS = {}
@@ -23,8 +24,8 @@ def script(build):
 @script
 def a_layer_that_is_reused(x, stage):
     def shared(inputs, reuse):
-        return tf.layers.dense(inputs, 3, tf.tanh, name="shared", reuse=reuse,
-                               kernel_initializer=tf.glorot_uniform_initializer(seed=3))
+        return layers.dense(inputs, 3, tf.tanh, name="shared", reuse=reuse,
+                            kernel_initializer=tf.glorot_uniform_initializer(seed=3))
 
     with stage(0):
         hidden = shared(x, None)

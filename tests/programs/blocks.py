@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from tests.programs.context import variable
 from tests.programs.drawing import LENGTH, VOCABULARY, WIDTH
 from tests.programs.functions import function, predicate
+from tests.support import layers
 
 
 def block(context, spec):
@@ -26,8 +27,8 @@ def dense(context, spec, value):
     decay = (lambda weights: 0.01 * tf.nn.l2_loss(weights)) if spec["decay"] else None
     found = value
     if spec["inner"]:
-        found = tf.layers.dense(found, spec["inner"], tf.tanh, name="inner")
-    found = tf.layers.dense(found, WIDTH, activation, kernel_regularizer=decay, name="outer")
+        found = layers.dense(found, spec["inner"], tf.tanh, name="inner")
+    found = layers.dense(found, WIDTH, activation, kernel_regularizer=decay, name="outer")
     return value + found if spec["residual"] else found
 
 
@@ -37,8 +38,8 @@ def embedding(context, spec, value):
     ids = context.inputs["ids"]
     vectors = _LOOKUPS[spec["lookup"]](table, ids)
     if spec["combine"] == "concat":
-        return value + tf.layers.dense(tf.reshape(vectors, [-1, LENGTH * WIDTH]), WIDTH,
-                                       name="joined")
+        return value + layers.dense(tf.reshape(vectors, [-1, LENGTH * WIDTH]), WIDTH,
+                                    name="joined")
     combine = tf.reduce_mean if spec["combine"] == "mean" else tf.reduce_sum
     return tf.tanh(value + combine(vectors, 1))
 
@@ -138,7 +139,7 @@ def convolution(context, spec, value):
                                  name="convolution")
         if spec["pool"]:
             found = tf.layers.average_pooling2d(found, 2, 1)
-    return tf.layers.dense(tf.layers.flatten(found), WIDTH, name="flat")
+    return layers.dense(tf.layers.flatten(found), WIDTH, name="flat")
 
 
 def dropout(context, spec, value):
@@ -171,7 +172,7 @@ def attention(context, spec, value):
     """Attention between the members of a row's sequence."""
     hidden = context.inputs["sequence"] + tf.expand_dims(value, 1)
     # No bias for the keys: softmax cancels it, so its gradient would be rounding alone.
-    query, key, content = [tf.layers.dense(hidden, WIDTH, use_bias=False, name=name)
+    query, key, content = [layers.dense(hidden, WIDTH, use_bias=False, name=name)
                            for name in ("query", "key", "content")]
     weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) / WIDTH ** 0.5)
     return tf.reduce_mean(tf.matmul(weights, content), 1)

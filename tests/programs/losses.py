@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from tests.programs.context import variable
 from tests.programs.drawing import CLASSES, STEPS
+from tests.support import layers
 
 
 class Loss(NamedTuple):
@@ -51,12 +52,12 @@ def _part(context, spec, name):
     hidden = tf.add_n([hidden] + [0.1 * value for value in context.unused])
     inputs = context.inputs
     if spec["kind"] == "cross_entropy":
-        outputs = tf.layers.dense(hidden, CLASSES, name=name)
+        outputs = layers.dense(hidden, CLASSES, name=name)
         rows = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=inputs["label"],
                                                               logits=outputs)
         hits = tf.equal(tf.argmax(outputs, 1, output_type=tf.int32), inputs["label"])
         return tf.reduce_mean(rows), rows, outputs, tf.cast(hits, context.dtype)
-    outputs = tf.layers.dense(hidden, 1, name=name)
+    outputs = layers.dense(hidden, 1, name=name)
     difference = tf.squeeze(outputs - inputs["y"], 1)
     rows = {"weighted": lambda: inputs["importance"] * tf.square(difference),
             "huber": lambda: tf.sqrt(1.0 + tf.square(difference)) - 1.0}.get(

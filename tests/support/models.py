@@ -10,6 +10,8 @@ import functools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests.support import layers
+
 GLOBAL_BATCH = 16
 STEPS = 10
 _ROWS = GLOBAL_BATCH * STEPS
@@ -43,8 +45,8 @@ def mlp_embedding(batch):
     embedded = tf.reduce_mean(tf.nn.embedding_lookup(table, batch["ids"]), 1)
     hidden = tf.concat([batch["x"], embedded], 1)
     for _ in range(2):
-        hidden = tf.layers.dense(hidden, 16, tf.nn.tanh)
-    return tf.reduce_mean(tf.square(tf.layers.dense(hidden, 1) - batch["y"]))
+        hidden = layers.dense(hidden, 16, tf.nn.tanh)
+    return tf.reduce_mean(tf.square(layers.dense(hidden, 1) - batch["y"]))
 
 
 def while_loop(batch):
@@ -56,7 +58,7 @@ def while_loop(batch):
         return step + 1, tf.tanh(tf.matmul(state, weights) + batch["x"])
 
     _, state = tf.while_loop(lambda step, _: step < 5, body, [0, tf.zeros_like(batch["x"])])
-    return tf.reduce_mean(tf.square(tf.layers.dense(state, 1) - batch["y"]))
+    return tf.reduce_mean(tf.square(layers.dense(state, 1) - batch["y"]))
 
 
 def batch_norm(batch):
@@ -98,8 +100,8 @@ def _head(hidden, batch):
 
 def _dense(inputs, units, name):
     """A dense layer whose initial weights do not depend on what else is in the graph."""
-    return tf.layers.dense(inputs, units, name=name,
-                           kernel_initializer=tf.glorot_uniform_initializer(seed=len(name)))
+    return layers.dense(inputs, units, name=name,
+                        kernel_initializer=tf.glorot_uniform_initializer(seed=len(name)))
 
 
 def bert(batch):
@@ -113,7 +115,7 @@ def bert(batch):
         max_position_embeddings=16, type_vocab_size=2)
     ids = batch["ids"]
     encoded = modeling.bert(config, ids, tf.ones_like(ids), tf.zeros_like(ids), training=True)
-    logits = tf.squeeze(tf.layers.dense(encoded.sequence_output, 1), -1)
+    logits = tf.squeeze(layers.dense(encoded.sequence_output, 1), -1)
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
         labels=batch["starts"], logits=logits))
 

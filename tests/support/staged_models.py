@@ -27,6 +27,8 @@ import functools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from tests.support import layers
+
 GLOBAL_BATCH = 32
 STEPS = 10
 QUARTERS = 4
@@ -149,7 +151,7 @@ def encoder(batch):
     for name in ("lower", "upper"):
         yield
         # No bias for the keys: softmax cancels it, so its gradient would be rounding alone.
-        query, key, value = [tf.layers.dense(hidden, size, use_bias=False, name=name + part)
+        query, key, value = [layers.dense(hidden, size, use_bias=False, name=name + part)
                              for part in ("_query", "_key", "_value")]
         weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) / size ** 0.5)
         hidden = hidden + _dense(tf.matmul(weights, value), name + "_mixed")
@@ -321,7 +323,7 @@ def custom_gradient(batch):
     yield
     hidden = bounded(hidden) - hidden
     yield
-    yield tf.reduce_mean(bounded(tf.layers.dense(hidden, 1, name="head") - batch["y"]))
+    yield tf.reduce_mean(bounded(layers.dense(hidden, 1, name="head") - batch["y"]))
 
 
 @in_quarters
@@ -342,8 +344,8 @@ def dropout(batch):
 
 
 def _dense(inputs, name, **options):
-    return tf.layers.dense(inputs, 8, tf.tanh, name=name, **options)
+    return layers.dense(inputs, 8, tf.tanh, name=name, **options)
 
 
 def _squared_error(hidden, batch):
-    return tf.reduce_mean(tf.square(tf.layers.dense(hidden, 1, name="head") - batch["y"]))
+    return tf.reduce_mean(tf.square(layers.dense(hidden, 1, name="head") - batch["y"]))

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.support import staged_models
+from tests.support import layers, staged_models
 from tests.support.staged_models import GLOBAL_BATCH
 
 CLONES = 4
@@ -164,9 +164,9 @@ def terms(batch):
     x, hidden = batch["x"], batch["x"]
     mask = tf.cast(x[:, 0] > 0.3, tf.float32)
     for number in range(3):
-        hidden = tf.layers.dense(hidden, 8, tf.tanh, name="layer{}".format(number))
+        hidden = layers.dense(hidden, 8, tf.tanh, name="layer{}".format(number))
         yield
-    error = tf.square(tf.layers.dense(hidden, 1, name="out") - batch["y"])[:, 0]
+    error = tf.square(layers.dense(hidden, 1, name="out") - batch["y"])[:, 0]
     mean, variance = tf.nn.moments(x[:, 1], [0])
     advantage = (x[:, 1] - mean) / tf.sqrt(variance + 1e-5)
     yield (tf.reduce_sum(error * mask) / (tf.reduce_sum(mask) + 1e-5)

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl.rewrite.passes import aggregate
 from tests.dist.jobs.common import start
+from tests.support import layers
 
 
 def aggregate_a_sum():
@@ -40,8 +41,8 @@ def with_noise(optimizer, loss):
 
 
 def model(x, y, weights):
-    hidden = tf.nn.dropout(tf.layers.dense(x, 4, tf.tanh, name="first"), rate=0.5, seed=3)
-    error = tf.square(tf.layers.dense(hidden, 1, name="second") - y)
+    hidden = tf.nn.dropout(layers.dense(x, 4, tf.tanh, name="first"), rate=0.5, seed=3)
+    error = tf.square(layers.dense(hidden, 1, name="second") - y)
     return tf.reduce_mean(error * weights[:, None])
 
 
