@@ -2,38 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Floating-point operations of a step, from its graph and the shapes of a traced run.
 
-TensorFlow's profiler knows most types of operations. It takes the wrong dimension of a batch
-matrix product whose first operand is transposed, which every gradient of attention is, and misses
-some types; these are counted here. A multiplication and an addition are two operations. The body of
-a loop counts once.
+What counts as how many says `ir.flops`. The body of a loop counts once.
 """
 
 import collections
 import os
-import re
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from epl import compat
+from epl.ir.flops import count
+from epl.ir.known_shapes import copy_with_shapes, executed_shapes
 from epl.profiler.action_map import map_all
-from epl.profiler.known_shapes import copy_with_shapes, executed_shapes
 from epl.profiler.trace import full_trace
 from epl.rewrite.walk import data_ancestors
 
 _LISTED = 10
 _VIEWS = ("scope", "op", "graph")
-
-# Types that TensorFlow does not count -> operations for each element of the result.
-_PER_ELEMENT = {
-    "Abs": 1, "AddV2": 1, "Cumsum": 1, "Elu": 1, "EluGrad": 1, "Erf": 1, "Exp": 1, "Expm1": 1,
-    "FloorDiv": 1, "FloorMod": 1, "FusedBatchNorm": 4, "FusedBatchNormV2": 4, "FusedBatchNormV3": 4,
-    "LeakyRelu": 1, "Log1p": 1, "LogSoftmax": 6, "Relu": 1, "Relu6": 1, "ReluGrad": 1,
-    "Relu6Grad": 1, "SelectV2": 1, "Sigmoid": 4, "SigmoidGrad": 3, "Softplus": 3, "Sqrt": 1,
-    "SqrtGrad": 2, "Tanh": 1, "TanhGrad": 3}
-# The same for each element of the first input.
-_PER_INPUT_ELEMENT = {"Max": 1, "Min": 1, "Prod": 1, "FusedBatchNormGradV3": 8,
-                      "SparseSoftmaxCrossEntropyWithLogits": 7, "SoftmaxCrossEntropyWithLogits": 7}
 
 
 class Flops(NamedTuple):
@@ -107,34 +92,6 @@ def step_flops(graph: Any, step_stats: Any) -> Flops:
                 by_stage[action.stage, action.kind] += number
     types = {name: copied.get_operation_by_name(name).type for name in by_op}
     return Flops(by_op, types, dict(by_stage), tuple(unknown))
-
-
-def count(ops: Iterable[Any]) -> Tuple[Dict[str, int], List[str]]:
-    """Name -> floating-point operations, and the names of those whose shapes are not known."""
-    found, unknown = {}, []
-    for op in ops:
-        try:
-            number = flops_of(op)
-        except (ValueError, TypeError, AttributeError):  # what an unknown size comes to
-            unknown.append(op.name)
-            continue
-        if number:
-            found[op.name] = number
-    return found, unknown
-
-
-def flops_of(op: Any) -> int:
-    """The floating-point operations of one operation; raises ValueError for unknown shapes."""
-    own = _OWN.get(op.type)
-    if own is not None:
-        return own(op)
-    registered = compat.registered_flops(op)
-    if registered is not None:
-        return registered
-    if op.type in _PER_ELEMENT:
-        return _PER_ELEMENT[op.type] * _size(op.outputs[0])
-    return _PER_INPUT_ELEMENT.get(op.type, 0) * (
-        _size(op.inputs[0]) if op.type in _PER_INPUT_ELEMENT else 0)
 
 
 def profile_flops(sess: Any, run_metadata: Any, cmds: Sequence[str] = ("scope",)) -> int:
@@ -221,44 +178,3 @@ def _views(cmds: Any) -> List[str]:
     if not isinstance(views, (list, tuple)) or not views or not set(views) <= set(_VIEWS):
         raise ValueError("cmds = {!r}: use 'scope', 'op', 'graph' or a list of these".format(cmds))
     return list(views)
-
-
-def _size(tensor: Any) -> int:
-    size = tensor.shape.num_elements()
-    if size is None:
-        raise ValueError("the shape of {} is not known".format(tensor.name))
-    return int(size)
-
-
-def _batch_product(op: Any) -> int:
-    """A product of matrices: two for each element of the result and of the summed dimension."""
-    inner = op.inputs[0].shape.as_list()[-2 if op.get_attr("adj_x") else -1]
-    if inner is None:
-        raise ValueError("the shape of {} is not known".format(op.inputs[0].name))
-    return 2 * int(inner) * _size(op.outputs[0])
-
-
-def _einsum(op: Any) -> int:
-    """Every combination of the letters: a multiplication for each operand but one, an addition."""
-    left, _, result = op.get_attr("equation").decode().replace(" ", "").partition("->")
-    sizes: Dict[str, int] = {}
-    for letters, tensor in zip(left.split(","), op.inputs):
-        shape = tensor.shape.as_list()
-        before, dots, after = letters.partition("...")
-        names = list(before) + ["." + str(n) for n in range(
-            len(shape) - len(before) - len(after) if dots else 0)] + list(after)
-        for name, size in zip(names, shape):
-            if size is None:
-                raise ValueError("the shape of {} is not known".format(tensor.name))
-            sizes[name] = max(size, sizes.get(name, 1))
-    number = 1
-    for size in sizes.values():
-        number *= size
-    summed = bool(set(sizes) - set(re.sub(r"\.", "", result)) - {
-        name for name in sizes if name.startswith(".")})
-    return number * (len(op.inputs) - 1 + summed)
-
-
-_OWN: Dict[str, Callable[[Any], int]] = {
-    "BatchMatMul": _batch_product, "BatchMatMulV2": _batch_product,
-    "BatchMatMulV3": _batch_product, "Einsum": _einsum}

@@ -9,8 +9,8 @@ from typing import Any, Dict
 
 import tensorflow.compat.v1 as tf
 
-from epl.profiler.flops import count
-from epl.profiler.known_shapes import copy_with_shapes, dataset_shapes
+from epl.ir.flops import count
+from epl.ir.known_shapes import copy_with_shapes, dataset_shapes
 
 
 def profile_flops(is_shape_unknown: bool = True) -> Dict[str, int]:

@@ -11,7 +11,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
-from epl.profiler.flops import FlopsProfilerHook, count, flops_of, profile_flops, step_flops
+from epl.ir.flops import count, flops_of
+from epl.profiler.flops import FlopsProfilerHook, profile_flops, step_flops
 from epl.profiler.memory import read_memory
 from epl.profiler.memory_profiler_hook import MemoryProfilerHook, profile_memory, stages_of
 from epl.profiler.profiler import profile_flops as flops_without_a_run
