@@ -46,7 +46,8 @@ class CloneMap:
 
     def __init__(self, graph: Any, scope: str, clones: List[CloneId], first_seed: int,
                  behind: Callable[[Any, CloneId], Any] = lambda tensor, clone: tensor,
-                 counted: Callable[[Any], Any] = lambda op: None):
+                 counted: Callable[[Any], Any] = lambda op: None,
+                 adapt: Callable[[Any], None] = lambda node: None):
         """Prepare a place for copies.
 
         Args:
@@ -56,6 +57,7 @@ class CloneMap:
           first_seed: number of the first clone among those of all workers.
           behind: `(tensor, clone)` -> what stands in a clone for a tensor that is not copied here.
           counted: constant -> what its copies compute instead (see `ir.static_shapes`), or None.
+          adapt: changes the attributes of what is copied, a `NodeDef`.
         """
         num_slices = 1 + max(clone.slice for clone in clones)
         self._graph = graph
@@ -63,7 +65,7 @@ class CloneMap:
         self._names = {clone: clone.describe(num_slices) for clone in clones}
         self._numbers = {clone: first_seed + n for n, clone in enumerate(clones)}
         self._copies: Dict[CloneId, Dict[Any, Any]] = {clone: {} for clone in clones}
-        self._behind, self._counted = behind, counted
+        self._behind, self._counted, self._adapt = behind, counted, adapt
         self._instead: Dict[str, Any] = {}
         self._taken: Set[str] = set()  # names of operations and scopes
         self.clones = clones
@@ -115,7 +117,7 @@ class CloneMap:
         new = sorted((op for op in ops if not self.has(op)), key=compat.op_id)
         if not new:
             return
-        template = _Template(new, set(dropped), self._counted)
+        template = _Template(new, set(dropped), self._counted, self._adapt)
         for clone in clones:
             if clone != self.clones[0]:
                 self._copy(template, clone, device)
@@ -156,7 +158,8 @@ class CloneMap:
 class _Template:
     """A set of operations as a `GraphDef` that is adapted to one clone after the other."""
 
-    def __init__(self, ops: List[Any], dropped: Set[Any], counted: Callable[[Any], Any]):
+    def __init__(self, ops: List[Any], dropped: Set[Any], counted: Callable[[Any], Any],
+                 adapt: Callable[[Any], None]):
         self.ops = ops
         self.inputs: Dict[str, Any] = {}
         self.controls: List[Tuple[Any, List[Any]]] = []
@@ -167,6 +170,7 @@ class _Template:
         members = set(ops)
         for number, op in enumerate(ops):
             self._add(number, op, members, dropped, counted(op))
+            adapt(self._definition.node[number])
 
     def _add(self, number: int, op: Any, members: Set[Any], dropped: Set[Any],
              counted: Any) -> None:

@@ -22,7 +22,7 @@ from epl.communicators.base import Collective
 from epl.ir import static_shapes
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState
-from epl.rewrite import loops, op_traits, registered
+from epl.rewrite import fixed_rows, loops, op_traits, registered
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
@@ -48,7 +48,8 @@ _OF_WINDOWS = (". It takes a number, another one for every clone: if that counts
 _FIXED_NUMBER = (
     "a training step divides its batch, and the value of {} for the whole batch is asked for: {} "
     "takes the fixed number of rows '{}'{} for it, which is that of one clone; take the number "
-    "outside of it, or say how the values of the parts merge, with {}")
+    "from the batch, outside of it (tf.shape(batch)[0]), or say how the values of the parts merge, "
+    "with {}")
 
 
 OF_THE_JOB = " of the job"
@@ -103,9 +104,11 @@ class WholeBatch:
         self._values: Dict[str, Any] = {}
         self._copies = CloneMap(graph, scope, [_SCRIPT, _WHOLE], 0,
                               lambda tensor, clone: self._values.get(tensor.name, tensor),
-                              lambda op: self._counts.get(op))
+                              lambda op: self._counts.get(op),
+                              lambda node: fixed_rows.open_shapes(node, self._sizes))
         self._counts: Dict[Any, Any] = {}
         self._library = Library(graph)
+        self._sizes: Set[int] = set()
         self._exchanges = 0
         self.collectives: List[Collective] = []  # all that were made
 
@@ -145,6 +148,7 @@ class WholeBatch:
             region.check_late()
         self._merge(list(region.borders.values()))
         self._counts.update(region.counts)
+        self._sizes |= region.sizes
         self._copy(region)
         return [self.operation(op) for op in region.read_variables(ends=True)]
 
@@ -258,6 +262,9 @@ class _Region:
         self._is_number = True
         self.all_asked: List[str] = []
         self._behind_merged = whole.behind_merged()
+        # Numbers of rows that parts of the batch are known to have.
+        self.sizes = {tensor.shape.as_list()[0] for source in view.sources
+                      for tensor in source.outputs if tensor.shape.ndims} - {None}
         self.counts: Dict[Any, Any] = {}  # constants that count rows: what they stand for
         self.ops: Set[Any] = set()
         self.borders: Dict[str, Any] = {}
@@ -281,8 +288,10 @@ class _Region:
 
     def close(self) -> None:
         """Follow everything back to the borders."""
+        followed: List[Any] = []
         while self._pending:
             op = self._pending.pop()
+            followed.append(op)
             for member in self._members.get(self._view.loop.get(op, ""), ()):
                 self.copy(member)
             stands_for = static_shapes.behind(op)
@@ -295,6 +304,7 @@ class _Region:
             for source in op.control_inputs:
                 if source in self._view.deferred or (decided and self._guards(source)):
                     self.copy(source)
+        self._check_numbers(followed)
 
     def read_variables(self, ends: bool = False) -> List[Any]:
         """The members that read a ref variable whose buffer the step's update changes.
@@ -328,6 +338,19 @@ class _Region:
                 found.append(op)
         return found
 
+    def _check_numbers(self, ops: Iterable[Any]) -> None:
+        """Raises NotImplementedError for a number of rows that the script wrote down."""
+        for op in ops:
+            number = fixed_rows.written_down(op, self._follows, self.sizes)
+            if number is not None:
+                raise NotImplementedError(_FIXED_NUMBER.format(
+                    self.asked, "operation '{}' ({})".format(op.name, op.type), number.name,
+                    compat.made_at(op), _CURE))
+
+    def _follows(self, tensor: Any) -> bool:
+        """True if what stands for `tensor` is computed from the whole batch."""
+        return tensor.op in self.ops or tensor.name in self.borders or self._whole.has(tensor)
+
     def check_late(self) -> None:
         """Raises NotImplementedError for what has to be known before a session is made."""
         cure = ("register {} before the first session.run, with epl.add_to_collection(tensor, "
@@ -347,8 +370,8 @@ class _Region:
 
     def _is_inside(self, tensor: Any) -> bool:
         op, view = tensor.op, self._view
-        if op in self.ops or op in view.deferred:
-            return True
+        if op in self.ops or op in view.deferred or op.type in op_traits.STEP_SCOPED:
+            return True  # who works on a TensorArray in a step has one of its own
         if self._whole.has(tensor) or self._whole.merged_already(tensor):
             return False
         if self._whole.is_undivided(tensor):
@@ -386,9 +409,10 @@ class _Region:
 
     def _check_sizes(self, op: Any) -> None:
         """Raises NotImplementedError for a function that holds the number of rows of one clone."""
-        sizes = {tensor.shape.as_list()[0] for source in self._view.sources
-                 for tensor in source.outputs if tensor.shape.ndims}
-        name = static_shapes.in_functions(op.graph, self._library.nodes(op), sizes - {None})
+        nodes = list(self._library.nodes(op))
+        written = fixed_rows.in_functions(nodes, self.sizes)
+        name = static_shapes.in_functions(op.graph, nodes, self.sizes) or getattr(
+            written, "name", None)
         if name is not None:
             raise NotImplementedError(_FIXED_NUMBER.format(
                 self.asked, "the function that '{}'{} calls".format(
