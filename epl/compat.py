@@ -289,6 +289,11 @@ def set_int_attribute(op: Any, name: str, value: int) -> None:
     op._set_attr(name, attr_value_pb2.AttrValue(i=value))
 
 
+def set_shape(op: Any, shape: List[int]) -> None:
+    """Change the shape of a variable that no session has run yet."""
+    op._set_attr("shape", attr_value_pb2.AttrValue(shape=tf.TensorShape(shape).as_proto()))
+
+
 def set_value(op: Any, value: Any) -> None:
     """Change the value of a constant that no session has run yet; `value`: a `TensorProto`."""
     op._set_attr("value", attr_value_pb2.AttrValue(tensor=value))
@@ -447,6 +452,62 @@ def is_ref(tensor: Any) -> bool:
 def variable_key(variable: Any) -> Any:
     """The operation that stands for a variable in the graph: its buffer or its handle."""
     return variable.handle.op if hasattr(variable, "handle") else variable.op
+
+
+def read_variable(variable: Any) -> Any:
+    """A new operation that reads a variable when it runs."""
+    if hasattr(variable, "handle"):
+        return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype.base_dtype)
+    return tf.identity(variable.op.outputs[0])
+
+
+def assign_op(variable: Any, value: Any) -> Any:
+    """A new operation that assigns `value` to a variable."""
+    if hasattr(variable, "handle"):
+        return tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
+    return tf.raw_ops.Assign(ref=variable.op.outputs[0], value=value, use_locking=True).op
+
+
+class PartOfVariable:
+    """A variable that lives within a step, of the kind of another one.
+
+    Attributes:
+      reference: its reference or handle.
+      begun: runs when it has its first value.
+    """
+
+    def __init__(self, like: Any, value: Any, shape: List[int], name: str):
+        """Add one.
+
+        Args:
+          like: the reference or handle of a variable.
+          value: what it begins with.
+          shape: of that; where it is used it does not show.
+          name: unique in the graph.
+        """
+        self._dtype, self._name = value.dtype, name
+        self._is_resource = like.dtype == tf.resource
+        if self._is_resource:
+            self.reference = tf.raw_ops.VarHandleOp(
+                dtype=value.dtype, shape=shape, shared_name=name)
+            self.begun = tf.raw_ops.AssignVariableOp(resource=self.reference, value=value)
+        else:
+            self.reference = tf.raw_ops.Assign(
+                ref=tf.raw_ops.TemporaryVariable(shape=shape, dtype=value.dtype, var_name=name),
+                value=value, validate_shape=False)
+            self.begun = self.reference.op
+
+    def taken(self, writes: List[Any]) -> Any:
+        """Its value when `writes` have run, and operations that free it then."""
+        with tf.control_dependencies(writes):
+            if not self._is_resource:
+                value = tf.raw_ops.DestroyTemporaryVariable(
+                    ref=self.reference, var_name=self._name)
+                return value, []
+            value = tf.raw_ops.ReadVariableOp(resource=self.reference, dtype=self._dtype)
+        with tf.control_dependencies([value]):
+            return value, [tf.raw_ops.DestroyResourceOp(
+                resource=self.reference, ignore_lookup_error=False)]
 
 
 def dataset_ops(dataset: Any) -> List[Any]:

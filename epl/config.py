@@ -55,7 +55,8 @@ OPTIONS = {
         "", "recompute activations in the backward pass", choices=("", "collection", "auto")),
     "gradient_checkpoint.end_taskgraph": _later(-1, "last TaskGraph to checkpoint"),
     "gradient_checkpoint.check_gradients": _later(False, "compare with plain gradients"),
-    "zero.level": _later("", "partition optimizer state over workers", choices=("", "v0", "v1")),
+    "zero.level": Option(
+        "", "share optimizer state out over workers", choices=("", "v0")),
     "offload.level": _later("", "keep variables in host memory", choices=("", "v0")),
     "amp.level": _later("", "automatic mixed precision", choices=("", "o1")),
     "amp.debug_log": _later(False, "log the precision of every operation"),

@@ -33,6 +33,8 @@ class Worker:
         `runtime.coordination`).
       check: the check that is on (see `checking`), or None.
       steps: held during a step: a worker is in one at a time, whatever its threads do.
+      held: a weak reference to the session that holds what others do not (see
+        `runtime.held_state`), or None.
     """
 
     def __init__(self) -> None:
@@ -40,7 +42,8 @@ class Worker:
         self.agreed = Wish.NONE
         self.ended_together = False
         self.check: Any = None
-        self.steps = threading.Lock()
+        self.steps = threading.RLock()
+        self.held: Any = None
 
 
 class Context(NamedTuple):

@@ -165,6 +165,17 @@ def set_int_attribute(op: Any, name: str, value: int) -> None:
     _note(op, "attribute(s) set")
 
 
+def set_shape(op: Any, shape: List[int]) -> None:
+    """Change the shape of a variable that no session has run yet.
+
+    Args:
+      op: the operation that holds it.
+      shape: the new one.
+    """
+    compat.set_shape(op, shape)
+    _note(op, "shape(s) set")
+
+
 def set_value(op: Any, value: Any) -> None:
     """Give a constant that no session has run yet another value.
 

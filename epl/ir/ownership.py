@@ -12,10 +12,12 @@ One record, which everybody reads who has to know:
     verify         that a gradient comes out of an exchange of those who hold its variable
 
 Unless something else is said, all workers hold a variable alike, and TensorFlow chooses its device.
+What an optimizer keeps of a variable may be shared out: each worker holds some of its rows, or
+none.
 Variables are named by the operations that hold them (`compat.variable_key`).
 """
 
-from typing import Any, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from epl import compat
 from epl.communicators.base import Group
@@ -23,6 +25,18 @@ from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
 
 _AXIS = "holders"
+
+
+class Rows(NamedTuple):
+    """Rows of a variable that a worker holds.
+
+    Attributes:
+      first: the first of them.
+      number: how many; 0: it holds none.
+    """
+
+    first: int
+    number: int
 
 
 class Ownership:
@@ -38,6 +52,7 @@ class Ownership:
         self._workers, self._rank = workers, rank
         self._devices: Dict[Any, str] = {}
         self._groups: Dict[Any, Tuple[Group, ...]] = {}
+        self._rows: Dict[Any, Tuple[Rows, ...]] = {}
 
     def device(self, variable: Any) -> str:
         """The device of a variable within its worker; "" for TensorFlow's choice."""
@@ -81,8 +96,48 @@ class Ownership:
         if len(ranks) > 1:
             self._groups[variable] = tuple(Group(_AXIS, each) for each in ranks)
 
+    def share_out(self, variable: Any, rows: Sequence[Rows]) -> None:
+        """Let each worker hold some rows of a variable's value, and no worker all of them.
+
+        To be said alike by all workers. A variable without dimensions is one row.
+
+        Args:
+          variable: the operation that holds it.
+          rows: of each worker, one behind the other.
+
+        Raises:
+          ValueError: not one entry for each worker, or they leave something out.
+        """
+        begin = 0
+        for first, number in rows:
+            if number and first != begin:
+                raise ValueError("variable '{}' cannot be shared out as {}: rows are left out, or "
+                                 "held twice".format(variable.name, [tuple(r) for r in rows]))
+            begin += number
+        if len(rows) != self._workers.size:
+            raise ValueError("variable '{}' is shared out to {} workers of {}".format(
+                variable.name, len(rows), self._workers.size))
+        self._rows[variable] = tuple(rows)
+
+    def rows(self, variable: Any) -> Optional[Tuple[Rows, ...]]:
+        """Which rows each worker holds; None if all hold all of them."""
+        return self._rows.get(variable)
+
+    def own_rows(self, variable: Any) -> Rows:
+        """The rows that this worker holds of a variable that is shared out."""
+        return self._rows[variable][self._rank]
+
+    @property
+    def shared_out(self) -> List[Any]:
+        """The variables that are shared out, by name."""
+        return sorted(self._rows, key=lambda op: str(op.name))
+
     def describe(self, variable: Any) -> str:
         """Who holds a variable, in words."""
+        if variable in self._rows:
+            return "shared out: " + ", ".join(
+                "rows {} to {} on worker {}".format(first, first + number - 1, rank)
+                for rank, (first, number) in enumerate(self._rows[variable]) if number)
         if not self.is_divided(variable):
             return "alike on all workers"
         return "alike on workers " + _text([g.ranks for g in self.groups(variable)])

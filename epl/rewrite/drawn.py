@@ -66,11 +66,11 @@ def look(graph: Any, state: GraphState, writes: Iterable[Any]) -> Drawn:
     known = set().union(*[group.sources for group in groups_of(state)])
     behind = value_ancestors(writes, _ends(graph, state, writes))
     library = Library(graph)
-    draws = sorted((op for op in behind - known - state.known(Leaving).of_batch
+    exchanges = set(filter(context_of(graph).connection.is_collective, behind))
+    draws = sorted((op for op in behind - known - state.known(Leaving).of_batch - exchanges
                     if op_traits.varies(op, library)), key=compat.op_id)
     reached = value_descendants(draws, behind) if draws else set()
-    return Drawn(draws, reached - {
-        op for op in behind if context_of(graph).connection.is_collective(op)})
+    return Drawn(draws, reached - exchanges)
 
 
 def left_apart(graph: Any, state: GraphState, writes: Iterable[Any]) -> List[Any]:

@@ -6,7 +6,7 @@ Told from an operation's definition (its state, the types of what it takes and g
 names.
 """
 
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -135,14 +135,16 @@ def written_variable(op: Any) -> Optional[Any]:
 
     Function calls that take a variable's handle are looked into by `functions.Library`, not here.
     """
+    return next(iter(written_variables(op)), None)
+
+
+def written_variables(op: Any) -> List[Any]:
+    """As `written_variable`, of all that `op` may write: an optimizer's kernel also writes slots.
+    """
     if not takes_state(op) or calls_functions(op):
-        return None
-    for tensor in op.inputs:
-        if is_handle(tensor):
-            origin = handle_origin(tensor)
-            if is_variable(origin):
-                return origin
-    return None
+        return []
+    origins = [handle_origin(tensor) for tensor in op.inputs if is_handle(tensor)]
+    return [origin for origin in origins if is_variable(origin)]
 
 
 def seeds(node_def: Any, op_def: Any) -> Optional[Tuple[int, int]]:
@@ -214,6 +216,11 @@ def without_any_rows(tensor: Any) -> Any:
 def _holds_workers_rows(op: Any) -> bool:
     """True for a placeholder of fixed size, which each worker feeds rows of its own."""
     return op.type in PLACEHOLDERS and feeds.is_undecided(op.outputs[0])
+
+
+def asks_if_initialized(op: Any) -> bool:
+    """True for what only asks whether a variable has a value."""
+    return op.type in ("IsVariableInitialized", "VarIsInitializedOp")
 
 
 def loaded(op: Any) -> Optional[Any]:

@@ -58,7 +58,7 @@ def order_updates(graph: Any, state: GraphState, number: int) -> None:
     Raises:
       ConfigError: there are fewer variables than groups.
     """
-    behind = _Behind(state)
+    behind = Behind(state)
     known = {op for unit in state.record(UpdateGroups).units for op in unit.writes}
     units = [updates for updates in behind.together()
              if known.isdisjoint(set().union(*updates.values()))]
@@ -96,11 +96,12 @@ def verify_updates(state: GraphState) -> None:
                                        .format(op.name, barrier.name))
 
 
-class _Behind:
+class Behind:
     """What happens behind the gradients.
 
     Attributes:
       ops: all of it.
+      writes: variable -> what writes it there.
       sizes: variable that is trained -> its bytes.
     """
 
@@ -109,11 +110,11 @@ class _Behind:
         self.ops = descendants(returned) - returned
         self._returned = returned
         self._successors = loops.successors(self.ops)
-        self._writes: Dict[Any, Set[Any]] = {}
+        self.writes: Dict[Any, Set[Any]] = {}
         for op in sorted(self.ops, key=compat.op_id):
             variable = op_traits.written_variable(op)
             if variable is not None:
-                self._writes.setdefault(variable, set()).add(op)
+                self.writes.setdefault(variable, set()).add(op)
         trained = {compat.variable_key(g.variable): g.variable for group in groups_of(state)
                    for g in group.gradients}
         self.sizes = {key: (v.shape.num_elements() or 1) * v.dtype.base_dtype.size
@@ -121,7 +122,7 @@ class _Behind:
 
     def together(self) -> List[Dict[Any, Set[Any]]]:
         """The updates of variables that are trained, unit by unit: variable -> what writes it."""
-        owners = {op: key for key in self.sizes for op in self._writes.get(key, ())}
+        owners = {op: key for key in self.sizes for op in self.writes.get(key, ())}
         followed: Dict[Any, Set[Any]] = {}  # operation -> the writes right before it
         units: Dict[Any, Dict[Any, Set[Any]]] = {}
         joined: Set[Any] = set()
@@ -145,7 +146,7 @@ class _Behind:
     def others(self, updates: Iterable[Set[Any]]) -> List[Any]:
         """Writes of other variables than `updates` write."""
         known = set().union(*updates)
-        return sorted(set().union(*self._writes.values()) - known, key=compat.op_id)
+        return sorted(set().union(*self.writes.values()) - known, key=compat.op_id)
 
 
 def _grouped(updates: Dict[Any, Set[Any]], sizes: Dict[Any, int], number: int) -> List[Set[Any]]:
@@ -157,7 +158,7 @@ def _grouped(updates: Dict[Any, Set[Any]], sizes: Dict[Any, int], number: int) -
     return groups
 
 
-def _order(graph: Any, behind: _Behind, groups: List[Set[Any]]) -> Unit:
+def _order(graph: Any, behind: Behind, groups: List[Set[Any]]) -> Unit:
     """Let each of the groups of updates wait for the one before it."""
     alone = _alone(behind, groups)
     for op in behind.others(groups):  # slots go with what their variable is updated by
@@ -174,7 +175,7 @@ def _order(graph: Any, behind: _Behind, groups: List[Set[Any]]) -> Unit:
     return Unit(frozenset().union(*groups), tuple(map(frozenset, groups)), barriers)
 
 
-def _alone(behind: _Behind, groups: List[Set[Any]]) -> List[Set[Any]]:
+def _alone(behind: Behind, groups: List[Set[Any]]) -> List[Set[Any]]:
     """What only one of the groups needs, for each."""
     needed = [behind.before(group) for group in groups]
     return [own - set().union(*[other for m, other in enumerate(needed) if m != n])

@@ -28,9 +28,9 @@ def value_ancestors(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
     return _walk(ops, lambda op: _inputs(op) + _predicates(op), ends)
 
 
-def descendants(ops: Iterable[Any]) -> Set[Any]:
-    """`ops` and every operation that depends on them."""
-    return _walk(ops, lambda op: _consumers(op) + list(compat.control_outputs(op)))
+def descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:
+    """`ops` and every operation that depends on them; the walk does not look behind `ends`."""
+    return _walk(ops, lambda op: _consumers(op) + list(compat.control_outputs(op)), ends)
 
 
 def data_descendants(ops: Iterable[Any], ends: Container[Any] = ()) -> Set[Any]:

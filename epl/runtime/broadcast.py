@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bring the chief's variables to all workers.
 
-A variable that groups of workers hold apart (see `ir.ownership`) comes from the first of each.
+A variable that groups of workers hold apart (see `ir.ownership`) comes from the first of each; of
+one that is shared out each worker gets its rows (`held_state`).
 Values are read and assigned through what every variable brings along, its read and its initializer,
 so that no operation is added: it works on finalized graphs and for variables made at any time.
 """
@@ -15,7 +16,7 @@ from epl import compat
 from epl.communicators.base import Group
 from epl.ir.environment import context_of
 from epl.ir.ownership import divided_variables, ownership_of
-from epl.runtime import control_plane
+from epl.runtime import control_plane, held_state
 
 _CHUNK_BYTES = 64 << 20
 _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
@@ -27,11 +28,12 @@ def broadcast_variables(session: Any) -> None:
     What is not initialized there is left alone. Every worker has to call this.
     """
     ownership, divided = ownership_of(session.graph), divided_variables(session.graph)
-    apart = {v.name for v in divided}
+    apart = {v.name for v in divided}.union(key.name + ":0" for key in ownership.shared_out)
     _broadcast(session, [v for v in compat.global_variables(session.graph)
                          if v.name not in apart])
     for variable in divided:
         _broadcast_in_groups(session, variable, ownership.group(compat.variable_key(variable)))
+    held_state.distribute(session, assign)
 
 
 def _broadcast(session: Any, variables: List[Any]) -> None:
@@ -47,7 +49,7 @@ def _broadcast(session: Any, variables: List[Any]) -> None:
         values = plane.broadcast_object(None)
         if values is None:
             return
-        _assign(session, {by_name[name]: value for name, value in values})
+        assign(session, {by_name[name]: value for name, value in values})
 
 
 def _broadcast_in_groups(session: Any, variable: Any, group: Group) -> None:
@@ -56,7 +58,7 @@ def _broadcast_in_groups(session: Any, variable: Any, group: Group) -> None:
     own = _value(session, variable) if context.cluster.worker_index == first else []
     of_first = control_plane.of(context).all_gather_object(own)[first]
     if of_first:  # it is initialized there
-        _assign(session, {variable: of_first[0][1]})
+        assign(session, {variable: of_first[0][1]})
 
 
 def _chunks(session: Any, variables: List[Any]) -> Iterator[List[Any]]:
@@ -86,7 +88,7 @@ def _value(session: Any, variable: Any) -> List[Any]:
         return []
 
 
-def _assign(session: Any, values: Dict[Any, Any]) -> None:
+def assign(session: Any, values: Dict[Any, Any]) -> None:
     """Assign by running initializers with the value fed.
 
     Two variables may share one initial value; they are assigned in different runs.

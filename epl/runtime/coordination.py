@@ -14,7 +14,7 @@ Nobody waits inside a collective that another worker never enters.
 
 import hashlib
 import sys
-from typing import Any, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -22,11 +22,13 @@ from epl.context import Context
 from epl.errors import WorkerLostError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import broadcast, control_plane, fingerprint, shared_feeds, stop
+from epl.runtime import broadcast, control_plane, fingerprint, held_state, shared_feeds, stop
 from epl.runtime.intents import (
     CREATION,
     END_OF_SCRIPT,
     END_OF_TRAINING,
+    READ,
+    RELEASE,
     Intent,
     all_can_end,
     different,
@@ -60,12 +62,14 @@ class Outcome(NamedTuple):
       stale: a worker's variables are not the chief's.
       unverified: a worker has not compared its graph with the others' yet.
       leaving: a worker came to end or to report a failure.
+      asked: a worker asks for what others hold.
     """
 
     same: bool
     stale: bool
     unverified: bool
     leaving: bool
+    asked: bool
 
 
 def can_be_ended(session: Any, coordinator: Any) -> None:
@@ -108,6 +112,8 @@ def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
         progress.waiting_before_step("agreement")
         outcome = _meet(context, what + shared_feeds.digest(fed), session)
         _level(session, outcome)
+        if outcome.asked:
+            continue
         if outcome.same:
             return
         if outcome.leaving or not outcome.stale:
@@ -124,10 +130,13 @@ def session_created(session: Any) -> None:
     """Meet after a training session was made: its hooks then see the chief's variables."""
     progress.waiting("agreement to " + CREATION)
     context = context_of(session.graph)
-    outcome = _meet(context, CREATION, session)
-    if outcome.leaving:
-        raise different(_tell(context, Intent(CREATION)))
-    _level(session, outcome)
+    asked = True
+    while asked:
+        outcome = _meet(context, CREATION, session)
+        asked = outcome.asked
+        if outcome.leaving and not asked:
+            raise different(_tell(context, Intent(CREATION)))
+        _level(session, outcome)
     progress.session_ready()
 
 
@@ -140,7 +149,11 @@ def training_ended(context: Context, asked: bool) -> None:
     """
     while True:
         progress.waiting("agreement to " + END_OF_TRAINING)
-        if _meet(context, END_OF_TRAINING, None).same:
+        outcome = _meet(context, END_OF_TRAINING, None)
+        if outcome.asked:
+            held_state.serve(context, [])
+            continue
+        if outcome.same:
             break
         wanted = _tell(context, Intent(END_OF_TRAINING, asked))
         if not all_can_end(wanted):
@@ -158,6 +171,8 @@ def script_ended(context: Context) -> bool:
             or not context.connection.is_connected:
         return True
     progress.waiting("agreement to " + END_OF_SCRIPT)
+    if context.worker.held is not None:
+        return _script_ended_holding(context)
     found = control_plane.of(context).last_all_reduce_max(
         _vector(context, END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
     if found is None or _outcome(context, found).same:
@@ -165,6 +180,54 @@ def script_ended(context: Context) -> bool:
     wanted = _tell(context, Intent(END_OF_SCRIPT))
     sys.stderr.write("epl: {}\n".format(different(wanted)))
     return False
+
+
+def _script_ended_holding(context: Context) -> bool:
+    """As `script_ended`, for workers of which others may ask what only these hold."""
+    try:
+        outcome = _meet(context, END_OF_SCRIPT, None)
+        while outcome.asked:
+            held_state.serve(context, [])
+            outcome = _meet(context, END_OF_SCRIPT, None)
+    except WorkerLostError:  # the launcher says why
+        return True
+    if outcome.same:
+        return True
+    sys.stderr.write("epl: {}\n".format(different(_tell(context, Intent(END_OF_SCRIPT)))))
+    return False
+
+
+def ask_for_state(session: Any, names: List[str]) -> Dict[str, Any]:
+    """Meet, and get what other workers hold.
+
+    Args:
+      session: the session that is to read it.
+      names: of what stands for the variables.
+
+    Returns:
+      name -> the whole value.
+    """
+    context = context_of(session.graph)
+    with context.worker.steps:
+        progress.waiting("what other workers hold of " + ", ".join(names[:3]))
+        outcome = _meet(context, READ, session, asks=True)
+        return _level(session, outcome, names)
+
+
+def state_released(session: Any) -> None:
+    """Meet before a session is closed that holds what others do not: they may ask for it."""
+    context = context_of(session.graph)
+    progress.waiting("agreement to " + RELEASE)
+    while True:
+        outcome = _meet(context, RELEASE, None)
+        if outcome.asked:
+            held_state.serve(context, [])
+        elif outcome.same:
+            break
+        else:
+            raise different(_tell(context, Intent(RELEASE)))
+    held_state.release(context)
+    progress.alive()
 
 
 def after_failure(context: Context, error: BaseException) -> None:
@@ -189,7 +252,12 @@ def after_failure(context: Context, error: BaseException) -> None:
                        context.cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
         context.connection.disconnect()
         raise _begun_here(WorkerLostError(message)) from error
-    if not _outcome(context, found).same:
+    outcome = _outcome(context, found)
+    if outcome.asked:
+        held_state.serve(context, [])
+        raise _begun_here(WorkerLostError("a step failed on worker {}: {}".format(
+            context.cluster.worker_index, error))) from error
+    if not outcome.same:
         wanted = _tell(context, Intent("{} ({})".format(what, type(error).__name__)))
         raise _begun_here(different(wanted)) from error
 
@@ -201,39 +269,43 @@ def _begun_here(error: Exception) -> Exception:
     return error
 
 
-def _meet(context: Context, what: str, session: Any) -> Outcome:
+def _meet(context: Context, what: str, session: Any, asks: bool = False) -> Outcome:
     """Meet for `what`; without a session the worker is leaving."""
     context.worker.ended_together = False
     stale = session is not None and not getattr(session, _SYNCHRONIZED, False)
     unverified = session is not None and not fingerprint.is_verified(state_of(session.graph))
     return _outcome(context, control_plane.of(context).all_reduce_max(
-        _vector(context, what, stale, unverified, session is None)))
+        _vector(context, what, stale, unverified, session is None, asks)))
 
 
 def _vector(context: Context, what: str, stale: bool, unverified: bool,
-            leaving: bool) -> List[int]:
+            leaving: bool, asks: bool = False) -> List[int]:
     number = int(hashlib.sha256(what.encode()).hexdigest()[:15], 16)
     return [number, -number, int(stale), int(unverified), int(leaving),
-            int(stop.wish(context.worker))]
+            int(stop.wish(context.worker)), int(asks)]
 
 
 def _outcome(context: Context, maxima: List[int]) -> Outcome:
     """What all workers of the meeting read from its result."""
     stop.agree(context.worker, maxima[5])
-    return Outcome(maxima[0] == -maxima[1], bool(maxima[2]), bool(maxima[3]), bool(maxima[4]))
+    return Outcome(maxima[0] == -maxima[1], bool(maxima[2]), bool(maxima[3]), bool(maxima[4]),
+                   bool(maxima[6]))
 
 
-def _level(session: Any, outcome: Outcome) -> None:
-    """Bring this worker to the others' level; all workers of the meeting do the same."""
-    if outcome.leaving:
-        return
-    if outcome.unverified:
+def _level(session: Any, outcome: Outcome, names: Sequence[str] = ()) -> Dict[str, Any]:
+    """Bring this worker to the others' level; all workers of the meeting do the same.
+
+    Returns:
+      name -> value of what this worker asks for.
+    """
+    if outcome.unverified and not outcome.leaving:
         progress.waiting_before_step("comparison of the workers' programs")
         fingerprint.compare(session.graph)
-    if outcome.stale:
+    if outcome.stale and not outcome.leaving:
         progress.waiting_before_step("broadcast of the chief's variables")
         broadcast.broadcast_variables(session)
         setattr(session, _SYNCHRONIZED, True)
+    return held_state.serve(context_of(session.graph), list(names)) if outcome.asked else {}
 
 
 def _tell(context: Context, intent: Intent) -> List[Intent]:

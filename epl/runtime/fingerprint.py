@@ -21,6 +21,7 @@ from epl.ir.ownership import ownership_of
 from epl.rewrite import sparse
 from epl.rewrite.groups import collectives_of, groups_of
 from epl.rewrite.walk import ancestors
+from epl.rewrite.zero import Zero
 from epl.runtime import control_plane
 from epl.version import __version__
 
@@ -106,4 +107,4 @@ def _digest(op: Any) -> str:
 def _all_collectives(state: GraphState) -> List[Collective]:
     merged = [c for group in groups_of(state) for every in (group.merged, group.on_demand)
               for name in sorted(every) for c in every[name].collectives]
-    return collectives_of(state) + merged
+    return collectives_of(state) + merged + state.record(Zero).collectives

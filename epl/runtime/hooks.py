@@ -149,6 +149,9 @@ PATCHES_OF_RUNS: _Patches = (
     (_BASE_SESSION, "partial_run_setup", session.partial_run_setup),
     (_BASE_SESSION, "_extend_graph", session.extend_graph),
     (_BASE_SESSION, "_do_run", session.do_run),
+    (_BASE_SESSION, "close", session.close),
+    (_BASE_SESSION, "__del__", session.forgotten),
+    (tf.Session, "__exit__", session.leave),
     (_BASE_SESSION, "make_callable", session.make_callable),
     (_BASE_SESSION, "_make_callable_from_options", session.make_callable_from_options),
 )

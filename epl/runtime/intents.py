@@ -13,6 +13,8 @@ from epl.runtime.shared_feeds import Shown, difference
 CREATION = "create a training session"
 END_OF_TRAINING = "end a training session"
 END_OF_SCRIPT = "end its script"
+READ = "read variables of which each worker holds some rows"
+RELEASE = "close a session that holds some rows of variables"
 
 
 class Intent(NamedTuple):

@@ -8,10 +8,13 @@ Found by walking the graph once per set of fetches, then remembered.
 import hashlib
 from typing import Any, Dict, FrozenSet, List, NamedTuple, Sequence, Set, Tuple
 
+import tensorflow.compat.v1 as tf
+
 from epl import compat
 from epl.errors import RewriteError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState, state_of
+from epl.ir.ownership import ownership_of
 from epl.rewrite import drawn, op_traits
 from epl.rewrite.deferred import Deferred
 from epl.rewrite.fetched import stand_ins
@@ -21,9 +24,22 @@ from epl.rewrite.sources import Sources
 from epl.rewrite.update_groups import check_run
 from epl.rewrite.walk import ancestors
 from epl.rewrite.whole import WholeBatch
+from epl.rewrite.zero import Zero, asked_for
 from epl.runtime import shared_feeds, unseen
 
 _SHOWN = 3  # variables that are named
+
+
+class Touched(NamedTuple):
+    """What a run that is no step does to variables of which workers hold some rows (`zero`).
+
+    Attributes:
+      read: what stands for such a variable -> what the run reads it by.
+      given: what stands for one -> the value that the run gives it; None: its initial one.
+    """
+
+    read: Dict[Any, List[Any]] = {}
+    given: Dict[Any, Any] = {}
 
 
 class Run(NamedTuple):
@@ -40,6 +56,7 @@ class Run(NamedTuple):
       to_agree: operations; what the step is fed of their outputs is the same on all workers.
       counted: the groups that train in it, and whose parts may have different numbers of rows.
       levels: a step that writes what each worker draws for itself: then all take the chief's.
+      touched: what it does, outside of a step, to variables that are shared out.
     """
 
     step: str
@@ -52,6 +69,7 @@ class Run(NamedTuple):
     to_agree: FrozenSet[Any] = frozenset()
     counted: Sequence[GradientGroup] = ()
     levels: bool = False
+    touched: Touched = Touched()
 
 
 class _Memory:
@@ -102,24 +120,30 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
         waited = state.record(Deferred).waited
         beside = [update for op in reached for update in waited.get(op, ())]
         return Run("", bool(_written_variables(graph, reached | ancestors(beside))), [], fetches,
-                   list(targets) + sorted(set(beside), key=compat.op_id), [], {})
+                   list(targets) + sorted(set(beside), key=compat.op_id), [], {},
+                   touched=_touched(graph, state, reached, fetches))
     check_run(state, [t.op for t in fetches] + list(targets))
     names = [group.name for group in groups]
-    fetches, targets = stand_ins(graph, state, groups, fetches, targets)
+    fetches, targets = asked_for(
+        state, *stand_ins(graph, state, groups, fetches, targets))
     # A run that merely writes from its batch exchanges what it needs; it may be fed no more.
     merged = [m for group in groups if _computes(group, reached)
               for m in _exchanged(group.merged)]
     reached = ancestors([t.op for t in fetches] + targets)
+    _check_held(state, [t.op for t in fetches] + targets)
     if state.find(WholeBatch) is not None:
         _check_writes(state, groups, reached)
     asked = [m for group in groups_of(state) for every in (group.merged, group.on_demand)
              for m in _exchanged(every)
              if m not in merged and any(c.op in reached for c in m.collectives)]
     collectives = [c.name for group in groups for c in group.collectives] + [
-        c.name for m in merged + asked for c in m.collectives]
+        c.name for m in merged + asked for c in m.collectives] + [
+        c.name for c in state.record(Zero).collectives if c.op in reached]
     names += ["{} for all workers".format(c.name) for m in asked for c in m.collectives]
+    held = {key.name for key in state.record(Zero).reads}
     step = "run the step of {}, writing {}".format(
-        ", ".join(names), _listed(_written_variables(graph, reached)))
+        ", ".join(names), _listed([
+            name for name in _written_variables(graph, reached) if name not in held]))
     return Run(step, True, groups, fetches,
                targets + [m.value.op for m in merged], collectives, {},
                shared_feeds.to_agree(graph, state, reached, groups) if several else frozenset(),
@@ -127,6 +151,54 @@ def _walked(graph: Any, state: GraphState, fetches: Sequence[Any], targets: Sequ
                 and not reached.isdisjoint(group.returned_ops)],
                several and bool(drawn.left_apart(
                    graph, state, shared_feeds.writes(graph, reached))))
+
+
+def _touched(graph: Any, state: GraphState, reached: Set[Any], fetches: Sequence[Any]) -> Touched:
+    """What a run that is no step does to variables that are shared out."""
+    zero = state.find(Zero)
+    if zero is None:
+        return Touched()
+    first = compat.initializers(graph)
+    read: Dict[Any, List[Any]] = {
+        t.op: [t] for t in fetches if t.op in zero.reads and t.dtype != tf.resource}
+    given: Dict[Any, Any] = {}
+    for key, op in _users(zero, reached):
+        if op in zero.given:
+            given[key] = None if op in first else zero.given[op]
+        elif not op_traits.takes_state(op) and key.outputs[0].dtype != tf.resource:
+            read[key] = [key.outputs[0]]
+        elif op.type == "ReadVariableOp":
+            read.setdefault(key, []).append(op.outputs[0])
+        else:
+            raise NotImplementedError(
+                "operation '{}' ({}){} works on '{}', which is {} (zero.level): outside of a "
+                "training step such a variable can be read as a whole and assigned as a whole; do "
+                "that, or leave the key out".format(
+                    op.name, op.type, compat.made_at(op), key.name,
+                    ownership_of(graph).describe(key)))
+    return Touched(read, given)
+
+
+def _check_held(state: GraphState, ops: Sequence[Any]) -> None:
+    """What a step does with variables that are shared out are their own updates."""
+    zero = state.find(Zero)
+    if zero is None:
+        return
+    for key, op in _users(zero, ancestors(ops, zero.borders)):
+        raise NotImplementedError(
+            "a training step reads or writes '{}' by operation '{}' ({}){} beside its update: with "
+            "zero.level a worker holds some rows of it only. Fetch it in a run of its own, after "
+            "the step, or leave the key out".format(
+                key.name, op.name, op.type, compat.made_at(op)))
+
+
+def _users(zero: Zero, reached: Set[Any]) -> List[Tuple[Any, Any]]:
+    """(variable that is shared out, what reads or writes it) among `reached`."""
+    own = {read.op for read in zero.reads.values()}
+    return [(origin, op) for op in sorted(reached - own, key=compat.op_id)
+            if not op_traits.asks_if_initialized(op)
+            for origin in {op_traits.handle_origin(t) for t in op.inputs
+                           if op_traits.is_handle(t)} if origin in zero.reads]
 
 
 def _check_writes(state: GraphState, groups: Sequence[GradientGroup], reached: Set[Any]) -> None:

@@ -22,7 +22,7 @@ from epl.rewrite.looks import Looks
 from epl.rewrite.place import Devices
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.sources import Sources
-from epl.runtime import coordination, feeds, shared_feeds
+from epl.runtime import coordination, feeds, held_state, shared_feeds
 from epl.runtime.runs import Run, describe, is_step
 from epl.runtime.settings import session_config
 from epl.shared import progress
@@ -101,7 +101,10 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
         progress.alive()
         feeds.check_whole()
         try:
-            return original(session, handle, list(run.targets), fetches, fed, options, run_metadata)
+            return held_state.run_beside(
+                session, run, coordination.ask_for_state, fetches, fed,
+                lambda asked, with_state: original(
+                    session, handle, list(run.targets), asked, with_state, options, run_metadata))
         finally:
             if run.writes:
                 coordination.mark_stale(session)
@@ -129,6 +132,31 @@ def _told_of_rows(run: Run, execute: Callable[..., List[Any]], fetches: List[Any
     for group, counts in zip(watched, values[len(fetches):]):
         unequal.warn_once(group, counts)
     return values[:len(fetches)]
+
+
+def close(original: Callable[..., None], session: Any) -> None:
+    """`BaseSession.close`: what only this worker holds is there until all workers close theirs."""
+    if held_state.is_held(session) and not held_state.is_failing():
+        coordination.state_released(session)
+    original(session)
+
+
+def leave(original: Callable[..., None], session: Any, exception_type: Any,
+          *args: Any) -> None:
+    """`Session.__exit__`: it is closed by another thread, which does not wait for ever."""
+    if held_state.is_held(session):
+        if exception_type is None or held_state.is_end(exception_type):
+            coordination.state_released(session)
+        else:
+            held_state.release(context_of(session.graph))
+    original(session, exception_type, *args)
+
+
+def forgotten(original: Callable[..., None], session: Any) -> None:
+    """`BaseSession.__del__`: nobody closes it; what only this worker held is lost."""
+    if held_state.is_held(session):
+        held_state.release(context_of(session.graph))
+    original(session)
 
 
 def make_callable(original: Callable[..., Any], session: Any, fetches: Any, feed_list: Any = None,

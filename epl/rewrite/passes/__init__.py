@@ -31,6 +31,7 @@ from epl.rewrite.passes import (
     update_groups,
     whole_loss,
     written,
+    zero,
 )
 from epl.rewrite.passes.base import FAMILY, GRAPH, Pass
 
@@ -41,7 +42,7 @@ PASSES: List[Pass] = [each.PASS for each in (
     losses, branches, seeds, whole_loss, partition, place, deferred, clones, order, accumulate,
     aggregate,
     completed, statistics, registered, looks, written, snapshots, drawn,
-    update_groups,
+    zero, update_groups,
 )]
 
 

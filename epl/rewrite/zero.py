@@ -1,0 +1,429 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Pass `zero`: what an optimizer keeps of a variable is held by one worker, or by each some rows.
+
+    worker 0   g --> update of a, of rows of c --+            +--> a, b, c
+                                                 | all_gather |
+    worker 1   g --> update of b, of rows of c --+            +--> a, b, c --> train
+
+A worker runs the updates of what it holds, and gets the values of the other variables. State that a
+worker does not hold takes no memory there: it has no rows. Variables with much state are divided by
+rows, if their update works row by row (`row_slices`), so that no worker holds much more than
+another; the others are held by one worker each.
+
+What waits for an update waits for the exchange. All of a unit is updated in a run, or nothing. An
+update in a `tf.cond` (a step that is skipped) is not divided; the exchange is behind the branch,
+and brings what was not updated as well.
+(Rajbhandari et al. 2020, ZeRO, https://arxiv.org/abs/1910.02054.)
+"""
+
+from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.communicators.base import Collective
+from epl.errors import RewriteError
+from epl.ir import editor
+from epl.ir.environment import context_of
+from epl.ir.graph_state import GraphState
+from epl.ir.ownership import Rows, ownership_of
+from epl.rewrite import op_traits
+from epl.rewrite.place import balance_by_size
+from epl.rewrite.row_slices import Sliceable, aligned_rows, cut, rows_of, slice_inputs, sliceable
+from epl.rewrite.updates import Unit, Update, Updates
+from epl.rewrite.walk import ancestors
+
+_SCOPE = "epl/zero"
+_ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
+# A variable is divided if its state is more than this share of what a worker is to hold.
+_LARGE = 0.04
+_BUCKET_BYTES = 16 << 20
+
+
+class Shared(NamedTuple):
+    """A unit of updates that is shared out.
+
+    Attributes:
+      received: runs when every variable of it has its new value.
+      updates: what stands for a variable -> its update.
+      writes: operation -> the variable that it updates, of those that no run may ask for alone.
+      ends: the first operations behind the branches that updates are in.
+      asked: what waits for updates -> the variables that these are of.
+      assigned: the operations that give variables the values of others.
+      after: what stands for a variable -> its new value.
+      collectives: in which values are exchanged.
+    """
+
+    received: Any
+    updates: Unit
+    writes: Dict[Any, Any]
+    ends: Set[Any]
+    asked: Dict[Any, Set[Any]]
+    assigned: Set[Any]
+    after: Dict[Any, Any]
+    collectives: List[Collective]
+
+
+class Zero:
+    """What is shared out in one graph.
+
+    Attributes:
+      units: its updates.
+      reads: what stands for a variable whose rows are shared out -> this worker's rows.
+      given: an assignment of such a variable -> the value that the script gives it.
+      inside: the operations that work on this worker's rows in a step.
+    """
+
+    def __init__(self) -> None:
+        self.units: List[Shared] = []
+        self.reads: Dict[Any, Any] = {}
+        self.given: Dict[Any, Any] = {}
+        self.inside: Set[Any] = set()
+
+    @property
+    def collectives(self) -> List[Collective]:
+        """All exchanges of values."""
+        return [c for unit in self.units for c in unit.collectives]
+
+    @property
+    def borders(self) -> Set[Any]:
+        """What stands between a step's own operations and the updates that are shared out."""
+        return {op for unit in self.units for op in unit.ends | {unit.received}}
+
+
+def share_out(graph: Any, state: GraphState) -> None:
+    """Share out the state of what is trained, as far as that is not done yet."""
+    zero = state.record(Zero)
+    done = {op for unit in zero.units for update in unit.updates.values() for op in update.writes}
+    updates = Updates(graph, state, {op for unit in zero.units for op in unit.assigned})
+    fresh = [unit for unit in updates.units if not any(u.writes & done for u in unit.values())]
+    held = {key for key, states in updates.states.items() if states}
+    cuts: Dict[Any, List[Sliceable]] = {}
+    for key in sorted(held, key=lambda op: str(op.name)):
+        parts = [sliceable(key, unit[key], updates.states[key]) for unit in fresh if key in unit]
+        if all(part is not None for part in parts):
+            cuts[key] = [part for part in parts if part is not None]
+    rows = _balanced(graph, updates, cuts)
+    for unit in fresh:
+        mine = {key: update for key, update in unit.items() if key in rows}
+        if mine:
+            zero.units.append(_Exchange(graph, state, mine, rows, cuts, updates.states).build())
+    for key, held_rows in rows.items():
+        for each in updates.states[key]:
+            _hold(graph, zero, each, held_rows)
+
+
+def keep_to_rows(graph: Any, state: GraphState) -> None:
+    """What assigns state from outside of steps (initializers, restores) assigns the rows held."""
+    zero, ownership = state.record(Zero), ownership_of(graph)
+    for key in zero.reads:
+        rows = ownership.own_rows(key)
+        whole = ownership.rows(key)
+        assert whole is not None
+        for op in [user for t in key.outputs for user in t.consumers()]:
+            if op.type in _ASSIGNMENTS and op not in zero.inside and op not in zero.given:
+                value = op.inputs[1]
+                zero.given[op] = value
+                if rows.number < sum(each.number for each in whole):
+                    editor.replace_input(op, value, _part_of(graph, key, value, rows))
+
+
+def _part_of(graph: Any, key: Any, value: Any, rows: Rows) -> Any:
+    if rows.number:
+        return rows_of(value, rows, _variable(graph, key).shape.ndims)
+    with compat.inserted(graph, _SCOPE + "/nothing"), tf.device(value.device or None):
+        nothing = np.zeros([0], value.dtype.base_dtype.as_numpy_dtype)
+        return tf.placeholder_with_default(nothing, None, "any_rows")
+
+
+def _balanced(graph: Any, updates: Updates, cuts: Dict[Any, List[Sliceable]]
+              ) -> Dict[Any, List[Rows]]:
+    """What stands for a variable -> the rows of its state that each worker holds.
+
+    What is held already stays where it is.
+    """
+    ownership = ownership_of(graph)
+    size = context_of(graph).workers.size
+    sizes = {key: sum(_bytes(graph, each) for each in states)
+             for key, states in updates.states.items() if states}
+    share = sum(sizes.values()) / float(size)
+    result: Dict[Any, List[Rows]] = {}
+    rest: List[Any] = []
+    for key in sorted(sizes, key=lambda op: str(op.name)):
+        known = [found for found in map(ownership.rows, updates.states[key]) if found is not None]
+        divided = aligned_rows(updates.trained[key].shape, size) if key in cuts else []
+        if known:
+            result[key] = list(known[0])
+        elif sizes[key] > _LARGE * share and divided and all(r.number for r in divided):
+            result[key] = divided
+        else:
+            rest.append(key)
+    for key, owner in zip(rest, balance_by_size([sizes[key] for key in rest], size)):
+        number = int(updates.trained[key].shape[0])
+        result[key] = [Rows(0, number if rank == owner else 0) for rank in range(size)]
+    return result
+
+
+def _variable(graph: Any, key: Any) -> Any:
+    return next(v for v in compat.global_variables(graph) if compat.variable_key(v) is key)
+
+
+def _bytes(graph: Any, key: Any) -> int:
+    variable = _variable(graph, key)
+    return int(variable.shape.num_elements() * variable.dtype.base_dtype.size)
+
+
+def _hold(graph: Any, zero: Zero, key: Any, rows: Sequence[Rows]) -> None:
+    """Let this worker hold only its own rows of a variable that is state."""
+    ownership = ownership_of(graph)
+    if ownership.rows(key) is not None:
+        return
+    ownership.share_out(key, rows)
+    variable = _variable(graph, key)
+    own, whole = ownership.own_rows(key), sum(each.number for each in rows)
+    if own.number == 0:
+        editor.set_shape(key, [0])
+    elif own.number < whole:
+        editor.set_shape(key, [own.number] + variable.shape.as_list()[1:])
+    with compat.inserted(graph, "{}/held/{}".format(_SCOPE, key.name)):
+        zero.reads[key] = compat.read_variable(variable)
+
+
+class _Exchange:
+    """One unit, while it is shared out."""
+
+    def __init__(self, graph: Any, state: GraphState, updates: Unit, rows: Dict[Any, List[Rows]],
+                 cuts: Dict[Any, List[Sliceable]], states: Dict[Any, List[Any]]):
+        context = context_of(graph)
+        self._graph, self._zero = graph, state.record(Zero)
+        self._communicator, self._group = context.connection, context.workers
+        self._rank = context.cluster.worker_index
+        self._max_splits = context.config.communication.max_splits
+        self._updates, self._rows, self._cuts, self._states = updates, rows, cuts, states
+        self._keys = sorted(updates, key=lambda op: str(op.name))
+        self._scope = "{}/unit_{}".format(_SCOPE, len(self._zero.units))
+        self._collectives: List[Collective] = []
+        self._freed: List[Any] = []
+
+    def build(self) -> Shared:
+        """Let each worker update what it holds, and exchange the values."""
+        writes = {op: key for key, update in self._updates.items() for op in update.all_writes}
+        self._zero.inside.update(
+            op for update in self._updates.values() for op in update.inside)
+        waits = {key: _waits(update) for key, update in self._updates.items()}
+        users = {key: self._users(update) for key, update in self._updates.items()}
+        ends = {key: _ends(found) for key, found in users.items()}
+        own = {key: self._own(key, waits[key], ends[key]) for key in self._keys}
+        with compat.inserted(self._graph, self._scope):
+            received = tf.no_op("received")
+        assigned = [op for number, bucket in enumerate(self._buckets())
+                    for op in self._exchanged(bucket, number, own, waits)]
+        held = [op for key in self._keys if self._number(key) for op in
+                self._updates[key].all_writes if compat.control_flow_context(op) is None]
+        editor.wait_for(received, sorted(set(assigned + held + self._freed).union(*ends.values()),
+                                         key=compat.op_id))
+        after = {}
+        for key in self._keys:
+            with compat.inserted(self._graph, self._scope + "/after"), \
+                    tf.control_dependencies([received]):
+                after[key] = compat.read_variable(self._updates[key].variable)
+        asked = self._let_wait(received, users, ends, after)
+        return Shared(received, self._updates, writes, set().union(*ends.values()), asked,
+                      set(assigned), after, self._collectives)
+
+    def _number(self, key: Any) -> int:
+        return self._rows[key][self._rank].number
+
+    def _is_divided(self, key: Any) -> bool:
+        return sum(1 for each in self._rows[key] if each.number) > 1
+
+    def _users(self, update: Update) -> List[Any]:
+        """What waits for or reads what an update writes, and is no part of it."""
+        found = {user for op in update.all_writes | update.of_state
+                 for user in compat.control_outputs(op)}
+        found.update(user for op in update.writes for t in op.outputs for user in t.consumers())
+        return sorted(found - update.inside - update.of_state, key=compat.op_id)
+
+    def _own(self, key: Any, waits: List[Any], ends: Iterable[Any]) -> Any:
+        """The rows of a variable that this worker has updated, to be sent; None if it has none."""
+        update = self._updates[key]
+        rows = self._rows[key][self._rank]
+        if not rows.number:
+            return None
+        if not self._is_divided(key):
+            done = [op for op in update.all_writes if compat.control_flow_context(op) is None]
+            with compat.inserted(self._graph, self._scope + "/own"), tf.control_dependencies(
+                    sorted(set(done).union(ends), key=compat.op_id)):
+                return compat.read_variable(update.variable)
+        found = next(each for each in self._cuts[key] if each.update is update)
+        with compat.inserted(self._graph, self._scope + "/part"), \
+                tf.device(key.device or None), tf.control_dependencies(waits):
+            value = compat.read_variable(update.variable)
+            part = compat.PartOfVariable(
+                value.op.inputs[0], cut(value, rows, update.variable.shape.ndims),
+                [rows.number] + update.variable.shape.as_list()[1:],
+                "{}/part_of/{}".format(self._scope, key.name))
+        slice_inputs(found, key, self._states[key], rows, part.reference)
+        for op in sorted(update.writes | found.readers, key=compat.op_id):
+            editor.wait_for(op, [part.begun])
+        with compat.inserted(self._graph, self._scope + "/part"):
+            value, freed = part.taken(sorted(update.all_writes | found.readers, key=compat.op_id))
+        self._freed.extend(freed)
+        return value
+
+    def _buckets(self) -> List[List[Any]]:
+        """The variables that travel together: of one type, of about equal size."""
+        found: List[List[Any]] = []
+        kinds = sorted({self._dtype(key).name for key in self._keys})
+        for kind in kinds:
+            keys = [key for key in self._keys if self._dtype(key).name == kind]
+            sizes = [self._updates[key].variable.shape.num_elements() * self._dtype(key).size
+                     for key in keys]
+            number = max(1, min(self._max_splits, sum(sizes) // _BUCKET_BYTES, len(keys)))
+            buckets: List[List[Any]] = [[] for _ in range(number)]
+            for key, chosen in zip(keys, balance_by_size(sizes, number)):
+                buckets[chosen].append(key)
+            found.extend(buckets)
+        return found
+
+    def _dtype(self, key: Any) -> Any:
+        return self._updates[key].variable.dtype.base_dtype
+
+    def _exchanged(self, keys: List[Any], number: int, own: Dict[Any, Any],
+                   waits: Dict[Any, List[Any]]) -> List[Any]:
+        """Send this worker's new values, and assign those of the others."""
+        name = "{}/values_{}".format(self._scope, number)
+        with compat.inserted(self._graph, name):
+            # An element more, so that no worker gives a constant, which would be folded.
+            pad = tf.reshape(compat.read_variable(self._updates[keys[0]].variable), [-1])[:1]
+            flat = tf.concat([tf.reshape(own[key], [-1]) for key in keys
+                              if own[key] is not None] + [pad], 0)
+            every, collective = self._communicator.all_gather(flat, name, self._group)
+            # How many elements each gives is its own; the record of owners says it.
+            self._collectives.append(collective._replace(shape="[any]"))
+            pieces: List[Tuple[Any, int]] = []
+            for rank in range(self._group.size):
+                for key in keys:
+                    shape = self._updates[key].variable.shape
+                    each = shape.num_elements() // int(shape[0])
+                    if self._rows[key][rank].number:
+                        pieces.append((key, self._rows[key][rank].number * each))
+                pieces.append((None, 1))
+            parts: Dict[Any, List[Any]] = {}
+            for (key, _), piece in zip(pieces, tf.split(every, [size for _, size in pieces])):
+                parts.setdefault(key, []).append(piece)
+        assigned = []
+        for key in keys:
+            if self._is_divided(key) or not self._number(key):
+                with compat.inserted(self._graph, name), tf.control_dependencies(waits[key]):
+                    variable = self._updates[key].variable
+                    value = tf.concat(parts[key], 0) if len(parts[key]) > 1 else parts[key][0]
+                    assigned.append(compat.assign_op(
+                        variable, tf.reshape(value, variable.shape.as_list())))
+        return assigned
+
+    def _let_wait(self, received: Any, users: Dict[Any, List[Any]], ends: Dict[Any, Set[Any]],
+                  after: Dict[Any, Any]) -> Dict[Any, Set[Any]]:
+        """Let what waited for the updates wait for the exchange.
+
+        Returns:
+          What waits -> the variables whose updates it had asked for.
+        """
+        asked: Dict[Any, Set[Any]] = {}
+        for key in self._keys:
+            update = self._updates[key]
+            for user in users[key]:
+                if compat.control_flow_context(user) is None:
+                    self._wait(user, update, received, after[key])
+                    asked.setdefault(user, set()).add(key)
+                elif not self._number(key):
+                    editor.wait_no_longer(user, update.all_writes | update.of_state)
+            for end in ends[key]:
+                for user in {u for t in end.outputs for u in t.consumers()}.union(
+                        compat.control_outputs(end)):
+                    if user is not received and not self._is_own(user):
+                        editor.wait_for(user, [received])
+                        asked.setdefault(user, set()).add(key)
+        return asked
+
+    def _is_own(self, op: Any) -> bool:
+        return bool(op.name.startswith(self._scope + "/"))
+
+    def _wait(self, user: Any, update: Update, received: Any, value: Any) -> None:
+        if self._is_own(user):
+            return
+        editor.wait_no_longer(user, update.all_writes | update.of_state)
+        for tensor in list(user.inputs):
+            if tensor.op in update.writes:
+                editor.replace_input(user, tensor, value)
+        editor.wait_for(user, [received])
+
+
+def _waits(update: Update) -> List[Any]:
+    """What the updates of a variable wait for, outside of all branches."""
+    found = {source for op in update.inside
+             for source in [t.op for t in op.inputs if not op_traits.is_handle(t)]
+             + list(op.control_inputs)} - update.inside
+    return sorted((op for op in found if compat.control_flow_context(op) is None),
+                  key=compat.op_id)
+
+
+def _ends(users: Iterable[Any]) -> Set[Any]:
+    """The first operations behind the branches that `users` are in."""
+    found: Set[Any] = set()
+    pending = [op for op in users if compat.control_flow_context(op) is not None]
+    seen = set(pending)
+    while pending:
+        op = pending.pop()
+        if compat.control_flow_context(op) is None:
+            found.add(op)
+            continue
+        for user in {u for t in op.outputs for u in t.consumers()}.union(
+                compat.control_outputs(op)) - seen:
+            seen.add(user)
+            pending.append(user)
+    return found
+
+
+def asked_for(state: GraphState, fetches: Sequence[Any], targets: Sequence[Any]
+              ) -> Tuple[List[Any], List[Any]]:
+    """What a step fetches and runs instead, so that what it updates is exchanged.
+
+    Raises:
+      ValueError: it asks for a part of what is updated together.
+    """
+    zero = state.find(Zero)
+    fetches, targets = list(fetches), list(targets)
+    for unit in zero.units if zero is not None else ():
+        reached = ancestors([t.op for t in fetches] + targets, {unit.received})
+        direct = {unit.writes[op] for op in reached if op in unit.writes}
+        asked = direct.union(*[unit.asked[op] for op in reached if op in unit.asked])
+        if not asked:
+            continue
+        missing = set(unit.updates) - asked
+        if missing:
+            raise ValueError(
+                "the run updates '{}', but not '{}', which is updated in the same step: with "
+                "zero.level they are exchanged between workers together; run the whole training "
+                "step, or leave the key out".format(*[min(str(key.name) for key in some)
+                                                      for some in (asked, missing)]))
+        fetches = [unit.after[unit.writes[t.op]] if t.op in unit.writes else t for t in fetches]
+        targets = [op for op in targets if op not in unit.writes] + [unit.received]
+    return fetches, targets
+
+
+def verify(graph: Any, state: GraphState) -> None:
+    """A worker runs no update of what it does not hold, and waits for all that others hold."""
+    zero, ownership = state.find(Zero), ownership_of(graph)
+    for unit in zero.units if zero is not None else ():
+        reached = ancestors([unit.received])
+        for key, update in unit.updates.items():
+            for op in update.state_writes & reached:
+                for name in op_traits.written_variables(op):
+                    if ownership.rows(name) is not None and not ownership.own_rows(name).number:
+                        raise RewriteError("{} would update '{}', of which this worker holds "
+                                           "nothing".format(op.name, name.name))
+            if not any(op_traits.written_variable(op) is key for op in reached):
+                raise RewriteError("'{}' would not be updated".format(key.name))

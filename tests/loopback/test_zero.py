@@ -1,0 +1,486 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""zero.level: optimizer state is shared out over the workers, and training stays what it was.
+
+Two and four workers as threads. Each training is compared with one device on the whole batch, and
+to the bit with the same workers without the key.
+"""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import epl
+from epl import compat
+from epl.errors import ConfigError, RewriteError
+from epl.ir.graph_state import state_of
+from epl.ir.ownership import Rows, ownership_of
+from epl.ops.adam_weight_decay_optimizer import AdamWeightDecayOptimizer
+from epl.rewrite import zero
+from tests.graph import devices
+from tests.support import loopback
+
+tf.disable_v2_behavior()
+
+ROWS, STEPS = 16, 4
+random = np.random.RandomState(5)
+IDS = random.randint(0, 50, [STEPS, ROWS]).astype(np.int32)
+X = random.randn(STEPS, ROWS, 6).astype(np.float32)
+Y = random.randn(STEPS, ROWS, 1).astype(np.float32)
+
+
+class Shrinking(tf.train.Optimizer):
+    """One that overrides `apply_gradients`, divides by a norm, and keeps a number for each."""
+
+    def __init__(self):
+        super().__init__(False, "Shrinking")
+
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        total = tf.global_norm([gradient for gradient, _ in grads_and_vars])
+        updates = []
+        for gradient, variable in grads_and_vars:
+            with tf.variable_scope("", use_resource=hasattr(variable, "handle")):
+                seen, times = [tf.get_variable(
+                    variable.op.name + name, shape, trainable=False,
+                    initializer=tf.zeros_initializer())
+                    for name, shape in (("/seen", variable.shape), ("/times", []))]
+            after = 0.5 * seen + tf.convert_to_tensor(gradient) / (1.0 + total)
+            updates += [variable.assign(0.99 * variable - 0.1 * after), seen.assign(after),
+                        times.assign_add(1.0)]
+        return tf.group(*updates)
+
+
+class Scaled(tf.train.Optimizer):
+    """One whose update divides by the norm of what it keeps: no row is updated by itself."""
+
+    def __init__(self):
+        super().__init__(False, "Scaled")
+
+    def _create_slots(self, var_list):
+        for variable in var_list:
+            self._zeros_slot(variable, "mean", "mean")
+
+    def _apply_dense(self, grad, var):
+        mean = self.get_slot(var, "mean")
+        after = mean.assign(0.9 * mean + 0.1 * grad)
+        return var.assign_sub(0.1 * after / (1.0 + tf.norm(after)))
+
+    _resource_apply_dense = _apply_dense
+
+    def _apply_sparse_duplicate_indices(self, grad, var):
+        return self._apply_dense(tf.convert_to_tensor(grad), var)
+
+    def _resource_apply_sparse_duplicate_indices(self, grad, handle, indices):
+        return self._apply_dense(
+            tf.math.unsorted_segment_sum(grad, indices, handle.shape[0]), handle)
+
+
+def clipped(optimizer, loss):
+    pairs = optimizer.compute_gradients(loss)
+    gradients, _ = tf.clip_by_global_norm([gradient for gradient, _ in pairs], 0.5)
+    return optimizer.apply_gradients(zip(gradients, [v for _, v in pairs]),
+                                     global_step=tf.train.get_or_create_global_step())
+
+
+def if_finite(optimizer, loss):
+    """As loss scaling skips a step: the updates are in a branch."""
+    pairs = optimizer.compute_gradients(loss)
+    step = tf.train.get_or_create_global_step()
+    norm = tf.global_norm([g for g, _ in pairs])
+    taken = tf.logical_and(tf.is_finite(norm), tf.not_equal(step, 2))
+    with tf.control_dependencies([tf.cond(
+            taken, lambda: optimizer.apply_gradients(pairs), tf.no_op)]):
+        return tf.assign_add(step, 1)
+
+
+def decayed(train):
+    """Every variable is written again when all are updated."""
+    with tf.control_dependencies([train]):
+        return tf.group(*[v.assign_sub(0.01 * tf.ones_like(v)) for v in tf.trainable_variables()])
+
+
+def averaged(train):
+    with tf.control_dependencies([train]):
+        return tf.train.ExponentialMovingAverage(0.9).apply(tf.trainable_variables())
+
+
+def two_optimizers(loss):
+    """Those of the table and of the rest, as one step."""
+    table = [v for v in tf.trainable_variables() if v.op.name == "table"]
+    rest = [v for v in tf.trainable_variables() if v not in table]
+    return tf.group(tf.train.AdagradOptimizer(0.1).minimize(loss, var_list=table),
+                    tf.train.AdamOptimizer(0.01).minimize(loss, var_list=rest))
+
+
+TRAIN = {
+    "adam": lambda loss: tf.train.AdamOptimizer(0.01).minimize(loss),
+    "adam_clipped": lambda loss: clipped(tf.train.AdamOptimizer(0.01), loss),
+    "adagrad": lambda loss: tf.train.AdagradOptimizer(0.1).minimize(loss),
+    "rms": lambda loss: tf.train.RMSPropOptimizer(0.01, momentum=0.5).minimize(loss),
+    "ftrl": lambda loss: tf.train.FtrlOptimizer(0.1).minimize(loss),
+    "weight_decay": lambda loss: clipped(
+        AdamWeightDecayOptimizer(0.01, 0.1, exclude_from_weight_decay=["bias"]), loss),
+    "own": lambda loss: Shrinking().minimize(loss),
+    "norms": lambda loss: Scaled().minimize(loss),
+    "in_a_branch": lambda loss: if_finite(tf.train.AdamOptimizer(0.01), loss),
+    "decay_behind": lambda loss: decayed(tf.train.AdamOptimizer(0.01).minimize(loss)),
+    "average_behind": lambda loss: averaged(tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss)),
+    "two_optimizers": two_optimizers,
+}
+
+
+def build(train, resource):
+    ids = tf.placeholder(tf.int32, [None])
+    x, y = tf.placeholder(tf.float32, [None, 6]), tf.placeholder(tf.float32, [None, 1])
+    draw = np.random.RandomState(1)
+
+    def variable(name, *shape):
+        return tf.get_variable(name, initializer=0.3 * draw.randn(*shape).astype(np.float32))
+
+    with tf.variable_scope("", use_resource=resource):
+        hidden = tf.nn.embedding_lookup(variable("table", 50, 8), ids)
+        hidden += tf.matmul(x, variable("kernel", 6, 8)) + variable("bias", 8)
+        loss = tf.reduce_mean(tf.square(
+            tf.matmul(tf.tanh(hidden), variable("head", 8, 1)) - y))
+        return (ids, x, y), loss, TRAIN[train](loss)
+
+
+def rows_of(rank, workers, step):
+    own = slice(rank * ROWS // workers, (rank + 1) * ROWS // workers)
+    return IDS[step, own], X[step, own], Y[step, own]
+
+
+def trained(train, resource, rank=0, workers=1):
+    feeds, loss, step = build(train, resource)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        losses = [session.run([loss, step], dict(zip(feeds, rows_of(rank, workers, number))))[0]
+                  for number in range(STEPS)]
+        return losses, session.run({v.name: v for v in tf.global_variables()})
+
+
+def begin(level="v0", **more):
+    epl.init(epl.Config(dict({"zero.level": level}, **more)))
+    epl.set_default_strategy(epl.replicate(device_count=1))
+
+
+def job(body, workers=2, level="v0", **more):
+    def work(rank):
+        begin(level, **more)
+        return body(rank)
+
+    return loopback.run(work, workers)
+
+
+def assert_same(found, expected, **tolerance):
+    for (losses, variables), (others, values) in zip(found, expected):
+        np.testing.assert_allclose(losses, others, **tolerance)
+        assert set(variables) == set(values)
+        for name in values:
+            np.testing.assert_allclose(variables[name], values[name], err_msg=name, **tolerance)
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("train", sorted(TRAIN))
+def test_training_is_that_of_one_device_and_of_workers_that_hold_all(train, resource):
+    workers = 4 if train in ("adam_clipped", "weight_decay", "in_a_branch") else 2
+    held = []
+
+    def work(rank):
+        found = trained(train, resource, rank, workers)
+        held.append(len(ownership_of(tf.get_default_graph()).shared_out))
+        return found
+
+    found = job(work, workers)
+    assert held[0] and len(set(held)) == 1
+    assert_same(found, job(lambda rank: trained(train, resource, rank, workers), workers, ""),
+                rtol=0, atol=0)
+    with devices.plain():
+        plain = trained(train, resource)
+    assert_same(found, [plain] * workers, rtol=1e-5, atol=1e-6)
+
+
+def bytes_held(session, rank):
+    """Of the state: on this worker, and of all of it."""
+    ownership, graph = ownership_of(session.graph), session.graph
+    own = whole = 0
+    for variable in tf.global_variables():
+        key = compat.variable_key(variable)
+        if ownership.rows(key) is None:
+            continue
+        read = state_of(graph).known(zero.Zero).reads[key]
+        own += session.run(read).nbytes
+        whole += variable.shape.num_elements() * variable.dtype.base_dtype.size
+    return own, whole
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("workers", [2, 4])
+def test_no_worker_holds_much_more_than_its_part(workers, resource):
+    """Half of the state is one table's."""
+    def work(rank):
+        widths = [32, 64, 32, 32, 16, 16]
+        x = tf.placeholder_with_default(np.ones([4, 1], np.int32), [None, 1])
+        with tf.variable_scope("", use_resource=resource):
+            hidden = tf.reduce_sum(tf.nn.embedding_lookup(
+                tf.get_variable("table", [257, 32]), x), 1)
+            for number, (before, after) in enumerate(zip(widths, widths[1:])):
+                hidden = tf.tanh(tf.matmul(hidden, tf.get_variable(
+                    "kernel_{}".format(number), [before, after])) + tf.get_variable(
+                        "bias_{}".format(number), [after]))
+            step = tf.train.AdamOptimizer().minimize(tf.reduce_mean(hidden))
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(step)
+            return bytes_held(session, rank)
+
+    for own, whole in job(work, workers):
+        assert own <= whole / workers * 1.05
+        assert whole == 2 * 4 * (257 * 32 + 32 * 64 + 64 * 32 + 32 * 32 + 32 * 16 + 16 * 16
+                                 + 64 + 32 + 32 + 16 + 16)
+
+
+def test_an_update_that_is_no_row_by_row_one_is_held_by_one_worker():
+    def work(rank):
+        trained("norms", True, rank, 2)
+        graph = tf.get_default_graph()
+        return ownership_of(graph).rows(graph.get_operation_by_name("table/mean"))
+
+    rows, other = job(work)
+    assert rows == other and sorted(rows) == [(0, 0), (0, 50)]
+
+
+def test_an_optimizer_that_keeps_nothing_leaves_nothing_to_share():
+    def work(rank):
+        _, loss, _ = build("adam", True)
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        del step
+        graph = tf.Graph()
+        with graph.as_default():
+            epl.set_default_strategy(epl.replicate(device_count=1))
+            weight = tf.get_variable("w", [4])
+            step = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(weight))
+            with tf.Session() as session:
+                session.run(tf.global_variables_initializer())
+                session.run(step)
+            return ownership_of(graph).shared_out
+
+    assert job(work) == [[], []]
+
+
+def saved(saver, session, path):
+    return saver.save(session, path)
+
+
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+def test_checkpoints_are_those_of_plain_tensorflow_and_go_anywhere(tmp_path, resource):
+    """Two workers save; plain TensorFlow, four workers and two go on, and end where plain would."""
+    path = str(tmp_path / "model")
+
+    def continued(rank, workers, chief_alone=False):
+        feeds, loss, step = build("weight_decay", resource)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            if not chief_alone or rank == 0:
+                tf.train.Saver().restore(session, path)
+            losses = [session.run([loss, step], dict(zip(feeds, rows_of(rank, workers, n))))[0]
+                      for n in (2, 3)]
+            return losses, session.run({v.name: v for v in tf.global_variables()})
+
+    def first(rank, workers):
+        feeds, _, step = build("weight_decay", resource)
+        saver = tf.train.Saver()
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            for n in (0, 1):
+                session.run(step, dict(zip(feeds, rows_of(rank, workers, n))))
+            saver.save(session, path)
+
+    job(lambda rank: first(rank, 2))
+    values = {name: tf.train.load_variable(path, name) for name, _ in tf.train.list_variables(path)}
+    with devices.plain():
+        whole = trained("weight_decay", resource)
+    with devices.plain():
+        after = continued(0, 1)
+    assert set(values) == {name[:-2] for name in whole[1]}
+    assert_same([(whole[0][2:], whole[1])], [after], rtol=1e-5, atol=1e-6)
+    for found in (job(lambda rank: continued(rank, 4), 4),
+                  job(lambda rank: continued(rank, 2, chief_alone=True)),
+                  job(lambda rank: continued(rank, 2), level="")):
+        assert_same(found, [after] * len(found), rtol=1e-5, atol=1e-6)
+    with devices.plain():
+        first(0, 1)
+    for name, value in values.items():
+        np.testing.assert_allclose(value, tf.train.load_variable(path, name), rtol=1e-5, atol=1e-6)
+
+
+def test_a_monitored_session_saves_and_goes_on(tmp_path):
+    """Hooks save on the chief alone, at times of its own; a new job goes on from there."""
+    def train(rank, steps, folder):
+        feeds, loss, step = build("adam_clipped", True)
+        hooks = [tf.train.StopAtStepHook(last_step=steps)]
+        losses = []
+        with tf.train.MonitoredTrainingSession(
+                checkpoint_dir=folder, hooks=hooks, save_checkpoint_steps=1 if rank == 0 else 3,
+                log_step_count_steps=None, save_summaries_steps=None) as session:
+            while not session.should_stop():
+                number = session.run_step_fn(
+                    lambda step_context: step_context.session.run(tf.train.get_global_step()))
+                losses.append(session.run([loss, step], dict(zip(
+                    feeds, rows_of(rank, 2, number % STEPS))))[0])
+        return losses
+
+    folder, other = str(tmp_path / "model"), str(tmp_path / "other")
+    before = job(lambda rank: train(rank, 2, folder))
+    after = job(lambda rank: train(rank, 4, folder))
+    assert len(after[0]) == 2
+    whole = job(lambda rank: train(rank, 4, other))
+    assert [one + two for one, two in zip(before, after)] == whole
+    paths = [tf.train.latest_checkpoint(each) for each in (folder, other)]
+    for name, _ in tf.train.list_variables(paths[0]):
+        np.testing.assert_array_equal(*[tf.train.load_variable(path, name) for path in paths])
+
+
+def test_state_is_read_on_one_worker_while_others_train_or_end():
+    """The chief reads slots between steps, and when the others have long come to their end."""
+    def work(rank):
+        feeds, _, step = build("adam", True)
+        slots = [v for v in tf.global_variables() if "Adam" in v.op.name]
+        found = []
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            assert not session.run(tf.report_uninitialized_variables()).size
+            for number in range(3):
+                session.run(step, dict(zip(feeds, rows_of(rank, 2, number))))
+                if rank == 0 and number != 1:
+                    found.append(session.run({v.name: v for v in slots}))
+        return found
+
+    found = job(work)[0]
+    expected = job(lambda rank: trained_slots(rank), level="")[0]
+    for values, others in zip(found, expected):
+        for name in others:
+            np.testing.assert_array_equal(values[name], others[name])
+
+
+def trained_slots(rank):
+    feeds, _, step = build("adam", True)
+    slots = {v.name: v for v in tf.global_variables() if "Adam" in v.op.name}
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        found = []
+        for number in range(3):
+            session.run(step, dict(zip(feeds, rows_of(rank, 2, number))))
+            found.append(session.run(slots))
+    return found[0], found[2]
+
+
+def test_state_that_a_step_reads_beside_its_update_is_refused():
+    def work(rank):
+        feeds, loss, step = build("adam", True)
+        slot = next(v for v in tf.global_variables() if v.op.name == "table/Adam")
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            with pytest.raises(NotImplementedError, match="reads or writes 'table/Adam' by .*"
+                               "zero.level.* in a run of its own"):
+                session.run([step, slot], dict(zip(feeds, rows_of(rank, 2, 0))))
+            session.run([step, loss], dict(zip(feeds, rows_of(rank, 2, 0))))
+            with pytest.raises(NotImplementedError, match=r"'table/Adam'.* shared out: rows"):
+                session.run(tf.scatter_add(slot, [0], tf.ones([1, 8])))
+
+    job(work)
+
+
+def test_a_part_of_what_is_updated_together_is_refused():
+    def work(rank):
+        feeds, _, step = build("adam", True)
+        part = next(op for op in tf.get_default_graph().get_operations()
+                    if op.type == "ResourceApplyAdam")
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            with pytest.raises(ValueError, match="updates '.*', but not '.*zero.level"):
+                session.run(part, dict(zip(feeds, rows_of(rank, 2, 0))))
+            session.run(step, dict(zip(feeds, rows_of(rank, 2, 0))))
+
+    job(work)
+
+
+def test_state_that_one_worker_has_lost_ends_the_job():
+    def work(rank):
+        feeds, _, step = build("adam", True)
+        for number in range(2):
+            if number == 0 or rank == 1:
+                session = tf.Session()
+                session.run(tf.global_variables_initializer())
+            if number == 0:
+                session.run(step, dict(zip(feeds, rows_of(rank, 2, 0))))
+        with pytest.raises(ConfigError, match="worker 1 has made its session anew.*--max_restarts"):
+            session.run(step, dict(zip(feeds, rows_of(rank, 2, 1))))
+
+    job(work)
+
+
+def test_micro_batches_work_and_other_layouts_are_refused():
+    plain = job(lambda rank: trained("adam", True, rank, 2), level="",
+                **{"pipeline.num_micro_batch": 2})
+    assert_same(job(lambda rank: trained("adam", True, rank, 2),
+                    **{"pipeline.num_micro_batch": 2}), plain, rtol=0, atol=0)
+
+    def two_devices(rank):
+        begin()
+        with pytest.raises(ConfigError, match="'v0' shares .* and these have 2: start one worker"):
+            trained("adam", True, rank, 2)
+
+    loopback.run(two_devices, devices=2)
+    with pytest.raises(ConfigError, match="'v0' and optimizer.num_apply_group = 2 do not go"):
+        job(lambda rank: trained("adam", True, rank, 2), **{"optimizer.num_apply_group": 2})
+    with pytest.raises(ConfigError, match="'v2' is not one of .*'v0'"):
+        begin("v2")
+    with pytest.raises(ConfigError, match="'v1' is not one of .*'v0'"):
+        begin("v1")
+
+
+def test_workers_compare_who_holds_what():
+    def work(rank):
+        trained("adam", True, rank, 2)
+        ownership = ownership_of(tf.get_default_graph())
+        return {key.name: ownership.describe(key) for key in ownership.shared_out}
+
+    one, other = job(work)
+    assert one == other
+    assert one["table/Adam"] == "shared out: rows 0 to 23 on worker 0, rows 24 to 49 on worker 1"
+
+
+def test_an_update_of_what_is_not_held_is_found():
+    def work(rank):
+        build("adam", True)
+        graph = tf.get_default_graph()
+        graph.finalize()
+        state, ownership = state_of(graph), ownership_of(graph)
+        zero.verify(graph, state)
+        unit, = state.known(zero.Zero).units
+        key = next(key for key in unit.updates if not ownership.own_rows(
+            graph.get_operation_by_name(key.name + "/Adam")).number)
+        compat.add_control_inputs(unit.received, list(unit.updates[key].writes))
+        with pytest.raises(RewriteError, match="of which this worker holds nothing"):
+            zero.verify(graph, state)
+
+    job(work)
+
+
+def test_rows_begin_where_elements_are_aligned():
+    from epl.rewrite.row_slices import aligned_rows
+
+    assert aligned_rows(tf.TensorShape([50, 8]), 4) == [(0, 12), (12, 12), (24, 12), (36, 14)]
+    assert aligned_rows(tf.TensorShape([70]), 2) == [(0, 32), (32, 38)]
+    assert sum(each.number for each in aligned_rows(tf.TensorShape([5, 3]), 4)) == 5
+    with pytest.raises(ValueError, match="left out, or held twice"):
+        with tf.Graph().as_default():
+            ownership_of_two().share_out(tf.get_variable("v", [4]).op, [Rows(0, 2), Rows(3, 1)])
+
+
+def ownership_of_two():
+    from epl.communicators.base import all_workers
+    from epl.ir.ownership import Ownership
+
+    return Ownership(all_workers(2), 0)
