@@ -51,9 +51,13 @@ OPTIONS = {
                                         maximum=MAX_MICRO_BATCHES),
     "pipeline.strategy": Option(
         "preferbackward", "order of forward and backward micro-batches", choices=schedules.NAMES),
-    "gradient_checkpoint.type": _later(
-        "", "recompute activations in the backward pass", choices=("", "collection", "auto")),
-    "gradient_checkpoint.end_taskgraph": _later(-1, "last TaskGraph to checkpoint"),
+    "gradient_checkpoint.type": Option(
+        "", "recompute activations in the backward pass", choices=("", "collection", "auto"),
+        alone=True),
+    "gradient_checkpoint.end_taskgraph": Option(
+        -1, "last TaskGraph whose activations are recomputed; -1: all", minimum=-1),
+    "gradient_checkpoint.budget_mb": Option(
+        0, "MiB that activations may take at a time; 0: about as few as possible", minimum=0),
     "gradient_checkpoint.check_gradients": _later(False, "compare with plain gradients"),
     "zero.level": Option(
         "", "share optimizer state out over workers", choices=("", "v0")),

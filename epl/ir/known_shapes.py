@@ -15,6 +15,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from epl import compat
+
 # Operations from which data comes, whose shapes nothing else in the graph says.
 _SOURCES = ("IteratorGetNext", "Placeholder", "PlaceholderWithDefault", "QueueDequeue",
             "PyFunc", "EagerPyFunc")
@@ -34,6 +36,49 @@ def copy_with_shapes(graph: Any, shapes: Dict[str, List[int]]) -> Any:
                  for name, shape in sorted(shapes.items())}
         tf.import_graph_def(graph.as_graph_def(), known, name="")
     return copied
+
+
+def shapes_of(ops: Sequence[Any], open_size: Optional[int]) -> Any:
+    """A copy of some operations of a graph in which the sizes of batches are known.
+
+    Args:
+      ops: the operations, and all that they depend on, or what stands for it.
+      open_size: what stands for a size of data that nothing says; None: it stays open.
+
+    Returns:
+      A graph in which each of `ops` has a copy of the same name.
+    """
+    graph, members = ops[0].graph, set(ops)
+    said = dataset_shapes(graph)
+    definition, copied = tf.GraphDef(), tf.Graph()
+    definition.versions.CopyFrom(graph.graph_def_versions)
+    if any(compat.function_names(op.node_def) or op.op_def is None for op in ops):
+        definition.library.CopyFrom(graph.as_graph_def().library)
+    known = {}
+    with copied.as_default():
+        for op in ops:
+            node = definition.node.add()
+            node.CopyFrom(op.node_def)
+            node.attr.pop("_class", None)
+            del node.input[:]
+            for tensor in op.inputs:
+                key = tensor.name if tensor.value_index else tensor.op.name
+                is_source = tensor.op.type.startswith(_SOURCES)
+                if tensor.op not in members or is_source:
+                    key = "outside/" + tensor.name.replace(":", "_output_")
+                    if key not in known:
+                        known[key] = tf.placeholder(tensor.dtype.base_dtype, _shape(
+                            tensor, said, open_size if is_source else None), "epl_known_shape")
+                node.input.append(key)
+            node.input.extend("^" + c.name for c in op.control_inputs if c in members)
+        tf.import_graph_def(definition, known, name="")
+    return copied
+
+
+def _shape(tensor: Any, said: Dict[str, List[int]], open_size: Optional[int]) -> Any:
+    if tensor.name in said or tensor.shape.ndims is None:
+        return said.get(tensor.name)
+    return [open_size if size is None else size for size in tensor.shape.as_list()]
 
 
 def executed_shapes(graph: Any, step_stats: Any) -> Dict[str, List[int]]:

@@ -135,7 +135,7 @@ def _for_training(graph: Any, state: GraphState, request: _Request,
     """Gradients of variables: they will be aggregated."""
     state.provenance.begin_gradients(graph)
     with _captured_call(graph, state, request) as results:
-        if plan.is_single_device and plan.num_workers == 1:
+        if plan.is_single_device and plan.num_workers == 1 and not _recomputes(graph):
             gradients = request.answer()
         else:
             gated = not plan.is_single_device \
@@ -149,7 +149,8 @@ def _intermediate(graph: Any, state: GraphState, request: _Request) -> List[Any]
     """Gradients of other tensors: they are every clone's own, and may lead on to variables'."""
     context = context_of(graph)
     config, cluster = context.config, context.cluster
-    one_clone = cluster.gpu_num_per_worker == 1 and config.pipeline.num_micro_batch == 1
+    one_clone = cluster.gpu_num_per_worker == 1 and config.pipeline.num_micro_batch == 1 \
+        and not _recomputes(graph)
     if one_clone and cluster.worker_num == 1 or compat.control_flow_context(graph) is not None:
         return request.answer()
     with _captured_call(graph, state, request) as results:
@@ -188,6 +189,11 @@ def _build_in_place(state: GraphState, graph: Any, request: _Request, gated: boo
         request.call.arguments["gate_gradients"] = True
     with compat.observed_gradients(begin):
         return request.answer()
+
+
+def _recomputes(graph: Any) -> bool:
+    """True if the backward pass will compute activations again."""
+    return bool(context_of(graph).config.gradient_checkpoint.type)
 
 
 def _losses(state: GraphState, call: inspect.BoundArguments) -> List[List[Any]]:

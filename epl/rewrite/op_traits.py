@@ -25,6 +25,9 @@ STEP_SCOPED = frozenset(["Stack", "StackV2", "TensorArray", "TensorArrayV2", "Te
 
 _SWITCHES = frozenset(["Switch", "RefSwitch"])
 
+# What gives the form of its inputs, and needs none of their elements.
+SHAPES = frozenset(["Rank", "Shape", "ShapeN", "Size"])
+
 # Stateful to TensorFlow, but neither bringing anything in nor drawing.
 _WITHOUT_STATE = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "Print", "PrintV2",
                             "LookupTableFind", "LookupTableFindV2",
@@ -121,6 +124,11 @@ def _traits(op: Any) -> _Traits:
                 for arg in definition.output_arg),
             any(arg.is_ref for arg in definition.input_arg))
     return found
+
+
+def is_stateful(op: Any) -> bool:
+    """True for an operation that TensorFlow does not take for a function of its inputs."""
+    return op.op_def is None or _traits(op).stateful
 
 
 def takes_state(op: Any) -> bool:

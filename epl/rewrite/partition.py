@@ -107,12 +107,19 @@ def partition_step(ys: Iterable[Any], gradients: Iterable[Any], others: Iterable
                         for op in in_loop[name] for t in op.outputs]
     forward = forward | script.ancestors(in_forward_loops)
     backward = script.ancestors(gradients)
-    phase = {op: FORWARD if op in forward else BACKWARD for op in batch_dependent
+    early = forward | _of_shapes(in_order, forward)
+    phase = {op: FORWARD if op in early else BACKWARD for op in batch_dependent
              if op in forward or op in backward}
     stage = _Stages(in_order, forward, successors, loop, in_loop, script).found
     inner = {op for op, stack in frames.items() if len(stack) > 1}
     return StepPartition(ops, sources, batch_dependent, updates, deferred, phase, stage, loop,
-                         inner, _conditional(in_order, loop), successors)
+                         inner, conditional(in_order, loop), successors)
+
+
+def _of_shapes(ops: List[Any], forward: Set[Any]) -> Set[Any]:
+    """What asks for shapes of the forward pass: it runs there, and holds nothing for later."""
+    return {op for op in ops if op.type in op_traits.SHAPES
+            and all(b in forward for b in [t.op for t in op.inputs] + list(op.control_inputs))}
 
 
 def _reached(ops: List[Any], successors: Dict[Any, List[Any]], loop: Dict[Any, str],
@@ -204,7 +211,7 @@ def _check_functions(op: Any, library: Library) -> None:
             "as an entry of tf.GraphKeys.UPDATE_OPS".format(op.name, node.name, node.op))
 
 
-def _conditional(ops: List[Any], loop: Dict[Any, str]) -> Set[Any]:
+def conditional(ops: List[Any], loop: Dict[Any, str]) -> Set[Any]:
     """The operations behind a Switch that no Merge has closed yet; those of loops do not count."""
     depth: Dict[Any, int] = {}
     for op in ops:

@@ -19,6 +19,7 @@ from epl.ir import feeds as declared
 from epl.ir.graph_state import GraphState
 from epl.rewrite import fed, op_traits
 from epl.rewrite.clones import CloneMap
+from epl.rewrite.recompute import check_fed
 from epl.rewrite.sources import Sources
 from epl.runtime import sparse_feeds
 from epl.runtime.runs import Run
@@ -112,6 +113,7 @@ def divide(feeds: Dict[Any, Any], run: Run, state: GraphState) -> Dict[Any, Any]
 
 def further_tensors(tensors: Sequence[Any], run: Run, state: GraphState) -> List[Any]:
     """What a step is fed beside `tensors`: the other clones' copies, and the number of slices."""
+    check_fed(state, tensors)
     copies = [copy for tensor in tensors for clone in fed_copies(tensor, run) for copy in clone
               if copy is not tensor]
     sources = state.find(Sources)

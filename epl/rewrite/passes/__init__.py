@@ -24,6 +24,7 @@ from epl.rewrite.passes import (
     order,
     partition,
     place,
+    recompute,
     registered,
     seeds,
     snapshots,
@@ -39,8 +40,8 @@ __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
 PASSES: List[Pass] = [each.PASS for each in (
     files, leaving,
-    losses, branches, seeds, whole_loss, partition, place, deferred, clones, order, accumulate,
-    aggregate,
+    losses, branches, seeds, whole_loss, recompute, partition, place, deferred, clones, order,
+    accumulate, aggregate,
     completed, statistics, registered, looks, written, snapshots, drawn,
     zero, update_groups,
 )]
