@@ -58,7 +58,8 @@ OPTIONS = {
         -1, "last TaskGraph whose activations are recomputed; -1: all", minimum=-1),
     "gradient_checkpoint.budget_mb": Option(
         0, "MiB that activations may take at a time; 0: about as few as possible", minimum=0),
-    "gradient_checkpoint.check_gradients": _later(False, "compare with plain gradients"),
+    "gradient_checkpoint.check_gradients": Option(
+        False, "compare every step's gradients with those without checkpoints"),
     "zero.level": Option(
         "", "share optimizer state out over workers", choices=("", "v0")),
     "offload.level": _later("", "keep variables in host memory", choices=("", "v0")),

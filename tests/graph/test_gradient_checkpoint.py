@@ -17,6 +17,7 @@ from epl.profiler.memory import read_memory
 from epl.rewrite import op_traits
 from epl.rewrite.groups import groups_of
 from epl.rewrite.recompute import Recomputed, verify_recomputed
+from epl.rewrite.recompute.copies import Builder
 from epl.rewrite.rewriter import rewrite
 from tests.graph import devices, equivalence
 from tests.graph.devices import Layout
@@ -445,3 +446,50 @@ def test_without_a_strategy_the_key_would_do_nothing():
 
 def test_without_the_key_nothing_is_copied():
     assert state_of(built(Layout(), None)).find(Recomputed) is None
+
+
+# check_gradients.
+
+CHECKED = dict(AUTO, **{"gradient_checkpoint.check_gradients": True})
+
+
+def checked_steps(stage):
+    """Three steps of a model with a dense and a sparse gradient, dropout, and a loop."""
+    x = tf.placeholder(tf.float32, [None, 3])
+    with stage(0), tf.variable_scope("first"):
+        table = tf.get_variable("table", [5, 3], initializer=tf.ones_initializer())
+        rows = tf.nn.embedding_lookup(table, tf.cast(tf.abs(x[:, 0] * 3), tf.int32) % 5)
+        hidden = layered(x + rows, 8, 5, dropout=0.2)
+        _, hidden = tf.while_loop(lambda n, _: n < 2, lambda n, h: (n + 1, tf.sin(h)), [0, hidden])
+    with stage(1), tf.variable_scope("second"):
+        loss = tf.reduce_mean(tf.square(layered(hidden, 8, 4)))
+    step = tf.train.AdamOptimizer(0.01).minimize(loss)
+    with devices.session() as session:
+        for _ in range(3):
+            session.run(step, {x: FEATURES})
+        return session.run({v.name: v for v in tf.global_variables()})
+
+
+@pytest.mark.parametrize("layout", [Layout(), Layout(micro_batches=2),
+                                    Layout(stages=2, micro_batches=2)], ids=str)
+def test_gradients_are_compared(layout):
+    with devices.unoptimized():
+        devices.assert_same(devices.run(layout, checked_steps, CHECKED),
+                            devices.run(layout, checked_steps), 0, 0)
+
+
+@pytest.mark.parametrize("layout", [Layout(), Layout(stages=2, micro_batches=2)], ids=str)
+def test_other_gradients_are_an_error(layout, monkeypatch):
+    """Here copies multiply by the weights of another layer."""
+    def build(self):
+        made = usual(self)
+        products = [copy for op, copy in made.copies.items() if "first/MatMul_" in op.name]
+        for one, other in zip(products, products[1:]):
+            compat.replace_input(one, one.inputs[1], other.inputs[1])
+        return made
+
+    usual = Builder.build
+    monkeypatch.setattr(Builder, "build", build)
+    with pytest.raises(tf.errors.InvalidArgumentError,
+                       match="the gradient of .*first/.* is another one than without checkpoints"):
+        devices.run(layout, checked_steps, CHECKED)

@@ -15,6 +15,7 @@ they are copies of is given back meanwhile, and one segment is in memory at a ti
     forward     the operations of the forward pass in an order, and what the backward pass reads
     kept        which tensors are kept: the script's checkpoints, or those that a plan chooses
     copies      builds the copies, and lets the backward pass read them
+    checked     compares gradients with those without copies
     carry_out   does so for all gradients of a loss
 """
 

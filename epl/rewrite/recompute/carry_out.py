@@ -14,6 +14,7 @@ from epl.ir.graph_state import GraphState
 from epl.rewrite import loops, op_traits
 from epl.rewrite.groups import GradientGroup, groups_of, parts
 from epl.rewrite.partition import StepPartition
+from epl.rewrite.recompute.checked import PlainBackward
 from epl.rewrite.recompute.copies import Builder, Copies
 from epl.rewrite.recompute.forward import Forward, source_of
 from epl.rewrite.recompute.kept import Kept, keep_collected
@@ -54,9 +55,14 @@ def recompute(rewriting: Rewriting, family: Family) -> None:
         kept = asked.kept(group, forward, stages)
         if kept is None or not kept.repeated:
             continue
+        checked = None if not asked.checks else PlainBackward(
+            rewriting.graph, rewriting.state.provenance, group, forward,
+            {} if partition is None else partition.stage)
         copies = Builder(rewriting.graph, rewriting.state.provenance, group.name, forward, kept,
                          stages, {variable: [op for name, op in ops if name != group.name]
                                   for variable, ops in updates.items()}).build()
+        if checked is not None:
+            checked.compare()
         _let_updates_wait(copies, {variable: [op for name, op in ops if name == group.name]
                                    for variable, ops in updates.items()})
         editor.say(rewriting.graph, "operation(s) computed again", len(copies.copies))
@@ -111,6 +117,7 @@ class _Asked:
     def __init__(self, rewriting: Rewriting):
         config = context_of(rewriting.graph).config.gradient_checkpoint
         self._plan, self._budget = rewriting.plan, int(config.budget_mb) << 20
+        self.checks = bool(config.check_gradients)
         self._graph, self._collects = rewriting.graph, config.type == "collection"
         if self._collects and self._budget:
             raise ConfigError(

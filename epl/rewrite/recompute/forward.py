@@ -87,6 +87,10 @@ class Forward:
             return False
         return op not in self._loop or (loops.is_exit(op) and op not in self._inner)
 
+    def is_in_loop(self, op: Any) -> bool:
+        """True for an operation of a v1 loop, its Enters and Exits among them."""
+        return op in self._loop
+
     def can_repeat(self, op: Any) -> bool:
         """True if a copy of a forward operation gives the same, whenever it runs, and does no more.
         """
