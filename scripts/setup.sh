@@ -13,14 +13,15 @@
 #
 # Environment:
 #   PYTHON          the Python to use, if it has a fitting version
-#   EPL_TENSORFLOW  another TensorFlow: tensorflow==2.15.1, tensorflow-gpu==1.15.5
+#   EPL_TENSORFLOW  another TensorFlow: tensorflow==2.15.1, tensorflow-gpu==1.15.5, or one that
+#                   scripts/requirements has a file for: tensorflow-cpu==2.16.2
 #   EPL_CACHE_DIR   where compiled Horovod wheels are kept (default: ~/.cache/epl)
 #   HOROVOD_*       Horovod's own build options, such as HOROVOD_GPU_OPERATIONS=NCCL
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(dirname "$here")
-for part in report python horovod preflight; do
+for part in report python requirements horovod preflight; do
   # shellcheck source=/dev/null
   source "$here/lib/$part.sh"
 done
@@ -29,28 +30,18 @@ usage() {
   sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
 }
 
-# The packages of the environment, with the TensorFlow of $EPL_TENSORFLOW if that is set.
-requirements() {
-  if [ -z "${EPL_TENSORFLOW:-}" ]; then
-    cat "$here/requirements/$name.txt"
-  else
-    grep -Ev '^tensorflow(-cpu|-gpu)?==' "$here/requirements/$name.txt"
-    echo "$EPL_TENSORFLOW"
-  fi
-}
-
 # A state is a hash of all that a part of the environment was made from. It is written when that
 # part is complete, so a part without its state is made again.
 packages_state() {
   {
     cat "$here/setup.sh" "$here"/lib/*.sh "$here"/requirements/{horovod,lint}.txt
-    requirements
+    requirements_of "$tensorflow"
     echo "$venv $python_version $wheels"
   } | sha256sum
 }
 
 epl_state() {
-  { packages_state; cat "$root"/{setup.py,pyproject.toml,epl/version.py}; } | sha256sum
+  { packages_state; cat "$root"/{pyproject.toml,epl/version.py}; } | sha256sum
 }
 
 has_state() {  # packages|epl
@@ -69,9 +60,14 @@ make_venv() {
 }
 
 install_packages() {
-  requirements >"$venv/requirements.txt"
-  "$venv/bin/python" -m pip install -r "$venv/requirements.txt" -r "$here/requirements/lint.txt"
-  "$venv/bin/python" -m pip check
+  requirements_of "$tensorflow" >"$venv/requirements.txt"
+  case $packages in
+    */tf-*) "$venv/bin/python" -m pip install --no-deps -r "$venv/requirements.txt" ;;
+    *)
+      "$venv/bin/python" -m pip install -r "$venv/requirements.txt" -r "$here/requirements/lint.txt"
+      "$venv/bin/python" -m pip check
+      ;;
+  esac
 }
 
 make_packages() {
@@ -81,7 +77,9 @@ make_packages() {
   rm -rf "$venv"
   step "$venv/logs" "Python $python_version" make_venv
   step "$venv/logs" "$tensorflow, test and benchmark packages" install_packages
-  step "$venv/logs" "$horovod, $how" install_horovod "$venv/bin/python" "$wheels" "$horovod"
+  if [ -n "$horovod" ]; then
+    step "$venv/logs" "$horovod, $how" install_horovod "$venv/bin/python" "$wheels" "$horovod"
+  fi
   write_state packages
 }
 
@@ -115,13 +113,24 @@ export HOME PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 name=$(choose_environment "${1:-}")
 venv=$root/.venv-$name
-found=$(find_python "$name") || preflight "$name" "" ""
+tensorflow=${EPL_TENSORFLOW:-$(tensorflow_in "$here/requirements/$name.txt")}
+packages=$(requirements_file "$tensorflow") \
+  || fail "EPL_TENSORFLOW='$tensorflow' is no TensorFlow that packages are known for; write" \
+    "tensorflow==<version> with one of $(known_tensorflows) or another 1.15"
+case $name:${tensorflow##*==} in
+  tf1:1.* | tf2:2.*) ;;
+  *) fail "EPL_TENSORFLOW=$tensorflow is no TensorFlow for $name; leave the argument out" ;;
+esac
+pythons=$(pythons_of "$packages")
+# shellcheck disable=SC2086
+found=$(find_python_version $pythons) || preflight "$name" "$pythons" "" ""
 python_version=${found%% *} python=${found#* }
 export_horovod_options
-tensorflow=$(requirements | grep -E '^tensorflow(-cpu|-gpu)?==[0-9.]+$') \
-  || fail "EPL_TENSORFLOW='${EPL_TENSORFLOW:-}' is no requirement such as tensorflow==2.15.1"
-horovod=$(grep '^horovod==' "$here/requirements/horovod.txt")
-wheels=$(wheel_directory "$python_version" "$tensorflow" "$horovod")
+horovod=
+if horovod_builds_for "${tensorflow##*==}"; then
+  horovod=$(grep '^horovod==' "$here/requirements/horovod.txt")
+fi
+wheels=$(wheel_directory "$python_version" "$tensorflow" "${horovod:-none}")
 
 exec 9<"$root"
 if ! flock --nonblock 9; then
@@ -130,7 +139,7 @@ if ! flock --nonblock 9; then
 fi
 stop_steps_on_signals
 if ! has_state packages; then
-  preflight "$name" "$python" "$wheels"
+  [ -z "$horovod" ] || preflight "$name" "$pythons" "$python" "$wheels"
   say "making .venv-$name of $python"
   make_packages
 fi
@@ -139,4 +148,6 @@ if ! has_state epl; then
   write_state epl
 fi
 link
-say ".venv-$name is ready: Python $python_version, $tensorflow, $horovod (source .venv/bin/activate)"
+say ".venv-$name is ready: Python $python_version, $tensorflow," \
+  "${horovod:-no Horovod, which was not built for it (jobs of one worker)}" \
+  "(source .venv/bin/activate)"

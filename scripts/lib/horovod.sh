@@ -16,6 +16,12 @@ export_horovod_options() {
   export MAKEFLAGS=${MAKEFLAGS--j$(_compile_jobs)}
 }
 
+# horovod_builds_for <version of TensorFlow>: the last that Horovod 0.28.1 was built for is 2.16.2;
+# from 2.19 on it lacks headers.
+horovod_builds_for() {
+  printf '%s\n' "$1" 2.16.2 | sort -V -C
+}
+
 horovod_options() {  # the options that make one build differ from another, sorted
   env | LC_ALL=C grep -E '^(HOROVOD_(WITH|WITHOUT|CPU|GPU|ALLOW|BUILD|NCCL|CUDA|ROCM|MPI)[A-Z_]*)=' \
     | LC_ALL=C sort

@@ -22,21 +22,20 @@ _missing_cmake() {
     || echo "cmake $CMAKE_LEAST or later, this one is ${version:-broken} (pip install cmake)"
 }
 
-missing_python() {  # tf1|tf2
-  local versions example
-  versions=$(python_versions "$1")
-  case $1 in tf1) example=3.7.16 ;; tf2) example=3.11 ;; esac
+missing_python() {  # <versions, the preferred first>
+  local versions=$1 example=${1%% *}
+  if [ "$example" = 3.7 ]; then example=3.7.16; fi
   echo "Python ${versions// / or } with venv, pip and ssl, in \$PYTHON, PATH, pyenv or uv" \
     "(pyenv install $example; uv python install ${example%.16}; for a system's own Python also" \
     "apt-get install python3-venv)"
 }
 
-# preflight tf1|tf2 <Python found, may be empty> <wheel directory, may be empty>
+# preflight tf1|tf2 <Pythons wanted> <Python found, may be empty> <wheel directory, may be empty>
 # Ends the script if something is missing, all of it in one message.
 preflight() {
   local missing=""
-  [ -n "$2" ] || missing=$(missing_python "$1")$'\n'
-  if [ -n "$3" ] && cached_wheel "$3" >/dev/null; then
+  [ -n "$3" ] || missing=$(missing_python "$2")$'\n'
+  if [ -n "$4" ] && cached_wheel "$4" >/dev/null; then
     missing_tools | sed 's/^/  note: missing, though not needed as Horovod is compiled already: /'
   else
     missing+=$(missing_tools)

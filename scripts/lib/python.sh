@@ -33,17 +33,16 @@ _candidates() {  # <version>: where a Python of that version may be, the best fi
   printf '%s\n' python3 python
 }
 
-# find_python tf1|tf2: prints "<version> <path>" of the Python to use; fails if there is none.
-# $PYTHON comes first, if it is one of the versions wanted.
-find_python() {
-  local versions version candidate found
-  versions=$(python_versions "$1")
+# find_python_version <version>...: prints "<version> <path>" of the first that there is; fails if
+# there is none. $PYTHON comes first, if it is one of the versions wanted.
+find_python_version() {
+  local version candidate found
   if found=$(describe_python "${PYTHON:-}"); then
-    for version in $versions; do
+    for version in "$@"; do
       case $found in "$version".*) echo "$found"; return 0 ;; esac
     done
   fi
-  for version in $versions; do
+  for version in "$@"; do
     while read -r candidate; do
       found=$(describe_python "$candidate" </dev/null) || continue
       case $found in "$version".*) echo "$found"; return 0 ;; esac
@@ -52,11 +51,19 @@ find_python() {
   return 1
 }
 
-# choose_environment [tf1|tf2]: prints the one asked for, else tf1 if there is a Python for it
-# (TensorFlow 1.15 was released for x86_64 alone).
+# find_python tf1|tf2: the Python to use for it, as find_python_version prints it.
+find_python() {
+  # shellcheck disable=SC2046
+  find_python_version $(python_versions "$1")
+}
+
+# choose_environment [tf1|tf2]: prints the one asked for, else that of $EPL_TENSORFLOW, else tf1 if
+# there is a Python for it (TensorFlow 1.15 was released for x86_64 alone).
 choose_environment() {
-  case ${1:-} in
+  case ${1:-${EPL_TENSORFLOW:-}} in
     tf1 | tf2) echo "$1" ;;
+    *==1.*) echo tf1 ;;
+    *==2.*) echo tf2 ;;
     *)
       if [ "$(uname -m)" = x86_64 ] && find_python tf1 >/dev/null; then
         echo tf1

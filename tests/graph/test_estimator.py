@@ -100,7 +100,8 @@ def plain_run(tmp_path_factory):
     return devices.run(None, whole_run(None, directory)), directory
 
 
-@pytest.mark.parametrize("layout", [PIPELINE, REPLICAS], ids=str)
+@pytest.mark.parametrize("layout", [pytest.param(PIPELINE, marks=pytest.mark.fast), REPLICAS],
+                         ids=str)
 def test_equals_one_device_with_the_whole_batch(layout, plain_run, tmp_path):
     expected, _ = plain_run
     found = devices.run(layout, whole_run(layout, str(tmp_path)))

@@ -274,7 +274,10 @@ def test_tensors_made_before_init_and_a_second_init():
             assert session.run(model.weight) == weight_after(1)
 
 
-@pytest.mark.parametrize("layout", [ONE, PIPELINE, REPLICAS, BOTH], ids=str)
+@pytest.mark.skipif(not hasattr(tf.keras.backend, "set_session"),
+                    reason="Keras 3 fits its models in eager execution only")
+@pytest.mark.parametrize("layout", [
+    ONE, pytest.param(PIPELINE, marks=pytest.mark.fast), REPLICAS, BOTH], ids=str)
 def test_keras_fit_in_graph_mode(layout):
     features, labels = devices.data(64)
 

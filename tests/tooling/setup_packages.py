@@ -13,6 +13,8 @@ HOROVOD_SETUP = """
 import os, time
 from setuptools import setup
 mode = open({mode!r}).read()
+with open({mode!r} + ".environment", "w") as file:
+    file.write("\\n".join("=".join(item) for item in sorted(os.environ.items())))
 if mode == "fail":
     raise RuntimeError("no room for this build")
 if mode == "sleep":
@@ -35,13 +37,13 @@ def repack(package, directory):
     return "==".join(identity.rsplit("-", 1))
 
 
-def write_tensorflow(directory, requirement):
-    """Write an empty TensorFlow that fulfils `requirement`, such as tensorflow==1.15.5."""
+def write_empty(directory, requirement, module="tensorflow"):
+    """Write an empty package that fulfils `requirement`, such as tensorflow==1.15.5."""
     name, version = requirement.replace("-", "_").split("==")
     info = "{}-{}.dist-info/".format(name, version)
     with zipfile.ZipFile(str(directory / "{}-{}-py3-none-any.whl".format(name, version)),
                          "w") as archive:
-        archive.writestr("tensorflow/__init__.py", "")
+        archive.writestr(module + "/__init__.py", "")
         archive.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(
             name, version))
         archive.writestr(info + "WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"

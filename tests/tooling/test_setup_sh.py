@@ -18,11 +18,12 @@ import zipfile
 
 import pytest
 
-from tests.tooling.setup_packages import repack, write_horovod, write_tensorflow
+from tests.tooling.setup_packages import repack, write_empty, write_horovod
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAME = "tf1" if sys.version_info[:2] == (3, 7) else "tf2"
 TENSORFLOW = {"tf1": "tensorflow==1.15.5", "tf2": "tensorflow-cpu==2.15.1"}[NAME]
+OTHERS = ("tensorflow==1.15.3", "tensorflow==2.16.2", "tensorflow-cpu==2.21.0")
 VERSION = "{}.{}".format(*sys.version_info[:2])
 TOOLS = ["g++", "cmake", "make"]
 
@@ -87,7 +88,7 @@ def copy_repository(target):
     for name in ("epl", "scripts"):
         shutil.copytree(os.path.join(ROOT, name), str(target / name),
                         ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(os.path.join(ROOT, name), str(target / name))
 
 
@@ -121,7 +122,8 @@ def links(tmp_path_factory):
     directory = tmp_path_factory.mktemp("links")
     mode = directory / "mode"
     mode.write_text("")
-    write_tensorflow(directory, TENSORFLOW)
+    for requirement in (TENSORFLOW,) + OTHERS:
+        write_empty(directory, requirement)
     write_horovod(directory, mode)
     pins = [repack("setuptools", directory), repack("wheel", directory), TENSORFLOW]
     return directory, mode, pins
@@ -150,6 +152,46 @@ def made(tmp_path_factory, links):
 def test_wrong_arguments(bare, arguments, message):
     code, out, err = bare.setup(*arguments)
     assert (code, out, err) == (2, "", "setup.sh: error: {}\n".format(message))
+
+
+@pytest.mark.parametrize("tensorflow, arguments, message", [
+    ("tensorflow==2.9.3", [], "is no TensorFlow that packages are known for; write "
+     "tensorflow==<version> with one of 1.15.5 2.10.1 2.11.1 2.12.1 2.13.1 2.14.1 2.15.1 2.16.2 "
+     "2.17.1 2.18.1 2.19.1 2.20.0 2.21.0 or another 1.15"),
+    ("tensorflow>=2.15", [], "is no TensorFlow that packages are known for"),
+    ("torch==2.16.2", [], "is no TensorFlow that packages are known for"),
+    ("tensorflow==2.16.2", ["tf1"], "is no TensorFlow for tf1; leave the argument out"),
+    ("tensorflow==1.15.0", ["tf2"], "is no TensorFlow for tf2; leave the argument out"),
+])
+def test_another_tensorflow_has_packages_or_is_refused(bare, tensorflow, arguments, message):
+    code, out, err = bare.setup(*arguments, EPL_TENSORFLOW=tensorflow)
+    assert code == (2 if "no environment" in err else 1) and tensorflow in err
+    assert message in err
+    assert not list(bare.path.glob(".venv*"))
+
+
+@pytest.mark.parametrize("tensorflow, horovod", [
+    ("tensorflow==2.16.2", True), ("tensorflow-cpu==2.21.0", False)] + [
+    ("tensorflow==1.15.3", True)] * (NAME == "tf1"))
+def test_another_tensorflow_gets_its_own_packages(small, links, tensorflow, horovod):
+    """From 2.17 on without Horovod, and without the tools to compile it."""
+    name, version = "tf" + tensorflow.split("==")[1][0], tensorflow.split("==")[1]
+    requirements = small.path / "scripts" / "requirements"
+    if name == "tf2":
+        (requirements / "tf-{}.txt".format(version)).write_text(
+            "# Python {}, made by a test\n{}\n".format(VERSION, "\n".join(
+                links[2][:-1] + ["tensorflow-cpu==" + version])))
+    tools = {} if horovod else {
+        "PATH": path_without(small.path.parent / "less", "g++", "cmake", "make")}
+    code, out, err = small.setup(EPL_TENSORFLOW=tensorflow, **tools)
+    assert code == 0, out + err
+    assert ".venv-{} is ready".format(name) in out and tensorflow in out
+    assert ("horovod==0.28.1" in out) == horovod
+    assert ("jobs of one worker" in out) != horovod
+    listed = subprocess.check_output(
+        [str(small.path / (".venv-" + name) / "bin" / "python"), "-m", "pip", "list", "--format",
+         "freeze", "--no-index"], universal_newlines=True).replace("_", "-")
+    assert tensorflow in listed.splitlines() and ("horovod==" in listed) == horovod
 
 
 @pytest.mark.parametrize("tool, package", [
