@@ -37,13 +37,14 @@ from tensorflow.python.framework import c_api_util, importer
 from tensorflow.python.framework import kernels as kernels_module
 from tensorflow.python.framework import ops as ops_module
 from tensorflow.python.framework.func_graph import FuncGraph
-from tensorflow.python.ops import array_ops, gradients_util
+from tensorflow.python.ops import array_ops, control_flow_util, gradients_util
 from tensorflow.python.saved_model.builder_impl import SavedModelBuilder
 from tensorflow.python.summary.writer import writer as summary_writer_module
 from tensorflow.python.training import monitored_session as monitored_session_module
 from tensorflow.python.training import saver as saver_module
 from tensorflow.python.training import supervisor as supervisor_module
 from tensorflow.python.training import training_util
+from tensorflow.python.training.experimental.loss_scale import DynamicLossScale
 from tensorflow.python.util import nest
 
 try:
@@ -53,7 +54,8 @@ except ImportError:  # there is none from TensorFlow 2.16 on; what an update lef
     run_config_module = estimator_training_module = None
 
 __all__ = [
-    "FuncGraph", "SavedModelBuilder", "array_ops", "gradients_util", "monitored_session_module",
+    "DynamicLossScale", "FuncGraph", "SavedModelBuilder", "array_ops", "gradients_util",
+    "monitored_session_module",
     "ops_module", "saver_module", "session_module", "summary_writer_module", "supervisor_module",
     "training_util",
 ]
@@ -117,6 +119,17 @@ def control_flow_context(graph_or_op: Any) -> Any:
     if context is not None and getattr(graph_or_op, "type", "") in ("Exit", "RefExit"):
         return context.outer_context
     return context
+
+
+@contextlib.contextmanager
+def control_flow_v1() -> Iterator[None]:
+    """`tf.cond` builds the operations of both branches into the graph, no functions."""
+    enabled = control_flow_util.ENABLE_CONTROL_FLOW_V2
+    control_flow_util.ENABLE_CONTROL_FLOW_V2 = False
+    try:
+        yield
+    finally:
+        control_flow_util.ENABLE_CONTROL_FLOW_V2 = enabled
 
 
 def inner_context(op: Any) -> Any:

@@ -8,6 +8,7 @@ EPL; a key whose feature does not exist yet is refused as soon as it is set to a
 default.
 """
 
+import math
 import os
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
@@ -63,9 +64,11 @@ OPTIONS = {
     "zero.level": Option(
         "", "share optimizer state out over workers", choices=("", "v0")),
     "offload.level": _later("", "keep variables in host memory", choices=("", "v0")),
-    "amp.level": _later("", "automatic mixed precision", choices=("", "o1")),
-    "amp.debug_log": _later(False, "log the precision of every operation"),
-    "amp.loss_scale": _later("dynamic", "'dynamic' or a number"),
+    "amp.level": Option("", "automatic mixed precision", choices=("", "o1"), alone=True),
+    "amp.dtype": Option("float16", "what mixed precision computes with",
+                        choices=("float16", "bfloat16", "float32")),
+    "amp.debug_log": Option(False, "log the precision of every operation"),
+    "amp.loss_scale": Option("dynamic", "'dynamic' or a number"),
     "cluster.device_place_prefer_intra_node": Option(
         True, "fill the devices of one worker before those of the next"),
     "cluster.run_visible_devices": Option("", "GPUs of this process that TensorFlow may see"),
@@ -104,6 +107,8 @@ def _checked(key: str, value: Any, source: str) -> Any:
     """`value` as stored for `key`; raises ConfigError naming the key, the value and the cure."""
     option = OPTIONS[key]
     value = _typed(key, value, source)
+    if key == "amp.loss_scale":
+        return _loss_scale(value, source)
     if option.choices and value not in option.choices:
         raise ConfigError("{} '{}' = {} is not one of {}; {}".format(
             source, key, shown(value), list(option.choices), nearest(value, option.choices)))
@@ -121,6 +126,20 @@ def _checked(key: str, value: Any, source: str) -> Any:
             "leave the key out or at its default {!r}".format(
                 source, key, shown(value), option.meaning, option.default))
     return value
+
+
+def _loss_scale(value: Any, source: str) -> Any:
+    """'dynamic' or a finite number of at least 1, which an environment variable gives as text."""
+    if value == "dynamic":
+        return value
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not 1.0 <= number < math.inf:
+        raise ConfigError("{} 'amp.loss_scale' = {} is neither 'dynamic' nor a number of 1 or more"
+                          .format(source, shown(value)))
+    return number
 
 
 def _typed(key: str, value: Any, source: str) -> Any:

@@ -19,6 +19,7 @@ from epl.ir.graph_state import state_of
 from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
 from epl.runtime import hooks, process
+from epl.runtime.precision import check_precision, log_decisions
 
 
 def init(config: Optional[Config] = None) -> None:
@@ -58,6 +59,7 @@ def init(config: Optional[Config] = None) -> None:
                           "support; install one with it, or hide the GPUs from the launcher: "
                           "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(
                               cluster.gpu_num_per_worker, tf.__version__))
+    check_precision(config, cluster)
     if env.seat is None:
         process.begin(meets_others=cluster.worker_num > 1)
         communicator = _connected(config, cluster)
@@ -65,6 +67,7 @@ def init(config: Optional[Config] = None) -> None:
         communicator = env.seat.communicator
     hooks.install(cluster.total_gpu_num > 1)
     env.reset(config, cluster, communicator)
+    log_decisions(config, cluster)
     if cluster.is_chief:
         _say_what_has_no_effect(config)
     if env.seat is None:

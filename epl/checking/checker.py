@@ -23,10 +23,11 @@ from epl.checking.script import script_of
 from epl.checking.wanted import NOTHING, Wanted, look
 from epl.context import Context
 from epl.env import Env
-from epl.errors import CheckError
+from epl.errors import CheckError, ConfigError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
 from epl.rewrite.sources import Sources
+from epl.runtime.precision import casts
 from epl.runtime.runs import Run
 from epl.shared.check import STEPS_VARIABLE, UNCHECKED_CODE
 
@@ -53,6 +54,7 @@ def check(steps: int = STEPS, stop: bool = False) -> "Check":
     Raises:
       RuntimeError: before `epl.init()`, or while another check is on.
       ValueError: no positive number of steps.
+      ConfigError: mixed precision is on.
 
     Examples:
       >>> epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
@@ -72,6 +74,10 @@ def check(steps: int = STEPS, stop: bool = False) -> "Check":
     """
     env = Env.get()
     env.require_init("epl.check")
+    if casts(env.context.config):
+        raise ConfigError("a check compares with plain TensorFlow in float32, and amp.dtype = "
+                          "'{}' computes with 16 bits: check with amp.dtype = 'float32'".format(
+                              env.context.config.amp.dtype))
     if steps < 1:
         raise ValueError("epl.check: {} step(s): compare 1 or more".format(steps))
     if env.worker.check is not None:

@@ -94,6 +94,16 @@ def capture_gradients(build: Callable[..., List[Any]], *args: Any, **kwargs: Any
         _THREAD.building = False
 
 
+def is_building() -> bool:
+    """True while this thread builds gradients: what is asked for now is part of others."""
+    return _THREAD.building
+
+
+def of_variables(graph: Any, xs: Any) -> bool:
+    """True if there are variables among `xs`, a tensor or several."""
+    return any(variable is not None for variable in _variables(graph, _as_list(xs)))
+
+
 def _outermost(graph: Any, build: Callable[..., List[Any]],
                call: inspect.BoundArguments) -> List[Any]:
     state = state_of(graph)

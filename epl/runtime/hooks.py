@@ -25,6 +25,7 @@ from epl.ir.environment import intended_plan, remember
 from epl.ir.feeds import note_sparse
 from epl.ir.graph_state import state_of
 from epl.rewrite.gradients import capture_gradients
+from epl.rewrite.loss_scale import apply_gradients, scaled_gradients
 from epl.rewrite.rewriter import rewrite
 from epl.runtime import chief, monitored, session
 
@@ -69,6 +70,12 @@ def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             "gradients are built under {0}, a strategy of TensorFlow's, in a graph that EPL "
             "distributes: leave {0} out (a RunConfig that is made after epl.init does), or "
             "epl.init".format(type(tf.distribute.get_strategy()).__name__))
+    return scaled_gradients(functools.partial(_captured, original), inspect.signature(original),
+                            *args, **kwargs)
+
+
+def _captured(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    graph = tf.get_default_graph()
     first = compat.last_id(graph) + 1
     result = capture_gradients(original, *args, **kwargs)
     state_of(graph).provenance.note_backward(first, compat.last_id(graph))
@@ -77,6 +84,15 @@ def _gradients(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if state_of(graph).trains:
         _install(PATCHES_OF_RUNS)
     return result
+
+
+def _optimizer_init(original: Callable[..., None], env: Env, optimizer: Any, *args: Any,
+                    **kwargs: Any) -> None:
+    """`Optimizer.__init__`: classes of scripts bring an `apply_gradients` of their own."""
+    original(optimizer, *args, **kwargs)
+    if env.context.config.amp.level:
+        _install(tuple((owner, "apply_gradients", apply_gradients)
+                       for owner in type(optimizer).__mro__ if "apply_gradients" in vars(owner)))
 
 
 def _sparse_init(original: Callable[..., None], tensor: Any, *args: Any, **kwargs: Any) -> None:
@@ -117,6 +133,7 @@ _Patches = Tuple[Tuple[Any, str, Callable[..., Any]], ...]
 PATCHES: _Patches = (
     (compat.gradients_util, "_GradientsHelper", _gradients),
     (compat.ops_module.Graph, "finalize", _finalize),
+    (tf.train.Optimizer, "__init__", _with_env(_optimizer_init)),
     (tf.SparseTensor, "__init__", _sparse_init),
     (compat.array_ops, "shape_internal", static_shapes.shape),
     (compat.array_ops, "size_internal", static_shapes.size),

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.cluster import Cluster
 from epl.context import Context
+from epl.runtime.precision import set_precision
 
 _USER_SETTINGS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
@@ -53,6 +54,7 @@ def session_config(config: Any, context: Context) -> Any:
         if not result.inter_op_parallelism_threads:
             # Never fewer than two: an operation that blocks must not hold up the one it waits for.
             result.inter_op_parallelism_threads = max(2, share)
+    set_precision(result, context.config, context.cluster)
     if context.communicator is not None:
         context.communicator.prepare_session(result)
     return config if result == (config or tf.ConfigProto()) else result

@@ -20,6 +20,7 @@ from epl.rewrite.passes import (
     files,
     leaving,
     looks,
+    loss_scale,
     losses,
     order,
     partition,
@@ -39,7 +40,7 @@ from epl.rewrite.passes.base import FAMILY, GRAPH, Pass
 __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
 PASSES: List[Pass] = [each.PASS for each in (
-    files, leaving,
+    files, loss_scale, leaving,
     losses, branches, seeds, whole_loss, recompute, partition, place, deferred, clones, order,
     accumulate, aggregate,
     completed, statistics, registered, looks, written, snapshots, drawn,
