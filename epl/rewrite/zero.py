@@ -222,8 +222,10 @@ class _Exchange:
                     for op in self._exchanged(bucket, number, own, waits)]
         held = [op for key in self._keys if self._number(key) for op in
                 self._updates[key].all_writes if compat.control_flow_context(op) is None]
-        editor.wait_for(received, sorted(set(assigned + held + self._freed).union(*ends.values()),
-                                         key=compat.op_id))
+        # The exchanges as well: who holds all of what one brings assigns nothing from it.
+        exchanges = [collective.op for collective in self._collectives]
+        editor.wait_for(received, sorted(set(assigned + held + self._freed + exchanges).union(
+            *ends.values()), key=compat.op_id))
         after = {}
         for key in self._keys:
             with compat.inserted(self._graph, self._scope + "/after"), \

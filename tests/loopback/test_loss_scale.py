@@ -23,8 +23,8 @@ def build(resource):
     return x, loss, tf.train.AdamOptimizer(0.1).minimize(loss, step)
 
 
-def worker(rank, resource, workers):
-    start({"amp.level": "o1", "amp.dtype": "float32"})
+def worker(rank, resource, workers, level):
+    start({"amp.level": "o1", "amp.dtype": "float32", "zero.level": level})
     x, _, train = build(resource)
     own = np.split(np.arange(8), workers)[rank]
     with tf.Session() as session:
@@ -37,10 +37,11 @@ def worker(rank, resource, workers):
         return session.run({v.op.name: v for v in tf.global_variables()})
 
 
+@pytest.mark.parametrize("level", ["", "v0"])
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
 @pytest.mark.parametrize("workers", [2, 4])
-def test_all_skip_what_overflows_on_one(workers, resource):
-    found = loopback.run(lambda rank: worker(rank, resource, workers), workers=workers)
+def test_all_skip_what_overflows_on_one(workers, resource, level):
+    found = loopback.run(lambda rank: worker(rank, resource, workers, level), workers=workers)
     with tf.Graph().as_default(), tf.Session() as session:
         x, _, train = build(resource)
         session.run(tf.global_variables_initializer())
