@@ -62,7 +62,7 @@ OPTIONS = {
     "gradient_checkpoint.check_gradients": Option(
         False, "compare every step's gradients with those without checkpoints"),
     "zero.level": Option(
-        "", "share optimizer state out over workers", choices=("", "v0")),
+        "", "share optimizer state out over workers", choices=("", "v0", "v1")),
     "offload.level": _later("", "keep variables in host memory", choices=("", "v0")),
     "amp.level": Option("", "automatic mixed precision", choices=("", "o1"), alone=True),
     "amp.dtype": Option("float16", "what mixed precision computes with",

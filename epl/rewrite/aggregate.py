@@ -100,9 +100,9 @@ def reduce_dense(tensors: Sequence[Any], prefix: str, options: ReduceOptions,
                 if len(members) > 1 else members[0]
             name = "{}_{}".format(prefix, number)
             if bucket[0] < len(tensors) or apart is None:
-                reduced = _reduce_one(flat, name, options, collectives)
+                reduced = reduce_one(flat, name, options, collectives)
             else:
-                reduced = _reduce_one(flat, name, exact, apart)
+                reduced = reduce_one(flat, name, exact, apart)
             for index, tensor in zip(bucket, _unfused(reduced, members)):
                 result[index] = tensor
     return result
@@ -128,8 +128,16 @@ def _unfused(flat: Any, members: Sequence[Any]) -> List[Any]:
     return [tf.reshape(part, shape) for part, shape in zip(parts, shapes)]
 
 
-def _reduce_one(tensor: Any, name: str, options: ReduceOptions,
-                collectives: List[Collective]) -> Any:
+def reduce_one(tensor: Any, name: str, options: ReduceOptions,
+               collectives: List[Collective]) -> Any:
+    """`tensor` reduced over the workers, as `options` say.
+
+    Args:
+      tensor: of the same shape on all.
+      name: the name under which they meet.
+      options: how.
+      collectives: the collective made is appended here.
+    """
     if options.fp16_scale is None or tensor.dtype.size <= 2:
         reduced, collective = options.communicator.all_reduce(
             tensor, name, options.group, MEAN if options.average else SUM)

@@ -14,7 +14,7 @@ multiple of `ALIGNED`: TensorFlow's vectorised kernels round alike there.
 """
 
 import math
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set
+from typing import Any, Container, Dict, Iterable, List, NamedTuple, Optional, Set
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -48,7 +48,9 @@ _SPARSE = frozenset(
     prefix + name for prefix in ("", "Resource")
     for name in ["SparseApply" + name for name in _KERNELS] + ["Scatter" + name for name in (
         "Add", "Sub", "Update", "Mul", "Div", "Max", "Min")])
-_INDICES, _OF_INDICES = "indices", ("grad", "updates")
+# What makes rows of single ones.
+_SUMS = frozenset(["UnsortedSegmentSum"])
+_INDICES, _OF_INDICES = ("indices", "segment_ids"), ("grad", "updates", "data")
 
 
 class Sliceable(NamedTuple):
@@ -100,7 +102,7 @@ def aligned_rows(shape: Any, workers: int) -> List[Rows]:
 
 
 def slice_inputs(found: Sliceable, key: Any, states: Iterable[Any], rows: Rows,
-                 part: Any) -> None:
+                 part: Any, cut_already: Container[Any] = ()) -> None:
     """Let an update work on `rows`.
 
     Args:
@@ -109,22 +111,24 @@ def slice_inputs(found: Sliceable, key: Any, states: Iterable[Any], rows: Rows,
       states: what stands for its state, which holds these rows.
       rows: those that it is to work on.
       part: the reference or handle of what holds these rows of the variable meanwhile.
+      cut_already: operations that give these rows, not all.
     """
     whole, shape, held = key.outputs[0], found.update.variable.shape, set(states)
     for op in sorted(found.ops, key=compat.op_id):
-        if op.type in _SPARSE:
+        if op.type in _SPARSE or op.type in _SUMS:
             _slice_sparse(op, rows)
         for tensor in list(op.inputs):
             if tensor is whole and (op in found.update.writes or op in found.readers):
                 editor.replace_input(op, whole, part)
-            elif tensor.op not in found.ops | held and _is_of_rows(tensor, shape):
+            elif tensor.op not in found.ops | held and tensor.op not in cut_already \
+                    and is_of_rows(tensor, shape):
                 editor.replace_input(op, tensor, rows_of(tensor, rows, shape.ndims))
 
 
 def _slice_sparse(op: Any, rows: Rows) -> None:
     """Let a write of single rows write those of `rows` that are among them."""
     inputs = _named(op)
-    indices = inputs[_INDICES]
+    indices = next(inputs[name] for name in _INDICES if name in inputs)
     with compat.inserted(op.graph, "epl/zero/rows/" + op.name), tf.device(op.device or None):
         kept = tf.reshape(tf.where(tf.logical_and(
             indices >= rows.first, indices < rows.first + rows.number)), [-1])
@@ -132,6 +136,9 @@ def _slice_sparse(op: Any, rows: Rows) -> None:
         for name in _OF_INDICES:
             if name in inputs:
                 editor.replace_input(op, inputs[name], tf.gather(inputs[name], kept))
+        if op.type in _SUMS:
+            number = inputs["num_segments"]
+            editor.replace_input(op, number, tf.constant(rows.number, number.dtype))
 
 
 def _named(op: Any) -> Dict[str, Any]:
@@ -162,41 +169,57 @@ def _with_alone(own: Set[Any], inside: Iterable[Any], shape: Any) -> Set[Any]:
     found = set(own)
     for op in sorted(set(inside) - own, key=compat.op_id, reverse=True):
         users = [user for t in op.outputs for user in t.consumers()]
-        if op.type in _ELEMENTWISE and op.type != "ReadVariableOp" and users and all(
-                user in found for user in users) and _is_of_rows(op.outputs[0], shape) \
+        takes = op.type in _ELEMENTWISE and op.type != "ReadVariableOp" or _sums_rows(op, shape)
+        if takes and users and all(
+                user in found for user in users) and is_of_rows(op.outputs[0], shape) \
                 and not any(map(op_traits.is_handle, op.inputs)):
             found.add(op)
     return found
+
+
+def _sums_rows(op: Any, shape: Any) -> bool:
+    """True for the rows of a sparse gradient, each added up where it belongs."""
+    if op.type not in _SUMS or len(op.inputs) != 3:
+        return False
+    return op.inputs[1].shape.ndims == 1 and is_of_rows(op.outputs[0], shape) \
+        and tf.get_static_value(op.inputs[2]) == int(shape[0])
 
 
 def _by_rows(op: Any, ops: Set[Any], shape: Any, known: Set[Any]) -> bool:
     """True if `op` computes each row from the rows in its place."""
     if op.type == "NoOp":
         return True
+    if op.type in _SUMS:
+        return _sums_rows(op, shape) and not any(tensor.op in ops for tensor in op.inputs)
     if op.type in _SPARSE:
         return all(op_traits.handle_origin(tensor) in known if op_traits.is_handle(tensor)
                    else tensor.op not in ops for tensor in op.inputs)
     if op.type not in _ELEMENTWISE and op.type not in _WRITES:
         return False
-    if any(not op_traits.is_handle(t) and not _is_of_rows(t, shape) for t in op.outputs):
+    if any(not op_traits.is_handle(t) and not is_of_rows(t, shape) for t in op.outputs):
         return False
     for tensor in op.inputs:
         if op_traits.is_handle(tensor) and (op.type in _WRITES or tensor.dtype == tf.resource):
             if op_traits.handle_origin(tensor) not in known:
                 return False
-        elif tensor.op not in ops and not _is_of_rows(tensor, shape) \
-                and not _same_for_rows(tensor, shape):
+        elif tensor.op not in ops and not is_of_rows(tensor, shape) \
+                and not same_for_rows(tensor, shape):
             return False
     return True
 
 
-def _is_of_rows(tensor: Any, shape: Any) -> bool:
+def elementwise(op: Any) -> bool:
+    """True for what computes each element from the elements in its place."""
+    return op.type in _ELEMENTWISE
+
+
+def is_of_rows(tensor: Any, shape: Any) -> bool:
     """True for a tensor of the variable's shape."""
     return tensor.dtype != tf.resource and tensor.shape.is_fully_defined() \
         and tensor.shape.as_list() == shape.as_list()
 
 
-def _same_for_rows(tensor: Any, shape: Any) -> bool:
+def same_for_rows(tensor: Any, shape: Any) -> bool:
     """True for a number, and for what all rows are computed with alike."""
     if tensor.shape.ndims is None:
         return False

@@ -11,13 +11,16 @@ worker does not hold takes no memory there: it has no rows. Variables with much 
 rows, if their update works row by row (`row_slices`), so that no worker holds much more than
 another; the others are held by one worker each.
 
+With `v1` a gradient that only some workers need is reduced for these alone (`gradient_parts`).
+
 What waits for an update waits for the exchange. All of a unit is updated in a run, or nothing. An
 update in a `tf.cond` (a step that is skipped) is not divided; the exchange is behind the branch,
 and brings what was not updated as well.
 (Rajbhandari et al. 2020, ZeRO, https://arxiv.org/abs/1910.02054.)
 """
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
+import collections
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -27,9 +30,11 @@ from epl.communicators.base import Collective
 from epl.errors import RewriteError
 from epl.ir import editor
 from epl.ir.environment import context_of
-from epl.ir.graph_state import GraphState
+from epl.ir.graph_state import GraphState, state_of
 from epl.ir.ownership import Rows, ownership_of
 from epl.rewrite import op_traits
+from epl.rewrite.gradient_parts import Part, part_of, put_together, slice_others
+from epl.rewrite.groups import Gradient, groups_of
 from epl.rewrite.place import balance_by_size
 from epl.rewrite.row_slices import Sliceable, aligned_rows, cut, rows_of, slice_inputs, sliceable
 from epl.rewrite.updates import Unit, Update, Updates
@@ -74,6 +79,11 @@ class Zero:
       reads: what stands for a variable whose rows are shared out -> this worker's rows.
       given: an assignment of such a variable -> the value that the script gives it.
       inside: the operations that work on this worker's rows in a step.
+      planned: what stands for a variable that is trained -> the rows of its state that each worker
+        holds.
+      parts: what the script got as a gradient -> of which each worker has these rows.
+      numbers: what makes numbers of such rows -> the numbers of all rows.
+      exchanges: in which these are put together.
     """
 
     def __init__(self) -> None:
@@ -81,11 +91,21 @@ class Zero:
         self.reads: Dict[Any, Any] = {}
         self.given: Dict[Any, Any] = {}
         self.inside: Set[Any] = set()
+        self.planned: Dict[Any, List[Rows]] = {}
+        self.parts: Dict[Any, Part] = {}
+        self.numbers: Dict[Any, Any] = {}
+        self.exchanges: List[Collective] = []
 
     @property
     def collectives(self) -> List[Collective]:
-        """All exchanges of values."""
-        return [c for unit in self.units for c in unit.collectives]
+        """All exchanges of values, and of numbers."""
+        return [c for unit in self.units for c in unit.collectives] + self.exchanges
+
+    def rows_of(self, gradient: Gradient) -> Optional[List[Rows]]:
+        """The rows of a gradient that each worker has; None if all have all."""
+        part = None if isinstance(gradient.returned, tf.IndexedSlices) \
+            else self.parts.get(gradient.returned.op)
+        return None if part is None else list(part.rows)
 
     @property
     def borders(self) -> Set[Any]:
@@ -93,8 +113,29 @@ class Zero:
         return {op for unit in self.units for op in unit.ends | {unit.received}}
 
 
-def share_out(graph: Any, state: GraphState) -> None:
-    """Share out the state of what is trained, as far as that is not done yet."""
+class _Found(NamedTuple):
+    """What there is to share out.
+
+    Attributes:
+      updates: all updates.
+      fresh: the units that are not shared out yet.
+      cuts: what stands for a variable -> its updates, if they can work on some rows.
+      rows: what stands for a variable -> the rows of its state that each worker holds.
+    """
+
+    updates: Updates
+    fresh: List[Unit]
+    cuts: Dict[Any, List[Sliceable]]
+    rows: Dict[Any, List[Rows]]
+
+    def inside(self, key: Any) -> Set[Any]:
+        """The operations of a variable's updates that work on the rows held."""
+        if _divided(self.rows[key]):
+            return {op for each in self.cuts[key] for op in each.ops}
+        return {op for unit in self.fresh if key in unit for op in unit[key].inside}
+
+
+def _find(graph: Any, state: GraphState) -> _Found:
     zero = state.record(Zero)
     done = {op for unit in zero.units for update in unit.updates.values() for op in update.writes}
     updates = Updates(graph, state, {op for unit in zero.units for op in unit.assigned})
@@ -105,14 +146,67 @@ def share_out(graph: Any, state: GraphState) -> None:
         parts = [sliceable(key, unit[key], updates.states[key]) for unit in fresh if key in unit]
         if all(part is not None for part in parts):
             cuts[key] = [part for part in parts if part is not None]
-    rows = _balanced(graph, updates, cuts)
-    for unit in fresh:
-        mine = {key: update for key, update in unit.items() if key in rows}
+    return _Found(updates, fresh, cuts, _balanced(graph, updates, cuts))
+
+
+def plan(graph: Any, state: GraphState, level: str) -> None:
+    """Choose who holds what, before gradients are reduced.
+
+    Args:
+      graph: the graph.
+      state: its record.
+      level: "v1": gradients that only some workers need are to be reduced for these alone.
+    """
+    zero, found = state.record(Zero), _find(graph, state)
+    zero.planned.update(found.rows)
+    if level == "v0":
+        return
+    parts: List[Part] = []
+    for group in groups_of(state):
+        for gradient in group.gradients if not group.rewritten else ():
+            key = compat.variable_key(gradient.variable)
+            if key in found.rows:
+                part = part_of(gradient, found.rows[key], found.inside(key))
+                parts += [part] if part is not None else []
+    mixed = {op for op, number in collections.Counter(
+        op for part in parts for op in part.ops).items() if number > 1}
+    zero.parts.update((part.gradient.returned.op, part) for part in parts if not part.ops & mixed)
+
+
+def _divided(rows: Iterable[Rows]) -> bool:
+    return sum(1 for each in rows if each.number) > 1
+
+
+def share_out(graph: Any, state: GraphState) -> None:
+    """Share out the state of what is trained, as far as that is not done yet."""
+    zero, found = state.record(Zero), _find(graph, state)
+    parts = [part for part in zero.parts.values() if not zero.numbers.keys() & set(part.numbers)]
+    made: List[Shared] = []
+    for unit in found.fresh:
+        mine = {key: update for key, update in unit.items() if key in found.rows}
         if mine:
-            zero.units.append(_Exchange(graph, state, mine, rows, cuts, updates.states).build())
-    for key, held_rows in rows.items():
-        for each in updates.states[key]:
-            _hold(graph, zero, each, held_rows)
+            made.append(_Exchange(graph, state, mine, found).build())
+            zero.units.append(made[-1])
+    for key, rows in found.rows.items():
+        for each in found.updates.states[key]:
+            _hold(graph, zero, each, rows)
+    if parts and made:
+        _put_together(graph, zero, parts, made)
+
+
+def _put_together(graph: Any, zero: Zero, parts: List[Part], units: List[Shared]) -> None:
+    """Numbers of gradients are those of all rows; all workers exchange them in every step."""
+    variable = parts[0].gradient.variable
+    with compat.inserted(graph, _SCOPE + "/numbers"):
+        pad = tf.reshape(compat.read_variable(variable), [-1])[0]
+    made = put_together(graph, parts, pad)
+    zero.numbers.update(made.values)
+    zero.exchanges.extend(made.collectives)
+    for unit in units:
+        editor.wait_for(unit.received, sorted(
+            {made.values[op].op for part in parts
+             if compat.variable_key(part.gradient.variable) in unit.updates
+             for op in part.numbers}, key=compat.op_id))
 
 
 def keep_to_rows(graph: Any, state: GraphState) -> None:
@@ -144,7 +238,7 @@ def _balanced(graph: Any, updates: Updates, cuts: Dict[Any, List[Sliceable]]
 
     What is held already stays where it is.
     """
-    ownership = ownership_of(graph)
+    ownership, planned = ownership_of(graph), state_of(graph).record(Zero).planned
     size = context_of(graph).workers.size
     sizes = {key: sum(_bytes(graph, each) for each in states)
              for key, states in updates.states.items() if states}
@@ -154,7 +248,9 @@ def _balanced(graph: Any, updates: Updates, cuts: Dict[Any, List[Sliceable]]
     for key in sorted(sizes, key=lambda op: str(op.name)):
         known = [found for found in map(ownership.rows, updates.states[key]) if found is not None]
         divided = aligned_rows(updates.trained[key].shape, size) if key in cuts else []
-        if known:
+        if key in planned:
+            result[key] = planned[key]
+        elif known:
             result[key] = list(known[0])
         elif sizes[key] > _LARGE * share and divided and all(r.number for r in divided):
             result[key] = divided
@@ -194,14 +290,14 @@ def _hold(graph: Any, zero: Zero, key: Any, rows: Sequence[Rows]) -> None:
 class _Exchange:
     """One unit, while it is shared out."""
 
-    def __init__(self, graph: Any, state: GraphState, updates: Unit, rows: Dict[Any, List[Rows]],
-                 cuts: Dict[Any, List[Sliceable]], states: Dict[Any, List[Any]]):
+    def __init__(self, graph: Any, state: GraphState, updates: Unit, found: _Found):
         context = context_of(graph)
         self._graph, self._zero = graph, state.record(Zero)
         self._communicator, self._group = context.connection, context.workers
         self._rank = context.cluster.worker_index
         self._max_splits = context.config.communication.max_splits
-        self._updates, self._rows, self._cuts, self._states = updates, rows, cuts, states
+        self._updates, self._rows, self._cuts = updates, found.rows, found.cuts
+        self._states = found.updates.states
         self._keys = sorted(updates, key=lambda op: str(op.name))
         self._scope = "{}/unit_{}".format(_SCOPE, len(self._zero.units))
         self._collectives: List[Collective] = []
@@ -239,7 +335,7 @@ class _Exchange:
         return self._rows[key][self._rank].number
 
     def _is_divided(self, key: Any) -> bool:
-        return sum(1 for each in self._rows[key] if each.number) > 1
+        return _divided(self._rows[key])
 
     def _users(self, update: Update) -> List[Any]:
         """What waits for or reads what an update writes, and is no part of it."""
@@ -267,7 +363,12 @@ class _Exchange:
                 value.op.inputs[0], cut(value, rows, update.variable.shape.ndims),
                 [rows.number] + update.variable.shape.as_list()[1:],
                 "{}/part_of/{}".format(self._scope, key.name))
-        slice_inputs(found, key, self._states[key], rows, part.reference)
+        gradients = [each for each in self._zero.parts.values()
+                     if compat.variable_key(each.gradient.variable) is key]
+        slice_inputs(found, key, self._states[key], rows, part.reference,
+                     set().union(*[each.ops for each in gradients]))
+        for each in gradients:
+            slice_others(each, rows, found.ops)
         for op in sorted(update.writes | found.readers, key=compat.op_id):
             editor.wait_for(op, [part.begun])
         with compat.inserted(self._graph, self._scope + "/part"):
@@ -398,6 +499,9 @@ def asked_for(state: GraphState, fetches: Sequence[Any], targets: Sequence[Any]
     """
     zero = state.find(Zero)
     fetches, targets = list(fetches), list(targets)
+    if zero is not None and zero.parts:
+        fetches = [zero.numbers.get(t.op, t) for t in fetches]
+        _check_parts(zero, fetches, targets)
     for unit in zero.units if zero is not None else ():
         reached = ancestors([t.op for t in fetches] + targets, {unit.received})
         direct = {unit.writes[op] for op in reached if op in unit.writes}
@@ -414,6 +518,25 @@ def asked_for(state: GraphState, fetches: Sequence[Any], targets: Sequence[Any]
         fetches = [unit.after[unit.writes[t.op]] if t.op in unit.writes else t for t in fetches]
         targets = [op for op in targets if op not in unit.writes] + [unit.received]
     return fetches, targets
+
+
+def _check_parts(zero: Zero, fetches: Sequence[Any], targets: List[Any]) -> None:
+    """Raises NotImplementedError for a run that reads gradients of which a worker has rows."""
+    numbers = {op for part in zero.parts.values() for op in part.numbers}
+    borders = zero.borders | {value.op for value in zero.numbers.values()}
+    of_rows = {op: part for part in zero.parts.values() for op in part.ops}
+    reached = ancestors([t.op for t in fetches] + targets, borders) - borders
+    read = [t.op for t in fetches] + [
+        tensor.op for op in sorted(reached, key=compat.op_id)
+        if op not in of_rows and op not in numbers and op not in zero.inside
+        for tensor in op.inputs]
+    for op in read:
+        if op in of_rows:
+            raise NotImplementedError(
+                "the run asks for what is computed from '{}'{}, a part of the gradient of '{}': "
+                "with zero.level = 'v1' each worker has some rows of it only; numbers that are "
+                "made of it (a norm) can be fetched. Leave it out, or use zero.level = 'v0'".format(
+                    op.name, compat.made_at(op), of_rows[op].gradient.variable.name))
 
 
 def verify(graph: Any, state: GraphState) -> None:

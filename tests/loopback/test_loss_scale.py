@@ -37,7 +37,7 @@ def worker(rank, resource, workers, level):
         return session.run({v.op.name: v for v in tf.global_variables()})
 
 
-@pytest.mark.parametrize("level", ["", "v0"])
+@pytest.mark.parametrize("level", ["", "v0", "v1"])
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
 @pytest.mark.parametrize("workers", [2, 4])
 def test_all_skip_what_overflows_on_one(workers, resource, level):

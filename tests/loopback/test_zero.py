@@ -17,6 +17,7 @@ from epl.ir.graph_state import state_of
 from epl.ir.ownership import Rows, ownership_of
 from epl.ops.adam_weight_decay_optimizer import AdamWeightDecayOptimizer
 from epl.rewrite import zero
+from epl.rewrite.groups import groups_of
 from tests.graph import devices
 from tests.support import loopback
 
@@ -104,6 +105,26 @@ def averaged(train):
         return tf.train.ExponentialMovingAverage(0.9).apply(tf.trainable_variables())
 
 
+def each_clipped(optimizer, loss):
+    """By the norm of each gradient, and by that of all that is left."""
+    pairs = [(tf.clip_by_norm(tf.convert_to_tensor(gradient), 0.1), variable)
+             for gradient, variable in optimizer.compute_gradients(loss)]
+    gradients, _ = tf.clip_by_global_norm([gradient for gradient, _ in pairs], 0.15)
+    return optimizer.apply_gradients(zip(gradients, [v for _, v in pairs]))
+
+
+def if_all_finite(optimizer, loss):
+    """A rate that is 0 where a gradient is not finite, and one that follows their size."""
+    pairs = optimizer.compute_gradients(loss)
+    dense = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
+    finite = tf.reduce_all([tf.reduce_all(tf.is_finite(gradient)) for gradient in dense])
+    some = tf.reduce_any([tf.reduce_any(gradient > 1e6) for gradient in dense])
+    size = tf.add_n([tf.reduce_mean(tf.abs(gradient)) for gradient in dense])
+    rate = tf.where(tf.logical_and(finite, tf.logical_not(some)), 1.0, 0.0) / (1.0 + size)
+    return optimizer.apply_gradients([(rate * gradient, variable) for gradient, (
+        _, variable) in zip(dense, pairs)])
+
+
 def two_optimizers(loss):
     """Those of the table and of the rest, as one step."""
     table = [v for v in tf.trainable_variables() if v.op.name == "table"]
@@ -126,7 +147,13 @@ TRAIN = {
     "decay_behind": lambda loss: decayed(tf.train.AdamOptimizer(0.01).minimize(loss)),
     "average_behind": lambda loss: averaged(tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss)),
     "two_optimizers": two_optimizers,
+    "each_clipped": lambda loss: each_clipped(tf.train.AdagradOptimizer(0.1), loss),
+    "if_finite": lambda loss: if_all_finite(tf.train.MomentumOptimizer(0.1, 0.9), loss),
 }
+
+
+# What is put together of parts of gradients is rounded otherwise.
+NORMS = ("adam_clipped", "weight_decay", "own", "in_a_branch", "each_clipped", "if_finite")
 
 
 def build(train, resource):
@@ -180,23 +207,46 @@ def assert_same(found, expected, **tolerance):
             np.testing.assert_allclose(variables[name], values[name], err_msg=name, **tolerance)
 
 
-@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
-@pytest.mark.parametrize("train", sorted(TRAIN))
-def test_training_is_that_of_one_device_and_of_workers_that_hold_all(train, resource):
+@pytest.fixture(scope="module")
+def references():
+    """(training, resource, workers) -> what workers that hold all find; what one device finds."""
+    known = {}
+
+    def of(train, resource, workers):
+        if (train, resource, workers) not in known:
+            alike = job(lambda rank: trained(train, resource, rank, workers), workers, "")
+            with devices.plain():
+                known[train, resource, workers] = alike, trained(train, resource)
+        return known[train, resource, workers]
+
+    return of
+
+
+CASES = [(train, *kind) for train in sorted(TRAIN) for kind in ((False, "v0"), (True, "v1"))] + [
+    (train, *kind) for train in ("adam_clipped", "own", "weight_decay")
+    for kind in ((True, "v0"), (False, "v1"))]
+
+
+@pytest.mark.parametrize("train, resource, level", CASES, ids=[
+    "{}-{}-{}".format(train, "resource" if resource else "ref", level)
+    for train, resource, level in CASES])
+def test_training_is_that_of_one_device_and_of_workers_that_hold_all(
+        train, resource, level, references):
     workers = 4 if train in ("adam_clipped", "weight_decay", "in_a_branch") else 2
     held = []
 
     def work(rank):
         found = trained(train, resource, rank, workers)
-        held.append(len(ownership_of(tf.get_default_graph()).shared_out))
+        graph = tf.get_default_graph()
+        held.append((len(ownership_of(graph).shared_out),
+                     len(state_of(graph).known(zero.Zero).parts)))
         return found
 
-    found = job(work, workers)
-    assert held[0] and len(set(held)) == 1
-    assert_same(found, job(lambda rank: trained(train, resource, rank, workers), workers, ""),
-                rtol=0, atol=0)
-    with devices.plain():
-        plain = trained(train, resource)
+    found = job(work, workers, level)
+    assert len(set(held)) == 1 and held[0][0] and (held[0][1] > 0) == (level == "v1")
+    alike, plain = references(train, resource, workers)
+    if level == "v0" or train not in NORMS:
+        assert_same(found, alike, rtol=0, atol=0)
     assert_same(found, [plain] * workers, rtol=1e-5, atol=1e-6)
 
 
@@ -434,10 +484,8 @@ def test_micro_batches_work_and_other_layouts_are_refused():
     loopback.run(two_devices, devices=2)
     with pytest.raises(ConfigError, match="'v0' and optimizer.num_apply_group = 2 do not go"):
         job(lambda rank: trained("adam", True, rank, 2), **{"optimizer.num_apply_group": 2})
-    with pytest.raises(ConfigError, match="'v2' is not one of .*'v0'"):
+    with pytest.raises(ConfigError, match="'v2' is not one of .*'v0', 'v1'"):
         begin("v2")
-    with pytest.raises(ConfigError, match="'v1' is not one of .*'v0'"):
-        begin("v1")
 
 
 def test_workers_compare_who_holds_what():
@@ -484,3 +532,66 @@ def ownership_of_two():
     from epl.ir.ownership import Ownership
 
     return Ownership(all_workers(2), 0)
+
+
+def test_gradients_are_held_in_parts_and_their_norm_is_everybodys():
+    """One worker alone fetches the norm; nobody can fetch the gradient that it has rows of."""
+    def work(rank):
+        feeds, loss, _ = build("adam", True)
+        optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+        pairs = optimizer.compute_gradients(loss)
+        gradients = {v.op.name: gradient for gradient, v in pairs}
+        norm, largest = tf.global_norm([g for g, _ in pairs]), tf.reduce_max(gradients["head"])
+        step = optimizer.apply_gradients(pairs)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            given = [dict(zip(feeds, rows_of(rank, 2, number))) for number in range(3)]
+            found = session.run([norm, largest, step][:: 1 if rank == 0 else -1], given[0])
+            found = found if rank == 0 else found[::-1]
+            alone = session.run([norm, step] if rank == 0 else step, given[1])
+            with pytest.raises(NotImplementedError, match="from '.*'.*, a part of the gradient of "
+                               "'kernel:0'.* 'v1' .* 'v0'"):
+                session.run([step, gradients["kernel"]], given[2])
+            return found[:2] + [alone[0] if rank == 0 else None], tf.get_default_graph()
+
+    found = [each for each, _ in job(work, level="v1")]
+    plain = [each for each, graph in job(fetched_norms, level="")]
+    np.testing.assert_allclose(found[0], plain[0], rtol=1e-6)
+    np.testing.assert_array_equal(found[0][:2], found[1][:2])
+
+
+def fetched_norms(rank):
+    feeds, loss, _ = build("adam", True)
+    optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
+    pairs = optimizer.compute_gradients(loss)
+    norm = tf.global_norm([g for g, _ in pairs])
+    largest = tf.reduce_max({v.op.name: gradient for gradient, v in pairs}["head"])
+    step = optimizer.apply_gradients(pairs)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        given = [dict(zip(feeds, rows_of(rank, 2, number))) for number in range(3)]
+        first = session.run([norm, largest, step], given[0])
+        return first[:2] + [session.run([norm, step], given[1])[0]], tf.get_default_graph()
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_no_worker_gets_much_more_of_the_gradients_than_its_part(workers):
+    def work(rank):
+        x = tf.placeholder_with_default(np.ones([4, 32], np.float32), [None, 32])
+        for number in range(6):
+            x = tf.tanh(tf.layers.dense(x, 32, name="layer_{}".format(number)))
+        step = clipped(tf.train.AdamOptimizer(), tf.reduce_mean(x))
+        graph = tf.get_default_graph()
+        graph.finalize()
+        zero_record = state_of(graph).known(zero.Zero)
+        own = sum(part.rows[rank].number * part.gradient.variable.shape.num_elements()
+                  // int(part.gradient.variable.shape[0]) for part in zero_record.parts.values())
+        scattered = [c for c in groups_of(state_of(graph))[0].collectives
+                     if c.kind == "reduce_scatter"]
+        taken = sum(int(c.shape.strip("[]")) for c in scattered) // workers
+        assert step is not None and len(zero_record.parts) == 12
+        return own, taken
+
+    whole = 6 * (32 * 32 + 32)
+    for own, taken in job(work, workers, "v1"):
+        assert own <= taken <= whole / workers * 1.05

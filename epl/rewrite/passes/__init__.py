@@ -39,13 +39,13 @@ from epl.rewrite.passes.base import FAMILY, GRAPH, Pass
 
 __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
-PASSES: List[Pass] = [each.PASS for each in (
-    files, loss_scale, leaving,
-    losses, branches, seeds, whole_loss, recompute, partition, place, deferred, clones, order,
-    accumulate, aggregate,
-    completed, statistics, registered, looks, written, snapshots, drawn,
-    zero, update_groups,
-)]
+PASSES: List[Pass] = [files.PASS, loss_scale.PASS, leaving.PASS, zero.PLAN] + [
+    each.PASS for each in (
+        losses, branches, seeds, whole_loss, recompute, partition, place, deferred, clones, order,
+        accumulate, aggregate,
+        completed, statistics, registered, looks, written, snapshots, drawn,
+        zero, update_groups,
+    )]
 
 
 def insert(added: Pass, before: str) -> None:

@@ -10,17 +10,19 @@ from typing import Any, List, Tuple
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.communicators.base import Collective, Group
+from epl.communicators.base import Collective
 from epl.ir import editor
 from epl.ir.ownership import ownership_of
 from epl.rewrite import registered, sparse, unequal
-from epl.rewrite.aggregate import reduce_gradients
+from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.groups import Gradient, GradientGroup, Merged, parts
 from epl.rewrite.loss_record import averaged_as
 from epl.rewrite.merge import merged_loss
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
+from epl.rewrite.scatter import Scattered, scatter
 from epl.rewrite.verify import verify_collectives, verify_names
+from epl.rewrite.zero import Zero
 
 
 def _run(rewriting: Rewriting, family: Family) -> None:
@@ -59,15 +61,19 @@ def _reduced(rewriting: Rewriting, group: GradientGroup, losses: List[Any],
     The losses, which all workers have, travel with the gradients of what all hold alike.
     """
     ownership, options = ownership_of(rewriting.graph), rewriting.options
-    pieces = [(piece, ownership.groups(compat.variable_key(gradient.variable)))
+    zero = rewriting.state.record(Zero)
+    # The rows of each worker, of what is shared out; else the groups that have it alike.
+    pieces = [(piece, zero.rows_of(gradient)
+               or ownership.groups(compat.variable_key(gradient.variable)))
               for gradient, found in zip(group.gradients, rewriting.local[group.name])
               for piece in found.local]
     reduced = [piece for piece, _ in pieces]
     if options is None:
         return reduced, losses
-    divisions: List[Tuple[Group, ...]] = [(options.group,)]
-    divisions += [each for each in dict.fromkeys(groups for _, groups in pieces)
-                  if each not in divisions]
+    _scatter(group, pieces, reduced, options)
+    divisions: List[Any] = [(options.group,)]
+    divisions += [each for each in dict.fromkeys(
+        groups for _, groups in pieces if isinstance(groups, tuple)) if each not in divisions]
     for number, groups in enumerate(divisions):
         where = [n for n, piece in enumerate(pieces) if piece[1] == groups]
         prefix = group.name + ("/holders_{}/".format(number) if number else "/")
@@ -79,6 +85,18 @@ def _reduced(rewriting: Rewriting, group: GradientGroup, losses: List[Any],
             reduced[n] = piece
         losses = losses if number else beside
     return reduced, losses
+
+
+def _scatter(group: GradientGroup, pieces: List[Tuple[Any, Any]], reduced: List[Any],
+             options: ReduceOptions) -> None:
+    """Put this worker's rows into `reduced` of the gradients that are shared out."""
+    where = [n for n, (_, rows) in enumerate(pieces) if isinstance(rows, list)]
+    if where:
+        with compat.inserted(pieces[where[0]][0].graph, group.name):
+            found = scatter([Scattered(*pieces[n]) for n in where], group.name + "/parts",
+                            options, group.collectives)
+        for n, piece in zip(where, found):
+            reduced[n] = piece
 
 
 def losses_of_clones(rewriting: Rewriting, group: GradientGroup) -> List[Tuple[Any, Any]]:

@@ -11,7 +11,7 @@ from epl.rewrite.passes.base import GRAPH, Pass
 from epl.rewrite.rewriting import Rewriting
 
 
-def _run(rewriting: Rewriting, unit: Any) -> None:
+def _plan(rewriting: Rewriting, unit: Any) -> None:
     config, plan = context_of(rewriting.graph).config, rewriting.plan
     if plan.devices_per_worker > 1:
         raise ConfigError(
@@ -23,6 +23,11 @@ def _run(rewriting: Rewriting, unit: Any) -> None:
             "zero.level = '{}' and optimizer.num_apply_group = {} do not go together yet: each "
             "worker updates its own part alone already; leave one of them out".format(
                 config.zero.level, config.optimizer.num_apply_group))
+    if rewriting.new:
+        zero.plan(rewriting.graph, rewriting.state, config.zero.level)
+
+
+def _run(rewriting: Rewriting, unit: Any) -> None:
     if rewriting.new:
         zero.share_out(rewriting.graph, rewriting.state)
     zero.keep_to_rows(rewriting.graph, rewriting.state)
@@ -36,6 +41,10 @@ def _verify(rewriting: Rewriting) -> None:
     zero.verify(rewriting.graph, rewriting.state)
 
 
+PLAN = Pass(
+    "zero_plan", "chooses who holds which part of the optimizer state (zero.level)",
+    GRAPH, _plan, makes=("owners",), wanted=_wanted)
+
 PASS = Pass(
     "zero", "shares optimizer state out over the workers (zero.level)",
-    GRAPH, _run, needs=("gradients",), wanted=_wanted, verify=_verify)
+    GRAPH, _run, needs=("gradients", "owners"), wanted=_wanted, verify=_verify)
