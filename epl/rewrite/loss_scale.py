@@ -80,9 +80,11 @@ def scaled_gradients(ask: Callable[..., List[Any]], signature: inspect.Signature
       signature: of these arguments.
     """
     graph = tf.get_default_graph()
-    wanted = _wanted(graph)
-    if wanted == 1.0 or gradients.is_building() or not compat.is_top_level(graph) \
+    if gradients.is_building() or not compat.is_top_level(graph) \
             or compat.control_flow_context(graph) is not None:
+        return ask(*args, **kwargs)
+    wanted = _wanted(graph)  # of a script's graph: the body of a function has no configuration
+    if wanted == 1.0:
         return ask(*args, **kwargs)
     call = signature.bind(*args, **kwargs)
     if not gradients.of_variables(graph, call.arguments["xs"]):
