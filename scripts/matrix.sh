@@ -2,17 +2,17 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: scripts/matrix.sh [--write | --brief] [--directory <directory>] [<TensorFlow>...]
+# Usage: scripts/matrix.sh [--write] [--all] [--directory <directory>] [<TensorFlow>...]
 #
 #   scripts/matrix.sh 2.12.1 2.21.0 intel-tensorflow==1.15.2
 #
 # Makes an environment for each of these versions of TensorFlow (without any: for all that are
-# supported), runs the fast tests in it (scripts/test.sh --fast) and the sample of the README, and
-# prints a row of the table of docs/versions.md, which --write puts there. From 2.16 on there are
-# two rows: with Keras 3, and with tf-keras (TF_USE_LEGACY_KERAS=1). The environments are without
-# Horovod, whose build takes minutes; they are kept in <directory>/.venv-<TensorFlow> (without
-# --directory: beside this repository's others). --brief leaves out the tests without a TensorFlow
-# session (tests/unit) and the rows with tf-keras.
+# supported), runs in it those of the fast tests that build graphs (tests/graph, tests/loopback;
+# with --all the others too, which build none) and the sample of the README, and prints a row of the
+# table of docs/versions.md, which --write puts there. From 2.16 on there are two rows: with Keras 3,
+# and with tf-keras (TF_USE_LEGACY_KERAS=1). The environments are without Horovod, whose build takes
+# minutes; they are kept in <directory>/.venv-<TensorFlow> (without --directory: beside this
+# repository's others).
 #
 # Exit code 0: no test failed, and the sample printed the README's losses everywhere.
 
@@ -91,7 +91,7 @@ row() {
   losses=$(sample "$2" "$scratch/sample" || true)
   [ "$losses" = "$SAMPLE" ] || code=1
   rows=$((rows + 1))
-  "$2" "$here/lib/versions_table.py" row "$about" "$scratch/report.xml" "$losses" \
+  "$2" -W ignore "$here/lib/versions_table.py" row "$about" "$scratch/report.xml" "$losses" \
     | tee -a "$table" || code=1
   if [ "$code" -ne 0 ]; then
     failed=1
@@ -101,11 +101,11 @@ row() {
   say "$about: $((SECONDS - start)) s"
 }
 
-directory=$root write= brief= asked=() tests=(tests)
+directory=$root write= asked=() tests=(tests/graph tests/loopback)
 while [ $# -gt 0 ]; do
   case $1 in
     --write) write=yes ;;
-    --brief) brief=yes tests=(tests/graph tests/loopback) ;;
+    --all) tests=(tests) ;;
     --directory) directory=$(cd "$2" && pwd -P); shift ;;
     -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) fail "'$1' is no option; see --help" ;;
@@ -113,7 +113,6 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ -z "$write" ] || [ -z "$brief" ] || fail "--write is for whole rows; leave --brief out"
 [ ${#asked[@]} -gt 0 ] || mapfile -t asked < <(all_requirements)
 unset PYTHONHOME PIP_TARGET PIP_PREFIX
 export PYTHONPATH=$root PYTHONDONTWRITEBYTECODE=1 CUDA_VISIBLE_DEVICES="" TF_CPP_MIN_LOG_LEVEL=1 \
@@ -129,7 +128,7 @@ for one in "${asked[@]}"; do
   make_environment "$one" "$venv"
   say "$(short "$one"): environment after $((SECONDS - start)) s"
   row "$one" "$venv/bin/python" ""
-  if [ -z "$brief" ] && grep -q '^tf-keras==' "$venv/requirements.txt"; then
+  if grep -q '^tf-keras==' "$venv/requirements.txt"; then
     TF_USE_LEGACY_KERAS=1 row "$one" "$venv/bin/python" tf-keras
   fi
 done

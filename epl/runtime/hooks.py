@@ -12,6 +12,7 @@ a script that trains on one device runs at the speed of plain TensorFlow.
 import functools
 import inspect
 import os
+import sys
 import threading
 from typing import Any, Callable, Dict, Sequence, Tuple
 
@@ -194,9 +195,12 @@ def _install(patches: _Patches) -> None:
 
 
 def _before(replacement: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    ending = sys.is_finalizing  # at the end Python takes the names of modules away, not this one
+
     @functools.wraps(original, updated=())
     def patched(*args: Any, **kwargs: Any) -> Any:
-        if not _environment(args).initialized:  # a test that has left what another had begun
+        # Not initialized: a test that has left what another had begun.
+        if ending() or not _environment(args).initialized:
             return original(*args, **kwargs)
         return replacement(original, *args, **kwargs)
 

@@ -12,6 +12,10 @@ from examples.bert import modeling, squad_model
 from examples.bert.batches import Batches
 from examples.bert.features import Window
 from examples.bert.worker import Worker
+from tests.support import missing
+
+if not hasattr(tf, "estimator"):
+    pytest.skip(missing.NO_ESTIMATOR, allow_module_level=True)
 
 LENGTH = 5
 CONFIG = modeling.BertConfig(

@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which versions of TensorFlow are refused, and that parts of it may be missing."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -10,6 +13,7 @@ from epl import compat
 from epl.runtime import hooks
 from tests.graph import devices
 from tests.support import layers, missing
+from tests.support.jobs import environment_for
 from tests.support.layers import HAS_LAYERS
 
 
@@ -57,6 +61,33 @@ def test_an_import_finds_its_operations_whatever_the_graph_has(known):
         assert len(graph.get_operations()) == known + 6
         with tf.Session() as session:
             assert session.run("again/sum:0", {"again/x:0": 2.0}) == 3.0
+
+
+LEFT_OPEN = """
+import tensorflow.compat.v1 as tf
+import epl
+tf.disable_v2_behavior()
+epl.init(epl.Config({"pipeline.num_micro_batch": 2}))
+x = tf.placeholder(tf.float32, [None, 4])
+with epl.replicate(1):
+    loss = tf.reduce_mean(tf.matmul(x, tf.get_variable("w", [4, 1])))
+train = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+session = tf.Session()
+session.run(tf.global_variables_initializer())
+session.run(train, {x: [[1.0] * 4] * 4})
+"""
+
+
+@pytest.mark.fast
+def test_a_session_that_is_left_open_ends_with_the_process():
+    """Late: Python 3.13 has taken the names of modules away by then."""
+    environment = environment_for({
+        "EPL_NUM_WORKERS": "1", "EPL_WORKER_INDEX": "0", "EPL_DEVICE_TYPE": "cpu",
+        "EPL_GPU_PER_WORKER": "2"})
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", LEFT_OPEN], env=environment,
+                          stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0, done.stderr
+    assert "Exception ignored" not in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(not HAS_LAYERS, reason="this TensorFlow has no tf.layers to compare with")

@@ -10,14 +10,14 @@ there; its promise has a test that needs none of them, or runs where they are.
 import importlib.util
 import re
 
-_NO_HOROVOD = "needs Horovod, which is not installed here"
-_NO_LAYERS = "needs tf.layers, which TensorFlow has from 2.16 on with tf-keras only"
-_NO_ESTIMATOR = "needs tf.estimator, which TensorFlow has no more from 2.16 on"
+NO_HOROVOD = "needs Horovod, which is not installed here"
+NO_LAYERS = "needs tf.layers, which TensorFlow has from 2.16 on with tf-keras only"
+NO_ESTIMATOR = "needs tf.estimator, which TensorFlow has no more from 2.16 on"
 
 _SIGNS = (
-    (r"No module named 'horovod'", _NO_HOROVOD),
-    (r"`\w+` is not available with Keras 3", _NO_LAYERS),
-    (r"module 'tensorflow[\w.]*' has no attribute 'estimator'", _NO_ESTIMATOR),
+    (r"No module named 'horovod'", NO_HOROVOD),
+    (r"`\w+` is not available with Keras 3", NO_LAYERS),
+    (r"module 'tensorflow[\w.]*' has no attribute 'estimator'", NO_ESTIMATOR),
 )
 
 
@@ -25,5 +25,5 @@ def reason(error):
     """Why a test that ended with the text `error` is to be skipped; None: it has failed."""
     for sign, why in _SIGNS:
         if re.search(sign, error):
-            return None if why == _NO_HOROVOD and importlib.util.find_spec("horovod") else why
+            return None if why == NO_HOROVOD and importlib.util.find_spec("horovod") else why
     return None
