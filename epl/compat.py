@@ -467,6 +467,11 @@ def variable_key(variable: Any) -> Any:
     return variable.handle.op if hasattr(variable, "handle") else variable.op
 
 
+def variable_of(graph: Any, key: Any) -> Any:
+    """The variable of `graph` that an operation stands for."""
+    return next(v for v in global_variables(graph) if variable_key(v) is key)
+
+
 def read_variable(variable: Any) -> Any:
     """A new operation that reads a variable when it runs."""
     if hasattr(variable, "handle"):

@@ -33,8 +33,8 @@ class Worker:
         `runtime.coordination`).
       check: the check that is on (see `checking`), or None.
       steps: held during a step: a worker is in one at a time, whatever its threads do.
-      held: a weak reference to the session that holds what others do not (see
-        `runtime.held_state`), or None.
+      held: weak references to the sessions that hold what other workers do not (see
+        `runtime.held_state`), in the same order on all workers; None: it is closed.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Worker:
         self.ended_together = False
         self.check: Any = None
         self.steps = threading.RLock()
-        self.held: Any = None
+        self.held: List[Any] = []
 
 
 class Context(NamedTuple):

@@ -226,7 +226,7 @@ def keep_to_rows(graph: Any, state: GraphState) -> None:
 
 def _part_of(graph: Any, key: Any, value: Any, rows: Rows) -> Any:
     if rows.number:
-        return rows_of(value, rows, _variable(graph, key).shape.ndims)
+        return rows_of(value, rows, compat.variable_of(graph, key).shape.ndims)
     with compat.inserted(graph, _SCOPE + "/nothing"), tf.device(value.device or None):
         nothing = np.zeros([0], value.dtype.base_dtype.as_numpy_dtype)
         return tf.placeholder_with_default(nothing, None, "any_rows")
@@ -262,12 +262,8 @@ def _balanced(graph: Any, updates: Updates, cuts: Dict[Any, List[Sliceable]]
     return result
 
 
-def _variable(graph: Any, key: Any) -> Any:
-    return next(v for v in compat.global_variables(graph) if compat.variable_key(v) is key)
-
-
 def _bytes(graph: Any, key: Any) -> int:
-    variable = _variable(graph, key)
+    variable = compat.variable_of(graph, key)
     return int(variable.shape.num_elements() * variable.dtype.base_dtype.size)
 
 
@@ -277,7 +273,7 @@ def _hold(graph: Any, zero: Zero, key: Any, rows: Sequence[Rows]) -> None:
     if ownership.rows(key) is not None:
         return
     ownership.share_out(key, rows)
-    variable = _variable(graph, key)
+    variable = compat.variable_of(graph, key)
     own, whole = ownership.own_rows(key), sum(each.number for each in rows)
     if own.number == 0:
         editor.set_shape(key, [0])

@@ -14,7 +14,7 @@ Nobody waits inside a collective that another worker never enters.
 
 import hashlib
 import sys
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, List, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -151,7 +151,7 @@ def training_ended(context: Context, asked: bool) -> None:
         progress.waiting("agreement to " + END_OF_TRAINING)
         outcome = _meet(context, END_OF_TRAINING, None)
         if outcome.asked:
-            held_state.serve(context, [])
+            held_state.serve(context)
             continue
         if outcome.same:
             break
@@ -171,7 +171,7 @@ def script_ended(context: Context) -> bool:
             or not context.connection.is_connected:
         return True
     progress.waiting("agreement to " + END_OF_SCRIPT)
-    if context.worker.held is not None:
+    if held_state.holds(context):
         return _script_ended_holding(context)
     found = control_plane.of(context).last_all_reduce_max(
         _vector(context, END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
@@ -187,7 +187,7 @@ def _script_ended_holding(context: Context) -> bool:
     try:
         outcome = _meet(context, END_OF_SCRIPT, None)
         while outcome.asked:
-            held_state.serve(context, [])
+            held_state.serve(context)
             outcome = _meet(context, END_OF_SCRIPT, None)
     except WorkerLostError:  # the launcher says why
         return True
@@ -197,21 +197,19 @@ def _script_ended_holding(context: Context) -> bool:
     return False
 
 
-def ask_for_state(session: Any, names: List[str]) -> Dict[str, Any]:
+def ask_for_state(session: Any, names: List[str], take: Callable[[str, Any], None]) -> None:
     """Meet, and get what other workers hold.
 
     Args:
       session: the session that is to read it.
       names: of what stands for the variables.
-
-    Returns:
-      name -> the whole value.
+      take: gets the name and the whole value of each, one after the other.
     """
     context = context_of(session.graph)
     with context.worker.steps:
         progress.waiting("what other workers hold of " + ", ".join(names[:3]))
         outcome = _meet(context, READ, session, asks=True)
-        return _level(session, outcome, names)
+        _level(session, outcome, names, take)
 
 
 def state_released(session: Any) -> None:
@@ -221,12 +219,12 @@ def state_released(session: Any) -> None:
     while True:
         outcome = _meet(context, RELEASE, None)
         if outcome.asked:
-            held_state.serve(context, [])
+            held_state.serve(context)
         elif outcome.same:
             break
         else:
             raise different(_tell(context, Intent(RELEASE)))
-    held_state.release(context)
+    held_state.release(session)
     progress.alive()
 
 
@@ -254,7 +252,7 @@ def after_failure(context: Context, error: BaseException) -> None:
         raise _begun_here(WorkerLostError(message)) from error
     outcome = _outcome(context, found)
     if outcome.asked:
-        held_state.serve(context, [])
+        held_state.serve(context)
         raise _begun_here(WorkerLostError("a step failed on worker {}: {}".format(
             context.cluster.worker_index, error))) from error
     if not outcome.same:
@@ -292,11 +290,14 @@ def _outcome(context: Context, maxima: List[int]) -> Outcome:
                    bool(maxima[6]))
 
 
-def _level(session: Any, outcome: Outcome, names: Sequence[str] = ()) -> Dict[str, Any]:
+def _level(session: Any, outcome: Outcome, names: Sequence[str] = (),
+           take: Callable[[str, Any], None] = lambda name, value: None) -> None:
     """Bring this worker to the others' level; all workers of the meeting do the same.
 
-    Returns:
-      name -> value of what this worker asks for.
+    Args:
+      session: the session that is to be brought there.
+      outcome: of the meeting.
+      names: of what this worker asks for, and `take` is given.
     """
     if outcome.unverified and not outcome.leaving:
         progress.waiting_before_step("comparison of the workers' programs")
@@ -305,7 +306,8 @@ def _level(session: Any, outcome: Outcome, names: Sequence[str] = ()) -> Dict[st
         progress.waiting_before_step("broadcast of the chief's variables")
         broadcast.broadcast_variables(session)
         setattr(session, _SYNCHRONIZED, True)
-    return held_state.serve(context_of(session.graph), list(names)) if outcome.asked else {}
+    if outcome.asked:
+        held_state.serve(context_of(session.graph), session, names, take)
 
 
 def _tell(context: Context, intent: Intent) -> List[Intent]:

@@ -13,7 +13,7 @@ each worker gets its rows. So a session that holds rows is closed by all workers
 
 import sys
 import weakref
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -32,7 +32,7 @@ _CHUNK_BYTES = 64 << 20
 _GIVEN = "_epl_given"  # of a session: name of a variable -> the value assigned; None: initialized
 
 
-def run_beside(session: Any, run: Run, ask: Callable[[Any, List[str]], Dict[str, Any]],
+def run_beside(session: Any, run: Run, ask: Callable[..., None],
                fetches: List[Any], fed: Dict[Any, Any],
                execute: Callable[[List[Any], Dict[Any, Any]], List[Any]]) -> List[Any]:
     """Run what is no step: it reads whole variables, and assigns whole ones.
@@ -40,7 +40,7 @@ def run_beside(session: Any, run: Run, ask: Callable[[Any, List[str]], Dict[str,
     Args:
       session: the session.
       run: what it does.
-      ask: gives whole values of variables by their names.
+      ask: hands out whole values of variables, by their names.
       fetches: what is to come back.
       fed: what it is fed.
       execute: runs other fetches with other feeds.
@@ -53,7 +53,8 @@ def run_beside(session: Any, run: Run, ask: Callable[[Any, List[str]], Dict[str,
         return execute(fetches, fed)
     values: Dict[str, Any] = {}
     if read:
-        whole = ask(session, sorted(key.name for key in read))
+        whole: Dict[str, Any] = {}
+        ask(session, sorted(key.name for key in read), whole.__setitem__)
         values = {tensor.name: whole[key.name] for key, tensors in read.items()
                   for tensor in tensors}
         fed = dict(fed)
@@ -73,8 +74,14 @@ def run_beside(session: Any, run: Run, ask: Callable[[Any, List[str]], Dict[str,
 
 def is_held(session: Any) -> bool:
     """True if `session` holds rows that other workers may ask for."""
+    return _place(session) is not None
+
+
+def _place(session: Any) -> Optional[int]:
+    """The number of `session` among those that hold rows, the same on all workers; the last one."""
     held = context_of(session.graph).worker.held
-    return held is not None and held() is session
+    places = [number for number, each in enumerate(held) if each is not None and each() is session]
+    return places[-1] if places else None
 
 
 def is_failing() -> bool:
@@ -88,41 +95,61 @@ def is_end(error: type) -> bool:
     return issubclass(error, (tf.errors.OutOfRangeError, StopIteration))
 
 
-def release(context: Context) -> None:
-    """The session that held rows is to be closed, on all workers."""
-    context.worker.held = None
+def release(session: Any) -> None:
+    """`session`, which held rows, is to be closed."""
+    held = context_of(session.graph).worker.held
+    held[:] = [None if each is None or each() is session else each for each in held]
 
 
-def serve(context: Context, wanted: List[str]) -> Dict[str, Any]:
+def holds(context: Context) -> bool:
+    """True if a session of this worker holds rows that other workers may ask for."""
+    return any(each is not None for each in context.worker.held)
+
+
+def serve(context: Context, session: Any = None, names: Sequence[str] = (),
+          take: Callable[[str, Any], None] = lambda name, value: None) -> None:
     """Give all workers what any of them asks for; all have to call this.
 
     Args:
       context: of the job.
-      wanted: names of what stands for variables that this worker asks for.
-
-    Returns:
-      name -> the whole value of what this worker asked for.
+      session: the one that is to read what it asks for.
+      names: of what stands for the variables that this worker asks for.
+      take: gets the name and the whole value of each of these, one after the other.
     """
     plane = control_plane.of(context)
-    held = context.worker.held() if context.worker.held is not None else None
-    names = sorted(set().union(*plane.all_gather_object(wanted)))
-    here = set(plane.all_gather_object(held is not None))
-    if here != {True}:
-        raise ConfigError(
-            "the values of '{}' are shared out (zero.level), and a worker has closed the session "
-            "that held its rows: read and save them before the session is closed".format(names[0]))
-    found: Dict[str, Any] = {}
-    for name in names:
-        parts: List[List[Any]] = []
-        for begin, size in _turns(held, name):
-            parts.append(plane.all_gather_object(_own_rows(held, name, begin, size)))
-            if name not in wanted:
-                parts.pop()
-        if name in wanted:
-            by_rank = [[each[rank] for each in parts] for rank in range(len(parts[0]))]
-            found[name] = np.concatenate([rows for each in by_rank for rows in each
-                                          if rows is not None])
-    return found
+    every = plane.all_gather_object((_place(session) if names else None, list(names)))
+    for place in sorted({place for place, asked in every if asked}):
+        held = context.worker.held[place]
+        there = held() if held is not None else None
+        if not all(plane.all_gather_object(there is not None)):
+            raise ConfigError(
+                "the values of '{}' are shared out (zero.level), and a worker has closed the "
+                "session that held its rows: read and save them before it is closed".format(
+                    next(asked[0] for at, asked in every if at == place)))
+        _give(plane, there, sorted({name for at, asked in every if at == place
+                                    for name in asked}), set(names), take)
+
+
+def _give(plane: control_plane.ControlPlane, session: Any, names: List[str], wanted: Set[str],
+          take: Callable[[str, Any], None]) -> None:
+    """Exchange the rows of variables, some bytes at a time."""
+    parts: Dict[str, List[List[Any]]] = {}
+    for turn in _turns(session, names):
+        every = plane.all_gather_object([_own_rows(session, *piece) for piece in turn])
+        for number, (name, _, _) in enumerate(turn):
+            if name in wanted:
+                parts.setdefault(name, []).append([given[number] for given in every])
+        done = [name for name in parts if name != turn[-1][0]]
+        for name in done:
+            take(name, _joined(parts.pop(name)))
+    for name in sorted(parts):
+        take(name, _joined(parts.pop(name)))
+
+
+def _joined(parts: List[List[Any]]) -> Any:
+    """The rows of all workers, of which each has given some at a time."""
+    return np.concatenate([each[rank] for rank in range(len(parts[0])) for each in parts
+                           if each[rank] is not None])
 
 
 def distribute(session: Any, assign: Callable[[Any, Dict[Any, Any]], None]) -> None:
@@ -161,7 +188,9 @@ def distribute(session: Any, assign: Callable[[Any, Dict[Any, Any]], None]) -> N
             assign(session, {by_name[name]: np.concatenate(mine)})
         own[name] = None  # so much less is in memory twice
     setattr(session, _GIVEN, {})
-    context.worker.held = weakref.ref(session)
+    places = plane.all_gather_object(_place(session))
+    if None in places or len(set(places)) > 1:
+        context.worker.held.append(weakref.ref(session))
 
 
 def _check_not_lost(name: str, rows: Any, given: List[List[str]]) -> None:
@@ -187,14 +216,24 @@ def _received(session: Any, variable: Any, rows: Rows, shape: Any, value: Any) -
     return mine
 
 
-def _turns(session: Any, name: str) -> Iterator[Tuple[int, int]]:
-    """(first, number) of the rows that each worker gives at a time, as many turns on all."""
-    variable = next(v for v in compat.global_variables(session.graph)
-                    if compat.variable_key(v).name == name)
-    rows = ownership_of(session.graph).rows(compat.variable_key(variable))
-    step = _rows_at_a_time(variable.shape.as_list(), variable.dtype)
-    most = max(each.number for each in rows or ())
-    return ((begin, step) for begin in range(0, most, step))
+def _turns(session: Any, names: List[str]) -> Iterator[List[Tuple[str, int, int]]]:
+    """What each worker gives at a time: (name, first of its own rows, number of rows)."""
+    ownership = ownership_of(session.graph)
+    turn: List[Tuple[str, int, int]] = []
+    filled = 0
+    for name in names:
+        key = session.graph.get_operation_by_name(name)
+        variable = compat.variable_of(session.graph, key)
+        step = _rows_at_a_time(variable.shape.as_list(), variable.dtype)
+        most = max(each.number for each in ownership.rows(key) or ())
+        for begin in range(0, most, step):
+            turn.append((name, begin, step))
+            filled += min(step, most - begin) * (_CHUNK_BYTES // step)
+            if filled >= _CHUNK_BYTES:
+                yield turn
+                turn, filled = [], 0
+    if turn:
+        yield turn
 
 
 def _own_rows(session: Any, name: str, begin: int, size: int) -> Any:

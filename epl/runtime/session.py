@@ -148,14 +148,14 @@ def leave(original: Callable[..., None], session: Any, exception_type: Any,
         if exception_type is None or held_state.is_end(exception_type):
             coordination.state_released(session)
         else:
-            held_state.release(context_of(session.graph))
+            held_state.release(session)
     original(session, exception_type, *args)
 
 
 def forgotten(original: Callable[..., None], session: Any) -> None:
     """`BaseSession.__del__`: nobody closes it; what only this worker held is lost."""
     if held_state.is_held(session):
-        held_state.release(context_of(session.graph))
+        held_state.release(session)
     original(session)
 
 
