@@ -6,6 +6,8 @@ Two and four workers as threads. Each training is compared with one device on th
 to the bit with the same workers without the key.
 """
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -18,6 +20,7 @@ from epl.ir.ownership import Rows, ownership_of
 from epl.ops.adam_weight_decay_optimizer import AdamWeightDecayOptimizer
 from epl.rewrite import zero
 from epl.rewrite.groups import groups_of
+from epl.runtime import held_state, streamed_save
 from tests.graph import devices
 from tests.support import loopback
 
@@ -362,6 +365,38 @@ def test_checkpoints_are_those_of_plain_tensorflow_and_go_anywhere(tmp_path, res
         first(0, 1)
     for name, value in values.items():
         np.testing.assert_allclose(value, tf.train.load_variable(path, name), rtol=1e-5, atol=1e-6)
+
+
+def test_a_save_holds_some_variables_at_a_time(tmp_path, monkeypatch):
+    """Each part of a checkpoint is written before the next one is brought to the chief."""
+    monkeypatch.setattr(streamed_save, "_PART_BYTES", 400)
+    monkeypatch.setattr(held_state, "_CHUNK_BYTES", 400)
+    path = str(tmp_path / "model")
+    written = []
+
+    def note(parts):
+        written.append({name: value.nbytes for name, value in parts._waiting.items()})
+        before(parts)
+
+    before = streamed_save._Parts._write
+    monkeypatch.setattr(streamed_save._Parts, "_write", note)
+
+    def work(rank):
+        feeds, _, step = build("adam", True)
+        saver = tf.train.Saver()
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(step, dict(zip(feeds, rows_of(rank, 2, 0))))
+            assert saver.save(session, path, 7) == path + "-7"
+            return session.run({v.op.name: v for v in tf.global_variables()})
+
+    found = job(work)[0]
+    assert len(written) == 3 and max(sum(each.values()) for each in written) <= 400 + 50 * 8 * 4
+    assert tf.train.latest_checkpoint(str(tmp_path)) == path + "-7"
+    assert {name for name, _ in tf.train.list_variables(path + "-7")} == set(found)
+    for name, value in found.items():
+        np.testing.assert_array_equal(tf.train.load_variable(path + "-7", name), value)
+    assert not [name for name in os.listdir(str(tmp_path)) if "temp" in name]
 
 
 def test_a_monitored_session_saves_and_goes_on(tmp_path):
