@@ -176,7 +176,7 @@ class _Search:
                 index += 1
             held = self._needed[self.cuts[number] + 1] - self._needed[self.cuts[before] + 1]
             found.append((before, more, held - kept_needed))
-        return found
+        return found[::-1]  # the longest segment first: of equal ways the one with fewest cuts
 
 
 def _sums(numbers: Sequence[int]) -> List[int]:
@@ -192,23 +192,16 @@ def _crossing(stretch: Stretch, position: int) -> List[Activation]:
 
 
 def _narrowest(stretch: Stretch) -> List[int]:
-    """The places at which no more is kept than at their neighbours; not too many."""
+    """The places for cuts; if there are too many, the one in each window at which least is kept."""
+    if len(stretch.places) <= _MOST:
+        return sorted(stretch.places)
     change = [0] * (len(stretch.costs) + 1)
     for each in stretch.activations:
         if each.until > each.made:
             change[each.made] += each.size
             change[each.until] -= each.size
-    widths, width = [], 0
-    for number in change:
-        width += number
-        widths.append(width)
-    places = sorted(stretch.places)
-    found = [place for before, place, after in zip(
-        places[:1] + places[:-1], places, places[1:] + places[-1:])
-        if widths[place] <= min(widths[before], widths[after])]
-    if len(found) > _MOST:  # the narrowest of each window
-        windows: Dict[int, List[int]] = {}
-        for place in found:
-            windows.setdefault(place * _MOST // len(stretch.costs), []).append(place)
-        found = [min(some, key=lambda place: (widths[place], place)) for some in windows.values()]
-    return sorted(found)
+    widths = _sums(change)[1:]
+    windows: Dict[int, List[int]] = {}
+    for place in sorted(stretch.places):
+        windows.setdefault(place * _MOST // len(stretch.costs), []).append(place)
+    return [min(some, key=lambda place: (widths[place], place)) for some in windows.values()]

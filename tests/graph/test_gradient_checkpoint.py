@@ -199,10 +199,13 @@ def test_whatever_asks_for_the_gradients(step, layout, resource, key):
     assert copies_of(found["graph"]) or (step, key) == ("gradient penalty", "collection")
 
 
+@pytest.mark.parametrize("beside", [
+    {}, {"zero.level": "v0"}, {"zero.level": "v1"}, {"optimizer.num_apply_group": 2}],
+    ids=lambda beside: "-".join(map(str, beside.values())) or "alone")
 @pytest.mark.parametrize("key", ["auto", "collection"])
-def test_on_two_workers(key):
+def test_on_two_workers(key, beside):
     def work(rank, config):
-        epl.init(epl.Config(config))
+        epl.init(epl.Config(dict(beside, **config)))
         epl.set_default_strategy(epl.replicate(device_count=1))
         x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
         loss = tf.reduce_mean(tf.square(

@@ -58,7 +58,12 @@ class Builder:
         """
         self._graph, self._provenance, self._scope = graph, provenance, scope
         self._forward, self._kept, self._stages = forward, kept, stages
-        self._updates, self._snapshots = updates, {}  # type: ignore[var-annotated]
+        self._updates = updates
+        self._snapshots: Dict[str, Any] = {}
+        self._segment = {op: kept.segment_of(forward.place_of(op)) for op in forward.backward}
+        # What is behind the last cut needs these at once.
+        self._held = {read.tensor.name for read in forward.reads
+                      if self._segment[read.reader] == len(kept.cuts)}
         self.made = Copies({}, {})
 
     def build(self) -> Copies:
@@ -79,13 +84,8 @@ class Builder:
 
     def _needed(self) -> Dict[Any, int]:
         """Operations to copy -> the segment whose backward pass first needs them."""
-        last = len(self._kept.cuts)
-        held = {read.tensor.name for read in self._forward.reads
-                if self._kept.segment_of(read.position) == last}
-        self._held = held
         found: Dict[Any, int] = {}
-        pending = [(read.tensor, self._kept.segment_of(read.position))
-                   for read in self._forward.reads]
+        pending = [(read.tensor, self._segment[read.reader]) for read in self._forward.reads]
         while pending:
             tensor, number = pending.pop()
             if self._is_repeated(tensor) and found.get(tensor.op, -1) < number:
@@ -161,19 +161,13 @@ class Builder:
 
     def _ends_behind(self, number: int, own: Set[Any]) -> List[Any]:
         """What ends the backward pass of the next segment that has one, and the forward pass."""
-        behind: Dict[int, List[Any]] = {}
         after = self._after(own)
-        for op in self._forward.backward:
-            segment = self._kept.segment_of(self._forward.place_of(op))
-            if segment > number and op not in after and self._forward.may_be_awaited(op):
-                behind.setdefault(segment, []).append(op)
-        found: List[Any] = []
-        if behind:
-            members = behind[min(behind)]
-            successors = loops.successors(members)
-            found = [op for op in members if not successors[op]]
-        position = self._kept.cuts[number]
-        at_cut = self._forward.ops[position]
+        behind = [op for op in self._forward.backward if self._segment[op] > number
+                  and op not in after and self._forward.may_be_awaited(op)]
+        nearest = min([self._segment[op] for op in behind] or [0])
+        successors = loops.successors(op for op in behind if self._segment[op] == nearest)
+        found = [op for op, users in successors.items() if not users]
+        at_cut = self._forward.ops[self._kept.cuts[number]]
         if self._forward.may_be_awaited(at_cut):
             found.append(at_cut)
         return found

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The forward pass of a loss, in an order, and what the backward pass reads of it."""
 
-from typing import Any, Container, Dict, NamedTuple, Set
+from typing import Any, Container, Dict, List, NamedTuple, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -68,10 +68,25 @@ class Forward:
         self._provenance, self._apart = provenance, apart
         self._library = Library(self.ops[0].graph)
         self._again: Dict[Any, bool] = {}
+        late = self._of_gradients(in_order)
         self.reads = [Read(op, tensor, self.place_of(op)) for op in self.backward
-                      if op.type not in op_traits.SHAPES
+                      if op in late and op.type not in op_traits.SHAPES
                       for tensor in {t.name: t for t in op.inputs}.values()
                       if tensor.op in self.position]
+
+    def _of_gradients(self, in_order: List[Any]) -> Set[Any]:
+        """What computes gradients, or something of them.
+
+        Gradients may wait for what does not: updates of moving averages, which read the forward
+        pass while it runs.
+        """
+        found: Set[Any] = set()
+        within = set(self.backward)
+        for op in in_order:
+            if op in within and (self._provenance.is_gradient(op)
+                                 or any(t.op in found for t in op.inputs)):
+                found.add(op)
+        return found
 
     def place_of(self, op: Any) -> int:
         """The position of the forward operation that one of the backward pass is the gradient of.
