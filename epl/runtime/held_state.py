@@ -55,9 +55,9 @@ def run_beside(session: Any, run: Run, ask: Callable[..., None],
     save = streamed_save.find(session.graph, run, fetches)
     if save is not None:
         prefix = next((value for key, value in fed.items()
-                       if compat.fed_tensor(key) is save.op.inputs[0]), None)
+                       if compat.fed_tensor(key) is save.name), None)
         if prefix is None:
-            prefix = execute([save.op.inputs[0]], fed)[0]
+            prefix = execute([save.name], fed)[0]
         name = tf.compat.as_bytes(np.asarray(prefix).item())
         streamed_save.write(session, save, name.decode(), ask)
         return [name] * len(fetches)

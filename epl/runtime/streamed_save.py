@@ -26,30 +26,30 @@ _PART_BYTES = 64 << 20
 
 
 class Save(NamedTuple):
-    """An operation that writes a checkpoint.
+    """What writes a checkpoint.
 
     Attributes:
-      op: the operation.
+      name: the tensor that holds its name.
       held: name of what stands for a variable that is shared out -> its name in the checkpoint.
       rest: writes all but these, and is fed the name of its file.
       prefix: that name.
     """
 
-    op: Any
+    name: Any
     held: Dict[str, str]
     rest: Any
     prefix: Any
 
 
 class Saves:
-    """What is known of the operations that write checkpoints; None: it cannot be taken apart."""
+    """Operations that write a checkpoint -> what is known of them; None: it is none like others."""
 
     def __init__(self) -> None:
         self.known: Dict[Any, Optional[Save]] = {}
 
 
 def find(graph: Any, run: Run, fetches: Sequence[Any]) -> Optional[Save]:
-    """The operation that a run writes a checkpoint by, if it does nothing else; else None.
+    """What a run writes a checkpoint by, if it does nothing else; else None.
 
     Args:
       graph: the graph.
@@ -59,43 +59,49 @@ def find(graph: Any, run: Run, fetches: Sequence[Any]) -> Optional[Save]:
     if not run.touched.read or run.touched.given:
         return None
     reached = ancestors([t.op for t in fetches] + list(run.targets))
-    ops = [op for op in reached if op.type == "SaveV2"]
-    if len(ops) != 1 or any(op.type.startswith("MergeV2") for op in reached):
+    writes = sorted((op for op in reached if op.type == "SaveV2"), key=compat.op_id)
+    merges = [op for op in reached if op.type == "MergeV2Checkpoints"]
+    if not writes or len(merges) > 1 or len(writes) > 1 and not merges:
         return None
-    op = ops[0]
-    named = all(t.op.type == "Identity" and t.op.inputs[0] is op.inputs[0] for t in fetches)
-    if not named or any(target is not op for target in run.targets):
+    name = merges[0].inputs[1] if merges else writes[0].inputs[0]
+    last = merges or writes
+    if any(op not in last for op in run.targets) or not all(
+            t.op.type == "Identity" and t.op.inputs[0] is name for t in fetches):
         return None
     saves = state_of(graph).record(Saves).known
-    if op not in saves:
-        saves[op] = _taken_apart(graph, op, run.touched.read)
-    return saves[op]
+    if last[0] not in saves:
+        saves[last[0]] = _taken_apart(graph, name, writes, run.touched.read)
+    return saves[last[0]]
 
 
-def _taken_apart(graph: Any, op: Any, readers: Dict[Any, List[Any]]) -> Optional[Save]:
-    names, slices = [tf.get_static_value(tensor) for tensor in op.inputs[1:3]]
-    if names is None or slices is None or any(slices):
-        return None
+def _taken_apart(graph: Any, name: Any, writes: Sequence[Any], readers: Dict[Any, List[Any]]
+                 ) -> Optional[Save]:
     by_tensor = {tensor.name: key.name for key, tensors in readers.items() for tensor in tensors}
     held: Dict[str, str] = {}
     rest: List[Any] = []
-    for name, tensor in zip(names, list(op.inputs)[3:]):
-        source = tensor
-        while source.op.type == "Identity" and source.name not in by_tensor:
-            source = source.op.inputs[0]
-        if source.name in by_tensor:
-            held[by_tensor[source.name]] = name.decode()
-        else:
-            rest.append((name, tensor))
+    for op in writes:
+        names, slices = [tf.get_static_value(tensor) for tensor in op.inputs[1:3]]
+        if names is None or slices is None:
+            return None
+        for each, part, tensor in zip(names, slices, list(op.inputs)[3:]):
+            source = tensor
+            while source.op.type == "Identity" and source.name not in by_tensor:
+                source = source.op.inputs[0]
+            if source.name not in by_tensor:
+                rest.append((each, part, tensor))
+            elif part:
+                return None
+            else:
+                held[by_tensor[source.name]] = each.decode()
     if len(held) != len(readers) or not rest:
         return None
-    with rewriter.extended(graph, state_of(graph)):
-        with compat.inserted(graph, "epl/zero/save"), tf.device("/device:CPU:0"):
-            prefix = tf.placeholder(tf.string, [])
-            written = tf.raw_ops.SaveV2(
-                prefix=prefix, tensor_names=[name for name, _ in rest],
-                shape_and_slices=[""] * len(rest), tensors=[tensor for _, tensor in rest])
-    return Save(op, held, written, prefix)
+    with rewriter.extended(graph, state_of(graph)), compat.inserted(graph, "epl/zero/save"), \
+            tf.device("/device:CPU:0"):
+        prefix = tf.placeholder(tf.string, [])
+        names, slices, tensors = zip(*rest)
+        return Save(name, held, tf.raw_ops.SaveV2(
+            prefix=prefix, tensor_names=list(names), shape_and_slices=list(slices),
+            tensors=list(tensors)), prefix)
 
 
 def write(session: Any, save: Save, prefix: str, ask: Callable[..., None]) -> None:

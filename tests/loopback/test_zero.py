@@ -367,7 +367,8 @@ def test_checkpoints_are_those_of_plain_tensorflow_and_go_anywhere(tmp_path, res
         np.testing.assert_allclose(value, tf.train.load_variable(path, name), rtol=1e-5, atol=1e-6)
 
 
-def test_a_save_holds_some_variables_at_a_time(tmp_path, monkeypatch):
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_save_holds_some_variables_at_a_time(tmp_path, monkeypatch, sharded):
     """Each part of a checkpoint is written before the next one is brought to the chief."""
     monkeypatch.setattr(streamed_save, "_PART_BYTES", 400)
     monkeypatch.setattr(held_state, "_CHUNK_BYTES", 400)
@@ -383,7 +384,7 @@ def test_a_save_holds_some_variables_at_a_time(tmp_path, monkeypatch):
 
     def work(rank):
         feeds, _, step = build("adam", True)
-        saver = tf.train.Saver()
+        saver = tf.train.Saver(sharded=sharded)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             session.run(step, dict(zip(feeds, rows_of(rank, 2, 0))))
