@@ -42,22 +42,26 @@ class Part(NamedTuple):
     """A gradient of which each worker has some rows.
 
     Attributes:
+      group: names the call that built it; its gradients are exchanged in the same runs.
       gradient: the gradient.
       rows: of each worker.
       ops: what works on these rows element by element, what the script got included.
       numbers: what makes numbers of them.
     """
 
+    group: str
     gradient: Gradient
     rows: Sequence[Rows]
     ops: Set[Any]
     numbers: List[Any]
 
 
-def part_of(gradient: Gradient, rows: Sequence[Rows], inside: Set[Any]) -> Optional[Part]:
+def part_of(group: str, gradient: Gradient, rows: Sequence[Rows],
+            inside: Set[Any]) -> Optional[Part]:
     """What is computed from a gradient, if workers can do so with rows of it; else None.
 
     Args:
+      group: names the call that built it.
       gradient: a dense one.
       rows: those that each worker updates.
       inside: the operations of its variable's updates that work on these rows.
@@ -84,7 +88,7 @@ def part_of(gradient: Gradient, rows: Sequence[Rows], inside: Set[Any]) -> Optio
                or is_of_rows(tensor, shape)
                for op in ops - inside - {gradient.returned.op} for tensor in op.inputs):
         return None
-    return Part(gradient, rows, ops, sorted(numbers, key=compat.op_id))
+    return Part(group, gradient, rows, ops, sorted(numbers, key=compat.op_id))
 
 
 def _makes_number(op: Any) -> bool:
@@ -163,9 +167,9 @@ def put_together(graph: Any, parts: Sequence[Part], pad: Any) -> Numbers:
         rest = [number for number in rest if number not in now]
     made = Numbers({}, [])
     for turn, now in enumerate(rounds):
-        for kind in sorted({_travels_as(number).name for number in now}):
-            some = [number for number in now if _travels_as(number).name == kind]
-            _exchange(graph, some, "{}_{}_{}".format(_SCOPE, turn, kind), pad, made)
+        for group, kind in sorted({(n.part.group, _travels_as(n).name) for n in now}):
+            some = [n for n in now if n.part.group == group and _travels_as(n).name == kind]
+            _exchange(graph, some, "{}/{}/{}_{}".format(_SCOPE, group, turn, kind), pad, made)
     return made
 
 

@@ -166,7 +166,7 @@ def plan(graph: Any, state: GraphState, level: str) -> None:
         for gradient in group.gradients if not group.rewritten else ():
             key = compat.variable_key(gradient.variable)
             if key in found.rows:
-                part = part_of(gradient, found.rows[key], found.inside(key))
+                part = part_of(group.name, gradient, found.rows[key], found.inside(key))
                 parts += [part] if part is not None else []
     mixed = {op for op, number in collections.Counter(
         op for part in parts for op in part.ops).items() if number > 1}
@@ -203,9 +203,9 @@ def _put_together(graph: Any, zero: Zero, parts: List[Part], units: List[Shared]
     zero.numbers.update(made.values)
     zero.exchanges.extend(made.collectives)
     for unit in units:
+        needed = ancestors(op for update in unit.updates.values() for op in update.all_writes)
         editor.wait_for(unit.received, sorted(
-            {made.values[op].op for part in parts
-             if compat.variable_key(part.gradient.variable) in unit.updates
+            {made.values[op].op for part in parts if part.gradient.returned.op in needed
              for op in part.numbers}, key=compat.op_id))
 
 

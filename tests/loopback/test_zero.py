@@ -596,6 +596,32 @@ def test_gradients_are_held_in_parts_and_their_norm_is_everybodys():
     np.testing.assert_array_equal(found[0][:2], found[1][:2])
 
 
+@pytest.mark.parametrize("level", ["v0", "v1"])
+def test_losses_in_turns_share_a_variable(level):
+    """Steps of two losses, each with a placeholder of its own, train one variable of both."""
+    def work(rank):
+        ids, x, y = [tf.placeholder(tf.float32, [None, width]) for width in (5, 6, 1)]
+        draw = np.random.RandomState(2)
+        own, other, shared = [tf.get_variable(
+            name, initializer=draw.randn(*shape).astype(np.float32), use_resource=True)
+            for name, shape in (("own", (5, 8)), ("other", (6, 8)), ("shared", (8, 4)))]
+        steps = []
+        for fed, weight in ((ids, own), (x, other)):
+            loss = tf.reduce_mean(tf.square(tf.matmul(tf.tanh(tf.matmul(fed, weight)), shared)))
+            optimizer = tf.train.AdamOptimizer(0.01, name="of_" + weight.op.name)
+            gradients, _ = tf.clip_by_global_norm(tf.gradients(loss, [weight, shared]), 0.1)
+            steps.append(optimizer.apply_gradients(zip(gradients, [weight, shared])))
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            for number in range(3):
+                rows = np.random.RandomState(number).randn(8, 6).astype(np.float32)[rank * 4:][:4]
+                session.run(steps[0], {ids: rows[:, :5]})
+                session.run(steps[1], {x: rows})
+            return [0.0], session.run({v.name: v for v in tf.global_variables()})
+
+    assert_same(job(work, level=level), job(work, level=""), rtol=1e-5, atol=1e-7)
+
+
 def fetched_norms(rank):
     feeds, loss, _ = build("adam", True)
     optimizer = tf.train.MomentumOptimizer(0.1, 0.9)
