@@ -239,6 +239,23 @@ def test_graph_optimizers_change_nothing_but_rounding():
     devices.assert_same(devices.run(Layout(), script, AUTO), devices.run(None, script))
 
 
+def test_sizes_that_only_the_script_knows():
+    """The placeholder's rows are open, those of what is added to it are not."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3])
+        with stage(0):
+            shift = tf.constant(np.ones([len(FEATURES), 8], np.float32))
+            loss = tf.reduce_mean(tf.square(layered(x, 8, 5) + shift))
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        with devices.session() as session:
+            session.run(step, {x: FEATURES})
+            return session.run({v.name: v for v in tf.global_variables()})
+
+    with devices.unoptimized():
+        devices.assert_same(devices.run(Layout(), script, AUTO), devices.run(Layout(), script),
+                            0, 0)
+
+
 # What is kept, what is computed again, and when.
 
 def built(layout, config, make=None):

@@ -49,7 +49,7 @@ class Planner:
         """
         self._forward, self._stages, self._actions = forward, stages, actions
         self._budget = budget
-        self._copy = known_shapes.shapes_of(forward.ops, None if budget is not None else _ROWS)
+        self._copy = _with_sizes(forward.ops, None if budget is not None else _ROWS)
         self._costs = flops.count(self._copy.get_operations())[0]
         self._bound = with_smallest(forward, Kept(borders(forward, stages), [], set())).tensors
         self._sizes: Dict[str, int] = {}
@@ -149,6 +149,14 @@ class Planner:
                 size *= _ROWS if dimension is None else dimension
             self._sizes[tensor.name] = size
         return self._sizes[tensor.name]
+
+
+def _with_sizes(ops: List[Any], rows: Optional[int]) -> Any:
+    """A copy of the forward pass with sizes, as far as they are known or can be made up."""
+    try:
+        return known_shapes.shapes_of(ops, rows)
+    except ValueError:  # the script has another size in mind, which only its constants have
+        return known_shapes.shapes_of(ops, None)
 
 
 def most_in_flight(actions: Iterable[Action]) -> int:
