@@ -22,6 +22,7 @@ from epl.rewrite.functions import Library
 from epl.rewrite.groups import parts
 from epl.rewrite.sources import Sources
 from epl.rewrite.walk import ancestors, data_ancestors
+from epl.rewrite.zero import Zero
 from epl.runtime.runs import Run
 
 _STATELESS_DRAWS = ("StatelessRandom", "StatelessTruncated", "StatelessMultinomial")
@@ -123,7 +124,7 @@ def look(graph: Any, script: Script, run: Run, fetches: Sequence[Any], targets: 
         _of_clones(graph, run, [op for op in draws if op.name not in unseen], fed),
         [tuple(t.name for t in op.outputs) for op in sources  # type: ignore[misc]
          if op.type == "DeserializeSparse"],
-        _called(graph, gradients), writers, _known_tables(ops), unseen,
+        _called(graph, _whole(graph, gradients)), writers, _known_tables(ops), unseen,
         _once(sources + draws, losses), _everywhere(losses, state_of(graph)),
         [op.name for op in ops])
 
@@ -195,6 +196,12 @@ def _copies(graph: Any, run: Run, tensor: Any) -> List[Any]:
     if sources is None:
         return [tensor]
     return [sources.tensor(tensor, clone) for clone in sources.clones]
+
+
+def _whole(graph: Any, gradients: Sequence[Any]) -> List[Any]:
+    """Those of `gradients` that each worker has all of (see `rewrite.zero`)."""
+    zero = state_of(graph).find(Zero)
+    return [g for g in gradients if zero is None or zero.rows_of(g) is None]
 
 
 def _called(graph: Any, gradients: Sequence[Any]) -> List[Tuple[str, List[Any]]]:

@@ -657,3 +657,18 @@ def test_no_worker_gets_much_more_of_the_gradients_than_its_part(workers):
     whole = 6 * (32 * 32 + 32)
     for own, taken in job(work, workers, "v1"):
         assert own <= taken <= whole / workers * 1.05
+
+
+@pytest.mark.parametrize("level", ["v0", "v1"])
+def test_a_check_compares_whole_values(level):
+    """Slots are put together for it; gradients that workers have parts of are left out."""
+    def work(rank):
+        check = epl.check(2)
+        trained("adam_clipped", True, rank, 2)
+        return check.report
+
+    chief = job(work, level=level)[0]
+    names = {found.row.name for found in chief.worst}
+    assert chief.passed, chief.describe()
+    assert {"table", "table/Adam", "head/Adam_1", "gradient of table:0"} <= names
+    assert ("gradient of head:0" in names) == (level == "v0")
