@@ -55,7 +55,11 @@ short() {  # <requirement>: 2.12.1, or with the name of a build of others
 
 # make_environment <requirement> <virtual environment>: makes it, unless it is there already.
 make_environment() {
-  local found state
+  local found state more=()
+  case $(requirements_file "$1") in
+    */tf-*) ;;
+    *) more=(-r "$here/requirements/lint.txt") ;;  # as in scripts/setup.sh; it has what tests need
+  esac
   # shellcheck disable=SC2046
   found=$(PYTHON="" find_python_version $(pythons_of "$(requirements_file "$1")")) \
     || fail "$1 needs Python $(pythons_of "$(requirements_file "$1")")"
@@ -64,7 +68,7 @@ make_environment() {
   rm -rf "$2"
   "${found#* }" -m venv "$2"
   requirements_of "$1" >"$2/requirements.txt"
-  "$2/bin/python" -m pip install -qq --no-deps -r "$2/requirements.txt"
+  "$2/bin/python" -m pip install -qq --no-deps -r "$2/requirements.txt" "${more[@]}"
   echo "$state" >"$2/.state"
 }
 
