@@ -63,7 +63,7 @@ OPTIONS = {
         False, "compare every step's gradients with those without checkpoints"),
     "zero.level": Option(
         "", "share optimizer state out over workers", choices=("", "v0", "v1")),
-    "offload.level": _later("", "keep variables in host memory", choices=("", "v0")),
+    "offload.level": Option("", "keep variables in host memory", choices=("", "v0"), alone=True),
     "amp.level": Option("", "automatic mixed precision", choices=("", "o1"), alone=True),
     "amp.dtype": Option("float16", "what mixed precision computes with",
                         choices=("float16", "bfloat16", "float32")),

@@ -55,7 +55,7 @@ def written_down(op: Any, follows: Callable[[Any], bool],
         return op if tf.get_static_value(op.inputs[0]) == 0 else None
     for number, tensor in enumerate(op.inputs):
         if not follows(tensor):
-            if _is_every_row(tensor, sizes) or _starts_loop(op, tensor, sizes):
+            if _is_every_row(tensor, sizes) or _enters(op, tensor, sizes):
                 return tensor.op
             if tensor.op.type in _LISTS:
                 found = written_down(tensor.op, follows, sizes)
@@ -94,12 +94,14 @@ def _is_every_row(tensor: Any, sizes: Container[int]) -> bool:
     return value is not None and np.array_equal(value, np.arange(len(value)))
 
 
-def _starts_loop(op: Any, tensor: Any, sizes: Container[int]) -> bool:
-    """True for a constant that a loop starts from, with as many rows as a part, as a first state.
+def _enters(op: Any, tensor: Any, sizes: Container[int]) -> bool:
+    """True for a constant with as many rows as a part, taken into a loop, branch or function.
 
-    Outside of loops TensorFlow finds that shapes do not fit when the copy is made.
+    The first state of a recurrent network is one. Elsewhere TensorFlow finds that shapes do not fit
+    when the copy is made.
     """
-    if not (loops.is_enter(op) or op_traits.calls_functions(op)) or not tensor.shape.ndims:
+    inside = loops.is_enter(op) or op_traits.is_switch(op) or op_traits.calls_functions(op)
+    if not inside or not tensor.shape.ndims:
         return False
     rows = tensor.shape.as_list()[0]
     return rows != 1 and rows in sizes and tensor.op.type in ("Const", "Fill")

@@ -44,8 +44,9 @@ class Devices:
     it.
     """
 
-    def __init__(self, plan: ParallelPlan, worker: int, device_type: str, ownership: Ownership):
-        self._plan, self._ownership = plan, ownership
+    def __init__(self, plan: ParallelPlan, worker: int, device_type: str, ownership: Ownership,
+                 offload: bool = False):
+        self._plan, self._ownership, self._offload = plan, ownership, offload
         self._kind = device_type.upper()
         self._replicas = plan.replicas_of(worker)
         self._chosen: Dict[Tuple[Any, int, int], str] = {}
@@ -71,7 +72,7 @@ class Devices:
         return self._of_stage[key]
 
     def assign(self, variables: Iterable[Any], stage_of: Any) -> None:
-        """Choose the devices of variables: those of their stage, balanced by size.
+        """Choose the devices of variables: those of their stage, balanced by size, or the host.
 
         Args:
           variables: those that have a device keep it; a variable that is colocated with another
@@ -85,6 +86,8 @@ class Devices:
                 continue
             if self._is_pinned(op):
                 self._ownership.put(op, op.device)
+            elif self._offload:
+                self._ownership.put(op, HOST)
             else:
                 by_stage.setdefault(stage_of(op), []).append(variable)
         for stage, members in sorted(by_stage.items()):
@@ -154,6 +157,17 @@ class Devices:
         if self._kind == "GPU" and not compat.runs_on_gpu(op):
             return HOST
         return self.of_stage(stage, clone)
+
+    def keep_state_on_host(self, ops: Iterable[Any]) -> None:
+        """With one device: what is state, or works on it, is on the host; nothing else is placed.
+
+        Args:
+          ops: operations of the script; those that it has placed itself stay where they are.
+        """
+        for op in ops:
+            if not op.device and self.state_device(op) == HOST:
+                self._placed.add(op)
+                editor.put_on(op, HOST)
 
     def place(self, op: Any, stage: int, clone: CloneId, backward: bool) -> None:
         """Place one of the script's own operations."""

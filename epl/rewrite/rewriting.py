@@ -69,7 +69,8 @@ class Rewriting:
                     plan.num_stages, ", ".join(plan.stage_names)))
         state.plan = plan
         if state.find(Devices) is None:
-            state.keep(Devices(plan, worker, context.cluster.device_type, ownership_of(graph)))
+            state.keep(Devices(plan, worker, context.cluster.device_type, ownership_of(graph),
+                               bool(context.config.offload.level)))
             state.keep(Sources(graph, [
                 CloneId(r, m, s) for r in plan.replicas_of(worker)
                 for m in range(plan.num_micro_batch) for s in range(plan.num_slices)]))

@@ -382,7 +382,8 @@ class _Region:
         may_be_missing = op in view.conditional or op.type in ("Switch", "RefSwitch")
         if op in view.batch_dependent and op not in view.of_batch and not may_be_missing:
             return False  # drawn without regard to the batch: once a step (see `drawn`)
-        if relation == SHARED or (relation == SAME and not may_be_missing):
+        by_batch = may_be_missing and op in view.batch_dependent  # another branch, maybe
+        if (relation == SHARED and not by_batch) or (relation == SAME and not may_be_missing):
             return False
         if not may_be_missing and _can_merge(tensor, relation):
             self.borders[tensor.name] = tensor, relation

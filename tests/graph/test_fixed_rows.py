@@ -109,6 +109,13 @@ def test_shapes_of_a_part_do_not_bind_the_whole_batch(value, in_loss, v2, layout
             devices.assert_same(run(layout, value, in_loss=in_loss), run(None, value))
 
 
+def recurrent_in_a_branch(x, rows):
+    """The batch decides whether the first state is used, and it passes through the branch."""
+    state = tf.zeros([rows, 1])
+    return tf.cond(tf.reduce_min(x) > 2.0, lambda: state + 1.0,
+                   lambda: tf.concat([mixed(x), state], 1))
+
+
 # What a script may write down, and how it says the same of any batch.
 COUNTED = {
     "reshape": (lambda x, rows: tf.cumsum(tf.reshape(mixed(x), [rows, -1]))),
@@ -117,6 +124,7 @@ COUNTED = {
     "slice": (lambda x, rows: tf.slice(mixed(x), [0, 0], tf.stack([rows, 1]))),
     "strided_slice": (lambda x, rows: mixed(x)[:rows]),
     "first_state": recurrent,
+    "first_state_in_a_branch": recurrent_in_a_branch,
     "range": (lambda x, rows: tf.gather(mixed(x), tf.range(rows))),
     "pairs": (lambda x, rows: tf.gather_nd(mixed(x), tf.stack(
         [tf.range(rows), tf.cast(x[:, 0] * 0.0, tf.int32)], axis=1))),

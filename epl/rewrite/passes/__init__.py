@@ -22,6 +22,7 @@ from epl.rewrite.passes import (
     looks,
     loss_scale,
     losses,
+    offload,
     order,
     partition,
     place,
@@ -44,7 +45,7 @@ PASSES: List[Pass] = [files.PASS, loss_scale.PASS, leaving.PASS, zero.PLAN] + [
         losses, branches, seeds, whole_loss, recompute, partition, place, deferred, clones, order,
         accumulate, aggregate,
         completed, statistics, registered, looks, written, snapshots, drawn,
-        zero, update_groups,
+        zero, update_groups, offload,
     )]
 
 

@@ -22,7 +22,7 @@ class _Placed:
 def place_model(rewriting: Rewriting) -> None:
     """Place a model that is only run, not trained, on the devices of the first replica."""
     state = rewriting.state
-    _assign(rewriting)
+    assign_variables(rewriting)
     placed = state.record(_Placed)
     for op in compat.operations_from(rewriting.graph, placed.last_id + 1):
         if not state.provenance.before_first(op):
@@ -32,7 +32,7 @@ def place_model(rewriting: Rewriting) -> None:
 
 def _run(rewriting: Rewriting, family: Family) -> None:
     devices, found = rewriting.devices, family[0].known_partition
-    _assign(rewriting)
+    assign_variables(rewriting)
     for op in found.ops:
         devices.place(op, found.stage[op], rewriting.clones[0], found.goes_back(op))
         if op in found.deferred and op in found.loop:
@@ -43,7 +43,7 @@ def _wanted(rewriting: Rewriting, family: Family) -> bool:
     return rewriting.devices.several and partition.is_known(rewriting, family)
 
 
-def _assign(rewriting: Rewriting) -> None:
+def assign_variables(rewriting: Rewriting) -> None:
     """Give the model's variables their devices."""
     state = rewriting.state
     owned = [v for v in compat.global_variables(rewriting.graph) if _is_of_model(rewriting, v)]
