@@ -28,7 +28,7 @@ REVIEWED: Tuple[Refusal, ...] = (
     # What cannot be followed is computed once more from the whole batch, which is larger.
     Refusal("some number in the graph is the number of rows of one", frozenset(["static"])),
     # Zeros that a network begins with, of as many rows as a part has.
-    Refusal("takes the fixed number of rows", frozenset(["recurrent"])),
+    Refusal("takes the fixed number of rows", frozenset(["recurrent", "static"])),
     # Nobody knows beforehand that the branch is never taken.
     Refusal("adds what goes into a branch of tf.cond to itself", frozenset(["outer"])),
     # Nothing of a value is left behind zeros of its shape.
