@@ -136,6 +136,17 @@ def test_with_control_flow_v2_and_groups_of_updates():
     devices.assert_same((losses, variables), expected)
 
 
+@KINDS
+@pytest.mark.parametrize("key, value", [("gradient_checkpoint.type", "auto"),
+                                        ("offload.level", "v0")])
+def test_with_what_saves_memory(key, value, resource):
+    losses, variables = devices.run(
+        BOTH, lambda stage: trained(stage, resource, TRAIN["clipped"]), dict(AMP, **{key: value}))
+    assert (variables.pop(SCALE), variables.pop(GOOD)) == (2.0 ** 14, 3)
+    devices.assert_same((losses, variables), devices.run(
+        None, lambda stage: trained(stage, resource, TRAIN["clipped"], False)))
+
+
 def test_the_scale_doubles_after_2000_good_steps_and_is_saved(tmp_path):
     path = str(tmp_path / "model")
 
