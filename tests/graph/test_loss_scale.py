@@ -17,6 +17,7 @@ from epl.errors import ConfigError
 from epl.ops.adam_weight_decay_optimizer import AdamWeightDecayOptimizer
 from tests.graph import devices
 from tests.graph.devices import ACCUMULATION, BOTH, ONE, PIPELINE, REPLICAS
+from tests.support.optimizers import Shrinking
 
 AMP = {"amp.level": "o1", "amp.dtype": "float32"}
 FEATURES, LABELS = devices.data(16)
@@ -26,24 +27,6 @@ SCALE, GOOD = "epl/loss_scale/current_loss_scale:0", "epl/loss_scale/good_steps:
 
 EACH = pytest.mark.parametrize("layout", [ONE, ACCUMULATION, REPLICAS, PIPELINE, BOTH], ids=str)
 KINDS = pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
-
-
-class Direct(tf.train.Optimizer):
-    """One that overrides `apply_gradients`, and shares a number between its updates."""
-
-    def __init__(self):
-        super().__init__(False, "Direct")
-
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-        norm = tf.global_norm([gradient for gradient, _ in grads_and_vars])
-        updates = []
-        for gradient, variable in grads_and_vars:
-            seen = tf.get_variable(variable.op.name + "/seen", variable.shape, trainable=False,
-                                   initializer=tf.zeros_initializer())
-            after = 0.5 * seen + tf.convert_to_tensor(gradient) / (1.0 + norm)
-            updates += [variable.assign(0.99 * variable - 0.1 * after), seen.assign(after)]
-        updates.append(tf.assign_add(global_step, 1))
-        return tf.group(*updates)
 
 
 def clipped(loss, step):
@@ -70,7 +53,7 @@ def two_optimizers(loss, step):
 TRAIN = {
     "momentum": lambda loss, step: tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss, step),
     "adam": lambda loss, step: tf.train.AdamOptimizer(0.01).minimize(loss, step),
-    "own": lambda loss, step: Direct().minimize(loss, step),
+    "own": lambda loss, step: Shrinking().minimize(loss, step),
     "clipped": clipped,
     "two_optimizers": two_optimizers,
 }

@@ -15,27 +15,11 @@ from epl.profiler.memory import read_memory
 from epl.rewrite.update_groups import UpdateGroups, verify_updates
 from tests.graph import devices
 from tests.graph.devices import Layout
+from tests.support.optimizers import Shrinking
 
 FEATURES, LABELS = devices.data(16)
 TABLE = np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)
 KEY = "optimizer.num_apply_group"
-
-
-class Shrinking(tf.train.Optimizer):
-    """One that overrides `apply_gradients`, shares a number, and writes one thing more."""
-
-    def __init__(self):
-        super().__init__(False, "Shrinking")
-
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-        total = tf.global_norm([gradient for gradient, _ in grads_and_vars])
-        updates = []
-        for gradient, variable in grads_and_vars:
-            seen = tf.get_variable(variable.op.name + "/seen", variable.shape, trainable=False,
-                                   initializer=tf.zeros_initializer())
-            after = 0.5 * seen + tf.convert_to_tensor(gradient) / (1.0 + total)
-            updates += [variable.assign(0.99 * variable - 0.1 * after), seen.assign(after)]
-        return tf.group(*updates)
 
 
 def clipped(optimizer, loss):

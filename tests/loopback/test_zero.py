@@ -23,6 +23,7 @@ from epl.rewrite.groups import groups_of
 from epl.runtime import held_state, streamed_save
 from tests.graph import devices
 from tests.support import loopback
+from tests.support.optimizers import Shrinking
 
 tf.disable_v2_behavior()
 
@@ -31,27 +32,6 @@ random = np.random.RandomState(5)
 IDS = random.randint(0, 50, [STEPS, ROWS]).astype(np.int32)
 X = random.randn(STEPS, ROWS, 6).astype(np.float32)
 Y = random.randn(STEPS, ROWS, 1).astype(np.float32)
-
-
-class Shrinking(tf.train.Optimizer):
-    """One that overrides `apply_gradients`, divides by a norm, and keeps a number for each."""
-
-    def __init__(self):
-        super().__init__(False, "Shrinking")
-
-    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
-        total = tf.global_norm([gradient for gradient, _ in grads_and_vars])
-        updates = []
-        for gradient, variable in grads_and_vars:
-            with tf.variable_scope("", use_resource=hasattr(variable, "handle")):
-                seen, times = [tf.get_variable(
-                    variable.op.name + name, shape, trainable=False,
-                    initializer=tf.zeros_initializer())
-                    for name, shape in (("/seen", variable.shape), ("/times", []))]
-            after = 0.5 * seen + tf.convert_to_tensor(gradient) / (1.0 + total)
-            updates += [variable.assign(0.99 * variable - 0.1 * after), seen.assign(after),
-                        times.assign_add(1.0)]
-        return tf.group(*updates)
 
 
 class Scaled(tf.train.Optimizer):
