@@ -42,9 +42,10 @@ def check_precision(config: Config, cluster: Cluster) -> None:
                           "leave communication.fp16 out, or set amp.loss_scale to a number")
     if not casts(config):
         return
+    device_type = _device_type(cluster)
     asked = "amp.level = '{}' with amp.dtype = '{}' on {}s".format(
-        config.amp.level, config.amp.dtype, cluster.device_type.upper())
-    name = _PASSES.get((cluster.device_type, config.amp.dtype))
+        config.amp.level, config.amp.dtype, device_type.upper())
+    name = _PASSES.get((device_type, config.amp.dtype))
     if name is None:
         raise ConfigError("{}: TensorFlow casts to bfloat16 on CPUs only; use amp.dtype = "
                           "'float16'".format(asked))
@@ -65,7 +66,7 @@ def set_precision(session: Any, config: Config, cluster: Cluster) -> None:
     """
     if not casts(config):
         return
-    name = _PASSES[cluster.device_type, config.amp.dtype]
+    name = _PASSES[_device_type(cluster), config.amp.dtype]
     optimizers = session.graph_options.rewrite_options
     if optimizers.disable_meta_optimizer or getattr(optimizers, name) == optimizers.OFF:
         raise ConfigError(
@@ -83,6 +84,12 @@ def log_decisions(config: Config, cluster: Cluster) -> None:
         os.makedirs(directory, exist_ok=True)
         os.environ[_LOG] = directory
         tf.logging.info("amp.debug_log: TensorFlow writes what it casts to %s", directory)
+
+
+def _device_type(cluster: Cluster) -> str:
+    """What the model runs on; without a launcher nobody said, and TensorFlow takes a GPU it has."""
+    return cluster.device_type or \
+        ("gpu" if tf.config.experimental.list_physical_devices("GPU") else "cpu")
 
 
 def _processor_flags() -> FrozenSet[str]:

@@ -332,7 +332,8 @@ BAD_RUNS = {
                      "cannot read 'none.json': No such file or directory"),
     "unknown flag": ("run_squad_dp.py", TRAIN + ["--learning_rat=1"], {}, 2,
                      "unrecognized arguments: --learning_rat=1"),
-    "refused by EPL": ("run_squad_dp.py", TRAIN + ["--amp=o1"], {}, 1, "'amp.level' = 'o1'"),
+    "refused by EPL": ("run_squad_dp.py", TRAIN + ["--gc=all"], {}, 1,
+                       "'gradient_checkpoint.type' = 'all' is not one of"),
     "stages on too few devices": (
         "run_squad_pipe.py", TRAIN + ["--num_pipe_stages=2"], {}, 1,
         "needs a multiple of 2 devices in each worker, and there are 1"),

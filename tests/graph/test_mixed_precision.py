@@ -87,6 +87,23 @@ def test_on_gpus_it_is_tensorflows_pass_of_float16():
         precision.check_precision(epl.Config(BFLOAT16), cluster("gpu"))
 
 
+def test_without_a_launcher_the_devices_are_those_that_tensorflow_finds(monkeypatch):
+    found = []
+    monkeypatch.setattr(tf.config.experimental, "list_physical_devices", lambda kind: found)
+    for devices_found, name in (([], "auto_mixed_precision_cpu"), (["GPU:0"],
+                                                                   "auto_mixed_precision")):
+        found[:] = devices_found
+        session = tf.ConfigProto()
+        optimizers = session.graph_options.rewrite_options
+        if not hasattr(optimizers, name):
+            with pytest.raises(ConfigError, match="on CPUs: TensorFlow 1.* casts on GPUs only"):
+                precision.check_precision(epl.Config(HALF), cluster(""))
+            continue
+        precision.check_precision(epl.Config(HALF), cluster(""))
+        precision.set_precision(session, epl.Config(HALF), cluster(""))
+        assert getattr(optimizers, name) == optimizers.ON
+
+
 @casting
 def test_a_processor_without_bfloat16_is_named(monkeypatch):
     monkeypatch.setattr(precision, "_processor_flags", lambda: frozenset(["avx512f"]))
