@@ -1,15 +1,15 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Optimizer state over workers: bytes that a worker holds, and what sharing costs in time.
+"""Optimizer state and parameters over workers: bytes that a worker holds, what that costs in time.
 
     python benchmarks/zero.py --rounds 9 --output docs/benchmarks
     python benchmarks/zero.py --rounds 1 --steps 1 --model tiny --workers 2      # does it run?
 
 BERT with weight decay and clipping by global norm, on 2 and 4 workers; more than half of it is one
-table. In every round each worker runs a block of steps without zero.level, with v0 and with v1, in
+table. In every round each worker runs a block of steps without zero.level, with v0, v1 and v2, in
 turns, in one job. A ratio is the median of the ratios within a round. Bytes are those of the
-worker that holds most: of the moments, counted by reading them, and of the gradients that its
-updates read, by their shapes.
+worker that holds most: of the moments and the parameters, counted by reading them, and of the
+gradients that its updates read, by their shapes.
 
 Needs two cores; four workers share them. Writes `zero_tf<version>.md` and `.png`.
 """
@@ -23,7 +23,7 @@ import tempfile
 import measuring
 from measuring import HERE, median_ratio, table
 
-LEVELS = ("v0", "v1")
+LEVELS = ("v0", "v1", "v2")
 
 
 def run(model, batch, steps, rounds, workers):
@@ -50,6 +50,7 @@ def row(workers, level, found):
     seconds = found[0]["seconds"]
     return ["{}".format(workers), level, "{:.1f} %".format(100 / workers),
             "{:.1f} %".format(100 * share(found, "state", level)),
+            "{:.1f} %".format(100 * share(found, "parameters", level)),
             "{:.1f} %".format(100 * share(found, "gradients", level)),
             "{:.2f} s".format(statistics.median(seconds[""])),
             "{:.2f} x".format(median_ratio(seconds[level], seconds[""]))]
@@ -60,7 +61,7 @@ def draw(results):
     for axis, (workers, found) in zip(axes if len(results) > 1 else [axes], results.items()):
         seconds = found[0]["seconds"]
         measuring.bars(axis, {level or "without": seconds[level] for level in seconds},
-                       ["0.7", "tab:blue", "tab:green"])
+                       ["0.7", "tab:blue", "tab:green", "tab:orange"])
         axis.set_title("{} workers".format(workers))
         axis.set_ylabel("seconds of a step")
     return figure
@@ -78,8 +79,8 @@ def main():
     version = measuring.tensorflow_version()
     results = {workers: run(options.model, options.batch, options.steps, options.rounds, workers)
                for workers in options.workers}
-    header = ["workers", "level", "1 / workers", "state held", "gradients", "step without",
-              "step with"]
+    header = ["workers", "level", "1 / workers", "state held", "parameters held", "gradients",
+              "step without", "step with"]
     measuring.write(
         measuring.output_name(options.output, "zero", version),
         ["TensorFlow {}, BERT-{}, {} rows of 128 for each worker:".format(

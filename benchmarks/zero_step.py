@@ -1,10 +1,11 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""One worker of `zero.py`: train BERT in turns without zero.level, with v0 and with v1.
+"""One worker of `zero.py`: train BERT in turns without zero.level, with v0, v1 and v2.
 
 Usage: zero_step.py MODEL BATCH STEPS ROUNDS
 Prints one line `ZERO <JSON>`: for each level seconds of a step in every round, and the bytes that
-this worker holds of the optimizer's state and of the gradients that it updates by.
+this worker holds of the optimizer's state, of the parameters, and of the gradients that it updates
+by.
 """
 
 import json
@@ -22,7 +23,7 @@ from epl.ir.ownership import ownership_of
 from epl.rewrite.groups import groups_of
 from epl.rewrite.zero import Zero
 
-LEVELS = ("", "v0", "v1")
+LEVELS = ("", "v0", "v1", "v2")
 
 
 def start(model, batch, level):
@@ -44,10 +45,21 @@ def start(model, batch, level):
 def state_bytes(session):
     """Of the moments: what this worker's session holds of them, and what there is."""
     with session.graph.as_default():
-        moments = [v for v in tf.global_variables() if v.op.name.endswith(("adam_m", "adam_v"))]
+        return held_bytes(session, [
+            v for v in tf.global_variables() if v.op.name.endswith(("adam_m", "adam_v"))])
+
+
+def parameter_bytes(session):
+    """Of the parameters: what this worker's session holds of them, and what there is."""
+    with session.graph.as_default():
+        return held_bytes(session, tf.trainable_variables())
+
+
+def held_bytes(session, variables):
+    """Of some variables."""
     reads = state_of(session.graph).record(Zero).reads
-    held = sum(session.run(reads.get(compat.variable_key(v), v)).nbytes for v in moments)
-    return held, sum(_bytes(v) for v in moments)
+    held = sum(session.run(reads.get(compat.variable_key(v), v)).nbytes for v in variables)
+    return held, sum(_bytes(v) for v in variables)
 
 
 def gradient_bytes(session, rank):
@@ -88,6 +100,7 @@ def main(model, batch, steps, rounds):
     print("ZERO " + json.dumps({
         "seconds": seconds,
         "state": {level: state_bytes(started[level][0]) for level in LEVELS},
+        "parameters": {level: parameter_bytes(started[level][0]) for level in LEVELS},
         "gradients": {level: gradient_bytes(started[level][0], rank) for level in LEVELS},
     }), flush=True)
 

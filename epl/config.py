@@ -62,7 +62,8 @@ OPTIONS = {
     "gradient_checkpoint.check_gradients": Option(
         False, "compare every step's gradients with those without checkpoints"),
     "zero.level": Option(
-        "", "share optimizer state out over workers", choices=("", "v0", "v1")),
+        "", "share optimizer state out over workers; v1: gradients too, v2: parameters too",
+        choices=("", "v0", "v1", "v2")),
     "offload.level": Option("", "keep variables in host memory", choices=("", "v0"), alone=True),
     "amp.level": Option("", "automatic mixed precision", choices=("", "o1"), alone=True),
     "amp.dtype": Option("float16", "what mixed precision computes with",

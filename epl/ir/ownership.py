@@ -17,7 +17,7 @@ none.
 Variables are named by the operations that hold them (`compat.variable_key`).
 """
 
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from epl import compat
 from epl.communicators.base import Group
@@ -40,7 +40,12 @@ class Rows(NamedTuple):
 
 
 class Ownership:
-    """The record of one graph."""
+    """The record of one graph.
+
+    Attributes:
+      whole: the operations that give whole values of variables of which workers hold some rows, as
+        if they read them.
+    """
 
     def __init__(self, workers: Group, rank: int):
         """Begin with variables that all workers hold alike.
@@ -53,6 +58,7 @@ class Ownership:
         self._devices: Dict[Any, str] = {}
         self._groups: Dict[Any, Tuple[Group, ...]] = {}
         self._rows: Dict[Any, Tuple[Rows, ...]] = {}
+        self.whole: Set[Any] = set()
 
     def device(self, variable: Any) -> str:
         """The device of a variable within its worker; "" for TensorFlow's choice."""

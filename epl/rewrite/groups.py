@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Se
 
 from epl.communicators.base import Collective
 from epl.ir.graph_state import GraphState
+from epl.ir.ownership import Ownership
 from epl.rewrite import loops, op_traits
 from epl.rewrite.clones import CloneMap
 from epl.rewrite.order import Edge, Order
@@ -205,7 +206,9 @@ def sources_of(tensors: Iterable[Any], state: GraphState) -> Set[Any]:
     """
     owners = {op: group for group in groups_of(state) if group.rewritten
               for op in group.returned_ops}
-    behind = counted_ancestors((t.op for t in tensors), owners)
+    known = state.find(Ownership)
+    behind = counted_ancestors(
+        (t.op for t in tensors), owners.keys() | (known.whole if known is not None else set()))
     found = {op for op in behind if op_traits.brings_data(op)}
     successors = loops.successors(behind)
     fed: Set[Any] = set()  # what works on the data

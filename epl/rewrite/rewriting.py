@@ -110,6 +110,7 @@ class Rewriting:
         state = self.state
         added: Set[Any] = {op for group in groups_of(state) for op in group.returned_ops}
         added.update(edge.barrier for group in groups_of(state) for edge in group.edges)
+        added.update(ownership_of(self.graph).whole)
         added.update(s.read.op for s in state.record(WholeLosses).statistics)
         slices = set(self.sources.slices)
         return Script(state.provenance, slices, added - slices)

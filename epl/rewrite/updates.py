@@ -59,6 +59,7 @@ class Updates:
       units: each behind those that it depends on.
       states: what stands for a variable that is trained -> its state, the same.
       trained: what stands for a variable that is trained -> the variable.
+      closed: the variables whose updates are known as a whole, with the state that these use.
     """
 
     def __init__(self, graph: Any, state: GraphState, left_out: Container[Any] = ()):
@@ -84,6 +85,7 @@ class Updates:
         self.units: List[Unit] = []
         for writes in self._together():
             self._add(writes)
+        self.closed: Set[Any] = set()
         self.states = self._states()
         self.units = [{key: self._with_uses(key, update) for key, update in unit.items()}
                       for unit in self.units]
@@ -139,6 +141,8 @@ class Updates:
         after = descendants(set().union(*writes.values()))
         for key, found in self._writes.items():
             for op in found - known - after - self._taken:
+                if not self.trained.keys().isdisjoint(op_traits.written_variables(op)):
+                    continue  # it is an update itself, of another unit
                 needs = self._before([op])
                 near = [name for name in own if own[name] & needs]
                 if len(near) == 1 and self._may_be_state(key):
@@ -189,6 +193,8 @@ class Updates:
                 claims[name] == 1 and self._may_be_state(name) and self._writes[name] <= cell
                 and not (data_descendants([name], cell) - cell).intersection(written)
                 for name in found)
+            if whole and closed and parts:
+                self.closed.add(key)
             result[key] = sorted(found, key=lambda op: str(op.name)) if whole and closed else []
         return result
 

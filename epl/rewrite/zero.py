@@ -11,7 +11,9 @@ worker does not hold takes no memory there: it has no rows. Variables with much 
 rows, if their update works row by row (`row_slices`), so that no worker holds much more than
 another; the others are held by one worker each.
 
-With `v1` a gradient that only some workers need is reduced for these alone (`gradient_parts`).
+With `v1` a gradient that only some workers need is reduced for these alone (`gradient_parts`). With
+`v2` nobody holds more of a parameter than what it updates (`gathered`): there is nothing to send
+behind the updates, as the next step begins with that.
 
 What waits for an update waits for the exchange. All of a unit is updated in a run, or nothing. An
 update in a `tf.cond` (a step that is skipped) is not divided; the exchange is behind the branch,
@@ -32,13 +34,14 @@ from epl.ir import editor
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState, state_of
 from epl.ir.ownership import Rows, ownership_of
-from epl.rewrite import op_traits
+from epl.rewrite import gathered, op_traits
+from epl.rewrite.gathered import Parameters, all_rows, can_be_held
 from epl.rewrite.gradient_parts import Part, part_of, put_together, slice_others
 from epl.rewrite.groups import Gradient, groups_of
 from epl.rewrite.place import balance_by_size
 from epl.rewrite.row_slices import Sliceable, aligned_rows, cut, rows_of, slice_inputs, sliceable
 from epl.rewrite.updates import Unit, Update, Updates
-from epl.rewrite.walk import ancestors
+from epl.rewrite.walk import ancestors, descendants
 
 _SCOPE = "epl/zero"
 _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
@@ -57,7 +60,7 @@ class Shared(NamedTuple):
       ends: the first operations behind the branches that updates are in.
       asked: what waits for updates -> the variables that these are of.
       assigned: the operations that give variables the values of others.
-      after: what stands for a variable -> its new value.
+      after: what stands for a variable of which all hold all -> its new value.
       collectives: in which values are exchanged.
     """
 
@@ -78,18 +81,23 @@ class Zero:
       units: its updates.
       reads: what stands for a variable whose rows are shared out -> this worker's rows.
       given: an assignment of such a variable -> the value that the script gives it.
+      sources: name of what such assignments read -> (the value that the script gives, what stands
+        for the variables that get it).
       inside: the operations that work on this worker's rows in a step.
       planned: what stands for a variable that is trained -> the rows of its state that each worker
         holds.
       parts: what the script got as a gradient -> of which each worker has these rows.
       numbers: what makes numbers of such rows -> the numbers of all rows.
       exchanges: in which these are put together.
+      parameters: the variables that are shared out themselves.
     """
 
     def __init__(self) -> None:
+        self.parameters = Parameters()
         self.units: List[Shared] = []
         self.reads: Dict[Any, Any] = {}
         self.given: Dict[Any, Any] = {}
+        self.sources: Dict[str, Tuple[Any, List[Any]]] = {}
         self.inside: Set[Any] = set()
         self.planned: Dict[Any, List[Rows]] = {}
         self.parts: Dict[Any, Part] = {}
@@ -99,7 +107,8 @@ class Zero:
     @property
     def collectives(self) -> List[Collective]:
         """All exchanges of values, and of numbers."""
-        return [c for unit in self.units for c in unit.collectives] + self.exchanges
+        return [c for unit in self.units for c in unit.collectives] + self.exchanges + [
+            each.collective for each in self.parameters.exchanges]
 
     def rows_of(self, gradient: Gradient) -> Optional[List[Rows]]:
         """The rows of a gradient that each worker has; None if all have all."""
@@ -121,12 +130,14 @@ class _Found(NamedTuple):
       fresh: the units that are not shared out yet.
       cuts: what stands for a variable -> its updates, if they can work on some rows.
       rows: what stands for a variable -> the rows of its state that each worker holds.
+      parameters: the variables of which each worker is to hold these rows as well.
     """
 
     updates: Updates
     fresh: List[Unit]
     cuts: Dict[Any, List[Sliceable]]
     rows: Dict[Any, List[Rows]]
+    parameters: Set[Any]
 
     def inside(self, key: Any) -> Set[Any]:
         """The operations of a variable's updates that work on the rows held."""
@@ -135,18 +146,31 @@ class _Found(NamedTuple):
         return {op for unit in self.fresh if key in unit for op in unit[key].inside}
 
 
-def _find(graph: Any, state: GraphState) -> _Found:
+def _find(graph: Any, state: GraphState, level: str) -> _Found:
     zero = state.record(Zero)
     done = {op for unit in zero.units for update in unit.updates.values() for op in update.writes}
     updates = Updates(graph, state, {op for unit in zero.units for op in unit.assigned})
     fresh = [unit for unit in updates.units if not any(u.writes & done for u in unit.values())]
-    held = {key for key, states in updates.states.items() if states}
+    parameters = _to_hold(updates) if level == "v2" else set()
+    held = {key for key, states in updates.states.items() if states} | parameters
     cuts: Dict[Any, List[Sliceable]] = {}
     for key in sorted(held, key=lambda op: str(op.name)):
         parts = [sliceable(key, unit[key], updates.states[key]) for unit in fresh if key in unit]
         if all(part is not None for part in parts):
             cuts[key] = [part for part in parts if part is not None]
-    return _Found(updates, fresh, cuts, _balanced(graph, updates, cuts))
+    rows = _balanced(graph, updates, cuts, parameters)
+    return _Found(updates, fresh, cuts, rows, parameters)
+
+
+def _to_hold(updates: Updates) -> Set[Any]:
+    """What stands for the variables that can be shared out themselves."""
+    units = _units(updates.units)
+    return {key for key in updates.closed if can_be_held(key, units)}
+
+
+def _units(units: Iterable[Unit]) -> List[gathered.Unit]:
+    return [gathered.Unit(unit, descendants(
+        op for update in unit.values() for op in update.all_writes)) for unit in units]
 
 
 def plan(graph: Any, state: GraphState, level: str) -> None:
@@ -155,12 +179,14 @@ def plan(graph: Any, state: GraphState, level: str) -> None:
     Args:
       graph: the graph.
       state: its record.
-      level: "v1": gradients that only some workers need are to be reduced for these alone.
+      level: "v1": gradients that only some workers need are to be reduced for these alone; "v2":
+        and parameters are to be held by these alone.
     """
-    zero, found = state.record(Zero), _find(graph, state)
+    zero, found = state.record(Zero), _find(graph, state, level)
     zero.planned.update(found.rows)
     if level == "v0":
         return
+    gathered.plain_gathers(graph, zero.parameters, sorted(found.parameters, key=compat.op_id))
     parts: List[Part] = []
     for group in groups_of(state):
         for gradient in group.gradients if not group.rewritten else ():
@@ -177,9 +203,10 @@ def _divided(rows: Iterable[Rows]) -> bool:
     return sum(1 for each in rows if each.number) > 1
 
 
-def share_out(graph: Any, state: GraphState) -> None:
-    """Share out the state of what is trained, as far as that is not done yet."""
-    zero, found = state.record(Zero), _find(graph, state)
+def share_out(graph: Any, state: GraphState, level: str) -> None:
+    """Share out the state of what is trained, and with "v2" that itself, as far as not done yet."""
+    zero, found = state.record(Zero), _find(graph, state, level)
+    units = _hold_parameters(graph, zero, found, level)
     parts = [part for part in zero.parts.values() if not zero.numbers.keys() & set(part.numbers)]
     made: List[Shared] = []
     for unit in found.fresh:
@@ -188,10 +215,43 @@ def share_out(graph: Any, state: GraphState) -> None:
             made.append(_Exchange(graph, state, mine, found).build())
             zero.units.append(made[-1])
     for key, rows in found.rows.items():
-        for each in found.updates.states[key]:
+        held = [key] if key in zero.parameters.rows else []
+        for each in found.updates.states[key] + held:
             _hold(graph, zero, each, rows)
+    if units:
+        gathered.order(zero.parameters, units, _received(zero))
     if parts and made:
         _put_together(graph, zero, parts, made)
+
+
+def _received(zero: Zero) -> Dict[int, Any]:
+    return {gathered.number_of(unit.updates): unit.received for unit in zero.units}
+
+
+def _hold_parameters(graph: Any, zero: Zero, found: _Found, level: str) -> List[gathered.Unit]:
+    """Let what reads parameters that are to be shared out read whole values of them.
+
+    Returns:
+      The units of updates, if there are any such parameters.
+    """
+    fresh = {key for unit in found.fresh for key in unit}
+    held = sorted(found.parameters & fresh - set(zero.parameters.rows), key=compat.op_id)
+    whole = sorted(key.name for key in fresh - found.parameters)
+    if whole and level == "v2":
+        tf.logging.warning(
+            "zero.level = 'v2': %d of the %d variables that are trained stay on all workers as "
+            "wholes, '%s' first: it is updated or read in a branch or a loop, or by an operation "
+            "that may need more than its value", len(whole), len(fresh), whole[0])
+    if not held:
+        return []
+    units = _units(found.updates.units)
+    for key in held:
+        zero.parameters.rows[key] = found.rows[key]
+        for unit in units:
+            if key in unit.updates:
+                zero.parameters.own |= gathered.own_readers(key, unit.updates[key])
+    gathered.redirect(graph, zero.parameters, units)
+    return units
 
 
 def _put_together(graph: Any, zero: Zero, parts: List[Part], units: List[Shared]) -> None:
@@ -212,6 +272,10 @@ def _put_together(graph: Any, zero: Zero, parts: List[Part], units: List[Shared]
 def keep_to_rows(graph: Any, state: GraphState) -> None:
     """What assigns state from outside of steps (initializers, restores) assigns the rows held."""
     zero, ownership = state.record(Zero), ownership_of(graph)
+    if zero.parameters.rows:  # what was built since reads whole values as well
+        gathered.redirect(graph, zero.parameters, [
+            gathered.Unit(unit.updates, descendants([unit.received])) for unit in zero.units])
+        gathered.begin_behind(zero.parameters, _received(zero))
     for key in zero.reads:
         rows = ownership.own_rows(key)
         whole = ownership.rows(key)
@@ -222,6 +286,8 @@ def keep_to_rows(graph: Any, state: GraphState) -> None:
                 zero.given[op] = value
                 if rows.number < sum(each.number for each in whole):
                     editor.replace_input(op, value, _part_of(graph, key, value, rows))
+                for tensor in {value.name: value, op.inputs[1].name: op.inputs[1]}.values():
+                    zero.sources.setdefault(tensor.name, (value, []))[1].append(key)
 
 
 def _part_of(graph: Any, key: Any, value: Any, rows: Rows) -> Any:
@@ -232,21 +298,22 @@ def _part_of(graph: Any, key: Any, value: Any, rows: Rows) -> Any:
         return tf.placeholder_with_default(nothing, None, "any_rows")
 
 
-def _balanced(graph: Any, updates: Updates, cuts: Dict[Any, List[Sliceable]]
-              ) -> Dict[Any, List[Rows]]:
+def _balanced(graph: Any, updates: Updates, cuts: Dict[Any, List[Sliceable]],
+              parameters: Set[Any]) -> Dict[Any, List[Rows]]:
     """What stands for a variable -> the rows of its state that each worker holds.
 
     What is held already stays where it is.
     """
     ownership, planned = ownership_of(graph), state_of(graph).record(Zero).planned
     size = context_of(graph).workers.size
-    sizes = {key: sum(_bytes(graph, each) for each in states)
-             for key, states in updates.states.items() if states}
+    held = {key: states + ([key] if key in parameters else [])
+            for key, states in updates.states.items()}
+    sizes = {key: sum(_bytes(graph, each) for each in some) for key, some in held.items() if some}
     share = sum(sizes.values()) / float(size)
     result: Dict[Any, List[Rows]] = {}
     rest: List[Any] = []
     for key in sorted(sizes, key=lambda op: str(op.name)):
-        known = [found for found in map(ownership.rows, updates.states[key]) if found is not None]
+        known = [found for found in map(ownership.rows, held[key]) if found is not None]
         divided = aligned_rows(updates.trained[key].shape, size) if key in cuts else []
         if key in planned:
             result[key] = planned[key]
@@ -281,6 +348,7 @@ def _hold(graph: Any, zero: Zero, key: Any, rows: Sequence[Rows]) -> None:
         editor.set_shape(key, [own.number] + variable.shape.as_list()[1:])
     with compat.inserted(graph, "{}/held/{}".format(_SCOPE, key.name)):
         zero.reads[key] = compat.read_variable(variable)
+    zero.parameters.own.add(zero.reads[key].op)
 
 
 class _Exchange:
@@ -294,6 +362,7 @@ class _Exchange:
         self._max_splits = context.config.communication.max_splits
         self._updates, self._rows, self._cuts = updates, found.rows, found.cuts
         self._states = found.updates.states
+        self._parameters = self._zero.parameters
         self._keys = sorted(updates, key=lambda op: str(op.name))
         self._scope = "{}/unit_{}".format(_SCOPE, len(self._zero.units))
         self._collectives: List[Collective] = []
@@ -310,16 +379,21 @@ class _Exchange:
         own = {key: self._own(key, waits[key], ends[key]) for key in self._keys}
         with compat.inserted(self._graph, self._scope):
             received = tf.no_op("received")
-        assigned = [op for number, bucket in enumerate(self._buckets())
+        assigned = [op for number, bucket in enumerate(self._buckets([
+            key for key in self._keys if key not in self._parameters.rows]))
                     for op in self._exchanged(bucket, number, own, waits)]
         held = [op for key in self._keys if self._number(key) for op in
                 self._updates[key].all_writes if compat.control_flow_context(op) is None]
-        # The exchanges as well: who holds all of what one brings assigns nothing from it.
-        exchanges = [collective.op for collective in self._collectives]
+        # The exchanges as well: who holds all of what one brings assigns nothing from it. And what
+        # others update by: all exchange gradients.
+        exchanges = [collective.op for collective in self._collectives] + [
+            op for key in self._keys if key in self._parameters.rows for op in waits[key]]
         editor.wait_for(received, sorted(set(assigned + held + self._freed + exchanges).union(
             *ends.values()), key=compat.op_id))
         after = {}
         for key in self._keys:
+            if key in self._parameters.rows:
+                continue
             with compat.inserted(self._graph, self._scope + "/after"), \
                     tf.control_dependencies([received]):
                 after[key] = compat.read_variable(self._updates[key].variable)
@@ -346,12 +420,17 @@ class _Exchange:
         rows = self._rows[key][self._rank]
         if not rows.number:
             return None
+        if not self._is_divided(key) and key in self._parameters.rows:
+            return None
         if not self._is_divided(key):
             done = [op for op in update.all_writes if compat.control_flow_context(op) is None]
             with compat.inserted(self._graph, self._scope + "/own"), tf.control_dependencies(
                     sorted(set(done).union(ends), key=compat.op_id)):
                 return compat.read_variable(update.variable)
         found = next(each for each in self._cuts[key] if each.update is update)
+        if key in self._parameters.rows:
+            self._slice(key, found, key.outputs[0])
+            return None
         with compat.inserted(self._graph, self._scope + "/part"), \
                 tf.device(key.device or None), tf.control_dependencies(waits):
             value = compat.read_variable(update.variable)
@@ -359,12 +438,7 @@ class _Exchange:
                 value.op.inputs[0], cut(value, rows, update.variable.shape.ndims),
                 [rows.number] + update.variable.shape.as_list()[1:],
                 "{}/part_of/{}".format(self._scope, key.name))
-        gradients = [each for each in self._zero.parts.values()
-                     if compat.variable_key(each.gradient.variable) is key]
-        slice_inputs(found, key, self._states[key], rows, part.reference,
-                     set().union(*[each.ops for each in gradients]))
-        for each in gradients:
-            slice_others(each, rows, found.ops)
+        self._slice(key, found, part.reference)
         for op in sorted(update.writes | found.readers, key=compat.op_id):
             editor.wait_for(op, [part.begun])
         with compat.inserted(self._graph, self._scope + "/part"):
@@ -372,12 +446,22 @@ class _Exchange:
         self._freed.extend(freed)
         return value
 
-    def _buckets(self) -> List[List[Any]]:
+    def _slice(self, key: Any, found: Sliceable, part: Any) -> None:
+        """Let an update work on this worker's rows, which `part` refers to."""
+        rows = self._rows[key][self._rank]
+        gradients = [each for each in self._zero.parts.values()
+                     if compat.variable_key(each.gradient.variable) is key]
+        slice_inputs(found, key, self._states[key], rows, part,
+                     set().union(*[each.ops for each in gradients]))
+        for each in gradients:
+            slice_others(each, rows, found.ops)
+
+    def _buckets(self, exchanged: List[Any]) -> List[List[Any]]:
         """The variables that travel together: of one type, of about equal size."""
         found: List[List[Any]] = []
-        kinds = sorted({self._dtype(key).name for key in self._keys})
+        kinds = sorted({self._dtype(key).name for key in exchanged})
         for kind in kinds:
-            keys = [key for key in self._keys if self._dtype(key).name == kind]
+            keys = [key for key in exchanged if self._dtype(key).name == kind]
             sizes = [self._updates[key].variable.shape.num_elements() * self._dtype(key).size
                      for key in keys]
             number = max(1, min(self._max_splits, sum(sizes) // _BUCKET_BYTES, len(keys)))
@@ -397,30 +481,15 @@ class _Exchange:
         with compat.inserted(self._graph, name):
             # An element more, so that no worker gives a constant, which would be folded.
             pad = tf.reshape(compat.read_variable(self._updates[keys[0]].variable), [-1])[:1]
-            flat = tf.concat([tf.reshape(own[key], [-1]) for key in keys
-                              if own[key] is not None] + [pad], 0)
-            every, collective = self._communicator.all_gather(flat, name, self._group)
-            # How many elements each gives is its own; the record of owners says it.
-            self._collectives.append(collective._replace(shape="[any]"))
-            pieces: List[Tuple[Any, int]] = []
-            for rank in range(self._group.size):
-                for key in keys:
-                    shape = self._updates[key].variable.shape
-                    each = shape.num_elements() // int(shape[0])
-                    if self._rows[key][rank].number:
-                        pieces.append((key, self._rows[key][rank].number * each))
-                pieces.append((None, 1))
-            parts: Dict[Any, List[Any]] = {}
-            for (key, _), piece in zip(pieces, tf.split(every, [size for _, size in pieces])):
-                parts.setdefault(key, []).append(piece)
+        values, collective = all_rows(
+            self._graph, name, {key: self._updates[key].variable for key in keys},
+            {key: own[key] for key in keys if own[key] is not None}, self._rows, pad)
+        self._collectives.append(collective)
         assigned = []
         for key in keys:
             if self._is_divided(key) or not self._number(key):
                 with compat.inserted(self._graph, name), tf.control_dependencies(waits[key]):
-                    variable = self._updates[key].variable
-                    value = tf.concat(parts[key], 0) if len(parts[key]) > 1 else parts[key][0]
-                    assigned.append(compat.assign_op(
-                        variable, tf.reshape(value, variable.shape.as_list())))
+                    assigned.append(compat.assign_op(self._updates[key].variable, values[key]))
         return assigned
 
     def _let_wait(self, received: Any, users: Dict[Any, List[Any]], ends: Dict[Any, Set[Any]],
@@ -435,7 +504,7 @@ class _Exchange:
             update = self._updates[key]
             for user in users[key]:
                 if compat.control_flow_context(user) is None:
-                    self._wait(user, update, received, after[key])
+                    self._wait(user, update, received, after.get(key))
                     asked.setdefault(user, set()).add(key)
                 elif not self._number(key):
                     editor.wait_no_longer(user, update.all_writes | update.of_state)
@@ -456,6 +525,13 @@ class _Exchange:
         editor.wait_no_longer(user, update.all_writes | update.of_state)
         for tensor in list(user.inputs):
             if tensor.op in update.writes:
+                if value is None:
+                    raise NotImplementedError(
+                        "operation '{}' ({}){} reads '{}' from the operation that updates it: with "
+                        "zero.level = 'v2' a worker updates some rows of it only. Let it wait for "
+                        "the update (tf.control_dependencies) and read the variable, or use "
+                        "zero.level = 'v1'".format(user.name, user.type, compat.made_at(user),
+                                                   update.variable.name))
                 editor.replace_input(user, tensor, value)
         editor.wait_for(user, [received])
 
@@ -498,6 +574,8 @@ def asked_for(state: GraphState, fetches: Sequence[Any], targets: Sequence[Any]
     if zero is not None and zero.parts:
         fetches = [zero.numbers.get(t.op, t) for t in fetches]
         _check_parts(zero, fetches, targets)
+    if zero is not None and zero.parameters.rows:
+        targets += [each.collective.op for each in zero.parameters.exchanges if not each.behind]
     for unit in zero.units if zero is not None else ():
         reached = ancestors([t.op for t in fetches] + targets, {unit.received})
         direct = {unit.writes[op] for op in reached if op in unit.writes}
@@ -511,9 +589,30 @@ def asked_for(state: GraphState, fetches: Sequence[Any], targets: Sequence[Any]
                 "zero.level they are exchanged between workers together; run the whole training "
                 "step, or leave the key out".format(*[min(str(key.name) for key in some)
                                                       for some in (asked, missing)]))
-        fetches = [unit.after[unit.writes[t.op]] if t.op in unit.writes else t for t in fetches]
+        fetches = [_after(unit, t) if t.op in unit.writes else t for t in fetches]
         targets = [op for op in targets if op not in unit.writes] + [unit.received]
-    return fetches, targets
+    return fetches, targets + _read_behind(zero, targets)
+
+
+def _after(unit: Shared, tensor: Any) -> Any:
+    """What a step fetches for what an update returns."""
+    key = unit.writes[tensor.op]
+    if key not in unit.after:
+        raise NotImplementedError(
+            "a training step is to return what operation '{}'{} makes of '{}': with zero.level = "
+            "'v2' a worker updates some rows of it only. Fetch the variable in a run of its own, "
+            "after the step, or use zero.level = 'v1'".format(
+                tensor.op.name, compat.made_at(tensor.op), key.name))
+    return unit.after[key]
+
+
+def _read_behind(zero: Optional[Zero], targets: Sequence[Any]) -> List[Any]:
+    """What all workers run in a step that updates these, as some may read values behind it."""
+    if zero is None:
+        return []
+    done = {gathered.number_of(unit.updates) for unit in zero.units if unit.received in targets}
+    return [each.collective.op for each in zero.parameters.exchanges
+            if each.behind and each.behind <= done]
 
 
 def _check_parts(zero: Zero, fetches: Sequence[Any], targets: List[Any]) -> None:
@@ -538,9 +637,16 @@ def _check_parts(zero: Zero, fetches: Sequence[Any], targets: List[Any]) -> None
 def verify(graph: Any, state: GraphState) -> None:
     """A worker runs no update of what it does not hold, and waits for all that others hold."""
     zero, ownership = state.find(Zero), ownership_of(graph)
-    for unit in zero.units if zero is not None else ():
+    if zero is None:
+        return
+    for unit in zero.units:
         reached = ancestors([unit.received])
         for key, update in unit.updates.items():
+            if key in zero.parameters.rows and not ownership.own_rows(key).number:
+                if update.all_writes & reached:
+                    raise RewriteError("'{}', of which this worker holds nothing, would be updated"
+                                       .format(key.name))
+                continue
             for op in update.state_writes & reached:
                 for name in op_traits.written_variables(op):
                     if ownership.rows(name) is not None and not ownership.own_rows(name).number:

@@ -29,12 +29,14 @@ from epl.runtime import control_plane, streamed_save
 from epl.runtime.runs import Run
 
 _CHUNK_BYTES = 64 << 20
+_RECEIVING = "_epl_receiving"  # of a session: true while it is given what this worker holds
 _GIVEN = "_epl_given"  # of a session: name of a variable -> the value assigned; None: initialized
+_ASSIGNED = "assigned"  # in place of a value that only the chief keeps
 
 
 def run_beside(session: Any, run: Run, ask: Callable[..., None],
                fetches: List[Any], fed: Dict[Any, Any],
-               execute: Callable[[List[Any], Dict[Any, Any]], List[Any]]) -> List[Any]:
+               execute: Callable[[List[Any], Dict[Any, Any], List[Any]], List[Any]]) -> List[Any]:
     """Run what is no step: it reads whole variables, and assigns whole ones.
 
     Args:
@@ -43,42 +45,106 @@ def run_beside(session: Any, run: Run, ask: Callable[..., None],
       ask: hands out whole values of variables, by their names.
       fetches: what is to come back.
       fed: what it is fed.
-      execute: runs other fetches with other feeds.
+      execute: runs fetches with feeds, and other operations beside them.
 
     Returns:
       The values of `fetches`.
     """
-    read, given = run.touched
-    if not read and not given:
-        return execute(fetches, fed)
-    values: Dict[str, Any] = {}
+    targets = list(run.targets)
+    if not run.touched.read and not run.touched.given or getattr(session, _RECEIVING, False):
+        return execute(fetches, fed, targets)
     save = streamed_save.find(session.graph, run, fetches)
     if save is not None:
         prefix = next((value for key, value in fed.items()
                        if compat.fed_tensor(key) is save.name), None)
         if prefix is None:
-            prefix = execute([save.name], fed)[0]
+            prefix = execute([save.name], fed, targets)[0]
         name = tf.compat.as_bytes(np.asarray(prefix).item())
         streamed_save.write(session, save, name.decode(), ask)
         return [name] * len(fetches)
-    if read:
-        whole: Dict[str, Any] = {}
-        ask(session, sorted(key.name for key in read), whole.__setitem__)
-        values = {tensor.name: whole[key.name] for key, tensors in read.items()
-                  for tensor in tensors}
-        fed = dict(fed)
-        for key, tensors in read.items():
-            fed.update((compat.feed_key(tensor), whole[key.name]) for tensor in tensors)
+    zero = state_of(session.graph).known(Zero)
+    fed, loaded = _fed_whole(zero, fed)
+    given = {key: loaded.get(key, value) for key, value in run.touched.given.items()}
+    values, fed = _values_read(
+        run.touched.read, given, lambda *what: ask(session, *what), fed, execute)
     is_chief = context_of(session.graph).cluster.is_chief
     kept = [key for key, value in given.items() if value is not None and is_chief]
-    asked = [t for t in fetches if t.name not in values]
+    # What an assignment returns is what it was given, not the rows that it has kept of it.
+    targets += [t.op for t in fetches if t.op in zero.given]
+    # What is fed does not run; what it would have waited for does.
+    targets += [op for tensors in run.touched.read.values() for t in tensors
+                for op in t.op.control_inputs]
+    asked = [zero.given.get(t.op, t) for t in fetches if t.name not in values]
     wanted = asked + [given[key] for key in kept]
-    found = execute(wanted, fed) if wanted or run.targets else []
-    noted = dict.fromkeys(key.name for key in given)
-    noted.update((key.name, value) for key, value in zip(kept, found[len(asked):]))
-    setattr(session, _GIVEN, dict(getattr(session, _GIVEN, {}), **noted))
+    found = _found(wanted, fed, targets, execute)
+    _note(session, {key.name: key in run.touched.first and key not in loaded for key in given},
+          {key.name: value for key, value in zip(kept, found[len(asked):])})
     rest = iter(found)
     return [values[t.name] if t.name in values else next(rest) for t in fetches]
+
+
+def _note(session: Any, given: Dict[str, bool], values: Dict[str, Any]) -> None:
+    """A run has assigned variables of which workers hold some rows.
+
+    Args:
+      session: the session.
+      given: name of each -> true if that was its first value.
+      values: on the chief, name -> the whole value; none for a first value that all know.
+    """
+    noted = dict(getattr(session, _GIVEN, {}))
+    for name, first in given.items():
+        if name in values:
+            noted[name] = values[name]
+        elif first or name not in noted:
+            noted[name] = None if first else _ASSIGNED
+    setattr(session, _GIVEN, noted)
+
+
+def _found(wanted: List[Any], fed: Dict[Any, Any], targets: List[Any],
+           execute: Callable[..., List[Any]]) -> List[Any]:
+    """The values of `wanted`; those that are fed are not fetched, which TensorFlow refuses."""
+    known = {compat.fed_tensor(key).name: value for key, value in fed.items()}
+    asked = [t for t in wanted if t.name not in known]
+    rest = iter(execute(asked, fed, targets) if asked or targets else [])
+    return [known[t.name] if t.name in known else next(rest) for t in wanted]
+
+
+def _fed_whole(zero: Zero, fed: Dict[Any, Any]) -> Tuple[Dict[Any, Any], Dict[Any, Any]]:
+    """Feeds of what assignments read, as feeds of what the script gives them (`Variable.load`).
+
+    Returns:
+      The feeds; what stands for a variable -> the tensor that is fed its whole value.
+    """
+    found: Dict[Any, Any] = {}
+    loaded: Dict[Any, Any] = {}
+    for key, value in fed.items():
+        source, variables = zero.sources.get(compat.fed_tensor(key).name, (None, ()))
+        found[key if source is None else compat.feed_key(source)] = value
+        loaded.update((variable, source) for variable in variables)
+    return found, loaded
+
+
+def _values_read(read: Dict[Any, List[Any]], given: Dict[Any, Any], ask: Callable[..., None],
+                 fed: Dict[Any, Any], execute: Callable[..., List[Any]]
+                 ) -> Tuple[Dict[str, Any], Dict[Any, Any]]:
+    """Whole values of what a run reads: of all workers, or what the same run assigns.
+
+    Returns:
+      Name of a tensor -> its value; the feeds, with these among them.
+    """
+    whole: Dict[str, Any] = {}
+    assigned = [key for key in sorted(read, key=compat.op_id) if given.get(key) is not None]
+    others = sorted(key.name for key in read if key not in assigned)
+    if others:
+        ask(others, whole.__setitem__)
+    fed, values = dict(fed), {}
+    for key in sorted(read, key=lambda key: (key in assigned, compat.op_id(key))):
+        if key in assigned:
+            whole[key.name] = _found([given[key]], fed, [], execute)[0]
+            fed[compat.feed_key(given[key])] = whole[key.name]
+        for tensor in read[key]:
+            values[tensor.name] = fed[compat.feed_key(tensor)] = whole[key.name]
+    return values, fed
 
 
 def is_held(session: Any) -> bool:
@@ -178,24 +244,30 @@ def distribute(session: Any, assign: Callable[[Any, Dict[Any, Any]], None]) -> N
     context = context_of(graph)
     plane = control_plane.of(context)
     own: Dict[str, Any] = getattr(session, _GIVEN, {})
-    every = plane.all_gather_object(sorted(own))
+    is_chief, placed = context.cluster.is_chief, _place(session) is not None
+    every = plane.all_gather_object([name for name in sorted(own)
+                                     if is_chief or own[name] is None or not placed])
     by_name = {compat.variable_key(v).name: v for v in compat.global_variables(graph)}
     held = {key.name: ownership_of(graph).rows(key) or () for key in zero.reads}
     for name in sorted(held):
         _check_not_lost(name, held[name], every)
     initial = plane.broadcast_object([name for name in sorted(own) if own[name] is None])
     given = plane.broadcast_object([(name, own[name].shape) for name in sorted(own)
-                                    if own[name] is not None])
+                                    if is_chief and own[name] is not None])
     again = [by_name[name].initializer for name in initial if name not in own
              and held[name][context.cluster.worker_index].number]
-    if again:
-        session.run(again)
-    for name, shape in given:
-        mine = _received(session, by_name[name], held[name][context.cluster.worker_index],
-                         shape, own.get(name))
-        if mine:
-            assign(session, {by_name[name]: np.concatenate(mine)})
-        own[name] = None  # so much less is in memory twice
+    setattr(session, _RECEIVING, True)
+    try:
+        if again:
+            session.run(again)
+        for name, shape in given:
+            mine = _received(session, by_name[name], held[name][context.cluster.worker_index],
+                             shape, own[name] if is_chief else None)
+            if mine:
+                assign(session, {by_name[name]: np.concatenate(mine)})
+            own[name] = None  # so much less is in memory twice
+    finally:
+        setattr(session, _RECEIVING, False)
     setattr(session, _GIVEN, {})
     places = plane.all_gather_object(_place(session))
     if None in places or len(set(places)) > 1:

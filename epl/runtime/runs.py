@@ -35,11 +35,14 @@ class Touched(NamedTuple):
 
     Attributes:
       read: what stands for such a variable -> what the run reads it by.
-      given: what stands for one -> the value that the run gives it; None: its initial one.
+      given: what stands for one -> the value that the run gives it; None: its initial one, which
+        all workers know.
+      first: what stands for those that get their initial value.
     """
 
     read: Dict[Any, List[Any]] = {}
     given: Dict[Any, Any] = {}
+    first: FrozenSet[Any] = frozenset()
 
 
 class Run(NamedTuple):
@@ -104,6 +107,13 @@ def describe(graph: Any, fetches: Sequence[Any], targets: Sequence[Any]) -> Run:
         return memory[key]
 
 
+def as_whole(graph: Any, fetches: Sequence[Any]) -> List[Any]:
+    """What is fetched instead, where a tensor depends on how a worker holds a variable."""
+    zero = state_of(graph).find(Zero)
+    instead = zero.parameters.instead if zero is not None else {}
+    return [instead.get(t.name, t) for t in fetches]
+
+
 def is_step(graph: Any, ops: Sequence[Any]) -> bool:
     """True if running `ops` is a training step."""
     state = state_of(graph)
@@ -159,12 +169,16 @@ def _touched(graph: Any, state: GraphState, reached: Set[Any], fetches: Sequence
     if zero is None:
         return Touched()
     first = compat.initializers(graph)
+    parameters = zero.parameters
     read: Dict[Any, List[Any]] = {
         t.op: [t] for t in fetches if t.op in zero.reads and t.dtype != tf.resource}
     given: Dict[Any, Any] = {}
+    begun: Set[Any] = set()
     for key, op in _users(zero, reached):
         if op in zero.given:
-            given[key] = None if op in first else zero.given[op]
+            begun.update([key] if op in first else [])
+            # Parameters begin with what the chief draws, state with what all know.
+            given[key] = None if op in first and key not in parameters.rows else zero.given[op]
         elif not op_traits.takes_state(op) and key.outputs[0].dtype != tf.resource:
             read[key] = [key.outputs[0]]
         elif op.type == "ReadVariableOp":
@@ -176,7 +190,10 @@ def _touched(graph: Any, state: GraphState, reached: Set[Any], fetches: Sequence
                 "that, or leave the key out".format(
                     op.name, op.type, compat.made_at(op), key.name,
                     ownership_of(graph).describe(key)))
-    return Touched(read, given)
+    for (key, _), value in parameters.values.items():
+        if value.op in reached:
+            read.setdefault(key, []).append(value)
+    return Touched(read, given, frozenset(begun))
 
 
 def _check_held(state: GraphState, ops: Sequence[Any]) -> None:
@@ -185,6 +202,8 @@ def _check_held(state: GraphState, ops: Sequence[Any]) -> None:
     if zero is None:
         return
     for key, op in _users(zero, ancestors(ops, zero.borders)):
+        if key in zero.parameters.rows and op.type == "ReadVariableOp" and op not in ops:
+            continue  # nothing takes its value
         raise NotImplementedError(
             "a training step reads or writes '{}' by operation '{}' ({}){} beside its update: with "
             "zero.level a worker holds some rows of it only. Fetch it in a run of its own, after "
@@ -194,7 +213,7 @@ def _check_held(state: GraphState, ops: Sequence[Any]) -> None:
 
 def _users(zero: Zero, reached: Set[Any]) -> List[Tuple[Any, Any]]:
     """(variable that is shared out, what reads or writes it) among `reached`."""
-    own = {read.op for read in zero.reads.values()}
+    own = zero.parameters.own
     return [(origin, op) for op in sorted(reached - own, key=compat.op_id)
             if not op_traits.asks_if_initialized(op)
             for origin in {op_traits.handle_origin(t) for t in op.inputs

@@ -23,7 +23,7 @@ from epl.rewrite.place import Devices
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.sources import Sources
 from epl.runtime import coordination, feeds, held_state, shared_feeds
-from epl.runtime.runs import Run, describe, is_step
+from epl.runtime.runs import Run, as_whole, describe, is_step
 from epl.runtime.settings import session_config
 from epl.shared import progress
 
@@ -87,6 +87,7 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     """
     rewrite(session.graph)
     state = state_of(session.graph)
+    fetches = as_whole(session.graph, fetches)
     run = describe(session.graph, fetches, targets)
     if not state.trains:
         progress.alive()
@@ -103,8 +104,8 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
         try:
             return held_state.run_beside(
                 session, run, coordination.ask_for_state, fetches, fed,
-                lambda asked, with_state: original(
-                    session, handle, list(run.targets), asked, with_state, options, run_metadata))
+                lambda asked, with_state, ran: original(
+                    session, handle, ran, asked, with_state, options, run_metadata))
         finally:
             if run.writes:
                 coordination.mark_stale(session)
@@ -172,7 +173,7 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
     graph = session.graph
     rewrite(graph)
     state = state_of(graph)
-    fetches = [graph.get_tensor_by_name(name) for name in options.fetch]
+    fetches = as_whole(graph, [graph.get_tensor_by_name(name) for name in options.fetch])
     targets = [graph.as_graph_element(name, allow_tensor=False) for name in options.target]
     run = describe(graph, fetches, targets)
     if not state.trains:
@@ -192,7 +193,8 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
 
     def call(*args: Any, **kwargs: Any) -> Any:
         context = context_of(graph)
-        if run.step and context.worker.check is not None:  # which sees what comes through `do_run`
+        beside = run.touched.read or run.touched.given  # which other workers hold rows of
+        if beside or run.step and context.worker.check is not None:  # which `do_run` sees to
             return session.run(fetches + targets, dict(zip(fed, args)), **kwargs)[:len(fetches)]
         if run.step:
             values = feeds.divided(fed, args, run, state)

@@ -31,7 +31,7 @@ class Save(NamedTuple):
     Attributes:
       name: the tensor that holds its name.
       held: name of what stands for a variable that is shared out -> its name in the checkpoint.
-      rest: writes all but these, and is fed the name of its file.
+      rest: writes all but these, and is fed the name of its file; None: these are all.
       prefix: that name.
     """
 
@@ -93,11 +93,13 @@ def _taken_apart(graph: Any, name: Any, writes: Sequence[Any], readers: Dict[Any
                 return None
             else:
                 held[by_tensor[source.name]] = each.decode()
-    if len(held) != len(readers) or not rest:
+    if len(held) != len(readers):
         return None
     with rewriter.extended(graph, state_of(graph)), compat.inserted(graph, "epl/zero/save"), \
             tf.device("/device:CPU:0"):
         prefix = tf.placeholder(tf.string, [])
+        if not rest:
+            return Save(name, held, None, prefix)
         names, slices, tensors = zip(*rest)
         return Save(name, held, tf.raw_ops.SaveV2(
             prefix=prefix, tensor_names=list(names), shape_and_slices=list(slices),
@@ -114,7 +116,8 @@ def write(session: Any, save: Save, prefix: str, ask: Callable[..., None]) -> No
       ask: hands out whole values of variables, by their names.
     """
     parts = _Parts(prefix)
-    session.run(save.rest, {save.prefix: parts.next()})
+    if save.rest is not None:
+        session.run(save.rest, {save.prefix: parts.next()})
     ask(session, sorted(save.held), lambda name, value: parts.add(save.held[name], value))
     parts.merge()
 

@@ -1,6 +1,9 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Shared optimizer state in real processes: a worker dies, others go on from the checkpoint."""
+"""Optimizer state and parameters that are shared out, in real processes.
+
+A worker dies, and others go on from the checkpoint.
+"""
 
 import json
 
@@ -25,11 +28,11 @@ def checkpoints(tmp_path_factory):
     folder, other = [str(tmp_path_factory.mktemp(name)) for name in ("moved", "plain")]
     logs = [tmp_path_factory.mktemp("logs") for _ in range(3)]
     killed = jobs.launch("zero.py", logs[0], folder, "4", "3", flags=("--max_restarts", "1"),
-                         environment={"EPL_ZERO_LEVEL": "v1"}).check()
+                         environment={"EPL_ZERO_LEVEL": "v2"}).check()
     for found in reports(killed, 2):
         # The checkpoint of step 3 waited for rows of the worker that was killed.
         assert found["ran"] == [2, 3]
-        assert found["shared"]["table/Adam"] == [[0, 32], [32, 32]]
+        assert found["shared"]["table/Adam"] == found["shared"]["table"] == [[0, 32], [32, 32]]
     moved = jobs.launch("zero.py", logs[1], folder, "6", workers=4,
                         environment={"EPL_ZERO_LEVEL": "v0"}).check()
     for found in reports(moved, 4):

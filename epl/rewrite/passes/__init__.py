@@ -40,7 +40,7 @@ from epl.rewrite.passes.base import FAMILY, GRAPH, Pass
 
 __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
-PASSES: List[Pass] = [files.PASS, loss_scale.PASS, leaving.PASS, zero.PLAN] + [
+PASSES: List[Pass] = [files.PASS, loss_scale.PASS, zero.PLAN, leaving.PASS] + [
     each.PASS for each in (
         losses, branches, seeds, whole_loss, recompute, partition, place, deferred, clones, order,
         accumulate, aggregate,

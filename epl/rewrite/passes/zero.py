@@ -29,7 +29,8 @@ def _plan(rewriting: Rewriting, unit: Any) -> None:
 
 def _run(rewriting: Rewriting, unit: Any) -> None:
     if rewriting.new:
-        zero.share_out(rewriting.graph, rewriting.state)
+        zero.share_out(rewriting.graph, rewriting.state,
+                       context_of(rewriting.graph).config.zero.level)
     zero.keep_to_rows(rewriting.graph, rewriting.state)
 
 

@@ -24,7 +24,7 @@ DIES_AT = int(sys.argv[3]) if len(sys.argv) > 3 and os.environ["EPL_RESTART_COUN
 
 
 def model(ids, y):
-    with tf.variable_scope("", use_resource=epl.Env.get().config.zero.level == "v1"):
+    with tf.variable_scope("", use_resource=epl.Env.get().config.zero.level == "v2"):
         draw = np.random.RandomState(1)
         table, kernel = [tf.get_variable(
             name, initializer=draw.randn(*shape).astype(np.float32))
