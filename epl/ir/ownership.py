@@ -12,8 +12,8 @@ One record, which everybody reads who has to know:
     verify         that a gradient comes out of an exchange of those who hold its variable
 
 Unless something else is said, all workers hold a variable alike, and TensorFlow chooses its device.
-What an optimizer keeps of a variable may be shared out: each worker holds some of its rows, or
-none.
+What an optimizer keeps of a variable, and the variable, may be shared out: each worker holds some
+rows, or none.
 Variables are named by the operations that hold them (`compat.variable_key`).
 """
 

@@ -34,7 +34,7 @@ from epl.ir import editor
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState, state_of
 from epl.ir.ownership import Rows, ownership_of
-from epl.rewrite import gathered, op_traits
+from epl.rewrite import gathered, op_traits, restored
 from epl.rewrite.gathered import Parameters, all_rows, can_be_held
 from epl.rewrite.gradient_parts import Part, part_of, put_together, slice_others
 from epl.rewrite.groups import Gradient, groups_of
@@ -81,6 +81,7 @@ class Zero:
       units: its updates.
       reads: what stands for a variable whose rows are shared out -> this worker's rows.
       given: an assignment of such a variable -> the value that the script gives it.
+      restored: such an assignment -> the value in a checkpoint that it gives.
       sources: name of what such assignments read -> (the value that the script gives, what stands
         for the variables that get it).
       inside: the operations that work on this worker's rows in a step.
@@ -97,6 +98,7 @@ class Zero:
         self.units: List[Shared] = []
         self.reads: Dict[Any, Any] = {}
         self.given: Dict[Any, Any] = {}
+        self.restored: Dict[Any, restored.Source] = {}
         self.sources: Dict[str, Tuple[Any, List[Any]]] = {}
         self.inside: Set[Any] = set()
         self.planned: Dict[Any, List[Rows]] = {}
@@ -276,18 +278,27 @@ def keep_to_rows(graph: Any, state: GraphState) -> None:
         gathered.redirect(graph, zero.parameters, [
             gathered.Unit(unit.updates, descendants([unit.received])) for unit in zero.units])
         gathered.begin_behind(zero.parameters, _received(zero))
+    parts: Dict[restored.Source, Any] = {}
+    first = compat.initializers(graph)
     for key in zero.reads:
         rows = ownership.own_rows(key)
         whole = ownership.rows(key)
         assert whole is not None
+        number = sum(each.number for each in whole)
         for op in [user for t in key.outputs for user in t.consumers()]:
             if op.type in _ASSIGNMENTS and op not in zero.inside and op not in zero.given:
                 value = op.inputs[1]
                 zero.given[op] = value
-                if rows.number < sum(each.number for each in whole):
+                source = restored.source_of(op) if op not in first else None
+                if source is not None:
+                    zero.restored[op] = source
+                    if rows.number < number:
+                        parts[source] = compat.variable_of(graph, key).shape.as_list(), rows
+                if rows.number < number and (source is None or not rows.number):
                     editor.replace_input(op, value, _part_of(graph, key, value, rows))
                 for tensor in {value.name: value, op.inputs[1].name: op.inputs[1]}.values():
                     zero.sources.setdefault(tensor.name, (value, []))[1].append(key)
+    restored.read_rows(parts)
 
 
 def _part_of(graph: Any, key: Any, value: Any, rows: Rows) -> Any:

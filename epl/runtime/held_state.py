@@ -7,8 +7,9 @@
 
 A run that reads such a variable gets the rows of the others at a meeting: they come to it before
 their next step, or when they end, and their rows are those after the last step until then. What a
-run on the chief assigns (it has restored a checkpoint) is kept until the next meeting, at which
-each worker gets its rows. So a session that holds rows is closed by all workers together.
+run on the chief assigns is kept until the next meeting, at which each worker gets its rows; what it
+restores is read once more then, variable by variable. So a session that holds rows is closed by
+all workers together.
 """
 
 import sys
@@ -24,6 +25,7 @@ from epl.errors import ConfigError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
 from epl.ir.ownership import Rows, ownership_of
+from epl.rewrite.restored import Stored
 from epl.rewrite.zero import Zero
 from epl.runtime import control_plane, streamed_save
 from epl.runtime.runs import Run
@@ -65,22 +67,38 @@ def run_beside(session: Any, run: Run, ask: Callable[..., None],
     zero = state_of(session.graph).known(Zero)
     fed, loaded = _fed_whole(zero, fed)
     given = {key: loaded.get(key, value) for key, value in run.touched.given.items()}
+    stored = _stored(session.graph, run, fed, execute)
     values, fed = _values_read(
-        run.touched.read, given, lambda *what: ask(session, *what), fed, execute)
+        run.touched.read, given, stored, lambda *what: ask(session, *what), fed, execute)
     is_chief = context_of(session.graph).cluster.is_chief
-    kept = [key for key, value in given.items() if value is not None and is_chief]
+    kept = [key for key, value in given.items()
+            if value is not None and is_chief and key not in stored]
     # What an assignment returns is what it was given, not the rows that it has kept of it.
     targets += [t.op for t in fetches if t.op in zero.given]
     # What is fed does not run; what it would have waited for does.
     targets += [op for tensors in run.touched.read.values() for t in tensors
                 for op in t.op.control_inputs]
+    values.update((t.name, stored[key].read()) for t in fetches if t.op in zero.restored
+                  for key in stored if zero.restored[t.op] is run.touched.restored[key])
     asked = [zero.given.get(t.op, t) for t in fetches if t.name not in values]
     wanted = asked + [given[key] for key in kept]
     found = _found(wanted, fed, targets, execute)
+    noted = {key.name: value for key, value in zip(kept, found[len(asked):])}
+    noted.update((key.name, value) for key, value in stored.items() if is_chief)
     _note(session, {key.name: key in run.touched.first and key not in loaded for key in given},
-          {key.name: value for key, value in zip(kept, found[len(asked):])})
+          noted)
     rest = iter(found)
     return [values[t.name] if t.name in values else next(rest) for t in fetches]
+
+
+def _stored(graph: Any, run: Run, fed: Dict[Any, Any], execute: Callable[..., List[Any]]
+            ) -> Dict[Any, Stored]:
+    """What stands for a variable that the run restores -> what the checkpoint holds of it."""
+    sources = run.touched.restored
+    prefixes = _found([source.prefix for source in sources.values()], fed, [], execute)
+    return {key: Stored(tf.compat.as_str(np.asarray(prefix).item()), source.name,
+                        compat.variable_of(graph, key).shape.as_list())
+            for (key, source), prefix in zip(sources.items(), prefixes)}
 
 
 def _note(session: Any, given: Dict[str, bool], values: Dict[str, Any]) -> None:
@@ -89,7 +107,8 @@ def _note(session: Any, given: Dict[str, bool], values: Dict[str, Any]) -> None:
     Args:
       session: the session.
       given: name of each -> true if that was its first value.
-      values: on the chief, name -> the whole value; none for a first value that all know.
+      values: on the chief, name -> the whole value, or where it is stored; none for a first value
+        that all know.
     """
     noted = dict(getattr(session, _GIVEN, {}))
     for name, first in given.items():
@@ -124,8 +143,8 @@ def _fed_whole(zero: Zero, fed: Dict[Any, Any]) -> Tuple[Dict[Any, Any], Dict[An
     return found, loaded
 
 
-def _values_read(read: Dict[Any, List[Any]], given: Dict[Any, Any], ask: Callable[..., None],
-                 fed: Dict[Any, Any], execute: Callable[..., List[Any]]
+def _values_read(read: Dict[Any, List[Any]], given: Dict[Any, Any], stored: Dict[Any, Stored],
+                 ask: Callable[..., None], fed: Dict[Any, Any], execute: Callable[..., List[Any]]
                  ) -> Tuple[Dict[str, Any], Dict[Any, Any]]:
     """Whole values of what a run reads: of all workers, or what the same run assigns.
 
@@ -139,7 +158,9 @@ def _values_read(read: Dict[Any, List[Any]], given: Dict[Any, Any], ask: Callabl
         ask(others, whole.__setitem__)
     fed, values = dict(fed), {}
     for key in sorted(read, key=lambda key: (key in assigned, compat.op_id(key))):
-        if key in assigned:
+        if key in stored:
+            whole[key.name] = stored[key].read()
+        elif key in assigned:
             whole[key.name] = _found([given[key]], fed, [], execute)[0]
             fed[compat.feed_key(given[key])] = whole[key.name]
         for tensor in read[key]:
@@ -262,7 +283,7 @@ def distribute(session: Any, assign: Callable[[Any, Dict[Any, Any]], None]) -> N
             session.run(again)
         for name, shape in given:
             mine = _received(session, by_name[name], held[name][context.cluster.worker_index],
-                             shape, own[name] if is_chief else None)
+                             shape, _whole(own[name]) if is_chief else None)
             if mine:
                 assign(session, {by_name[name]: np.concatenate(mine)})
             own[name] = None  # so much less is in memory twice
@@ -272,6 +293,10 @@ def distribute(session: Any, assign: Callable[[Any, Dict[Any, Any]], None]) -> N
     places = plane.all_gather_object(_place(session))
     if None in places or len(set(places)) > 1:
         context.worker.held.append(weakref.ref(session))
+
+
+def _whole(value: Any) -> Any:
+    return value.read() if isinstance(value, Stored) else value
 
 
 def _check_not_lost(name: str, rows: Any, given: List[List[str]]) -> None:

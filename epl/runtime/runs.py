@@ -20,6 +20,7 @@ from epl.rewrite.deferred import Deferred
 from epl.rewrite.fetched import stand_ins
 from epl.rewrite.groups import GradientGroup, Merged, groups_of
 from epl.rewrite.leaving import Leaving
+from epl.rewrite.restored import Source
 from epl.rewrite.sources import Sources
 from epl.rewrite.update_groups import check_run
 from epl.rewrite.walk import ancestors
@@ -38,11 +39,13 @@ class Touched(NamedTuple):
       given: what stands for one -> the value that the run gives it; None: its initial one, which
         all workers know.
       first: what stands for those that get their initial value.
+      restored: what stands for those that are given what a checkpoint holds -> what that is.
     """
 
     read: Dict[Any, List[Any]] = {}
     given: Dict[Any, Any] = {}
     first: FrozenSet[Any] = frozenset()
+    restored: Dict[Any, Source] = {}
 
 
 class Run(NamedTuple):
@@ -174,9 +177,11 @@ def _touched(graph: Any, state: GraphState, reached: Set[Any], fetches: Sequence
         t.op: [t] for t in fetches if t.op in zero.reads and t.dtype != tf.resource}
     given: Dict[Any, Any] = {}
     begun: Set[Any] = set()
+    restored: Dict[Any, Source] = {}
     for key, op in _users(zero, reached):
         if op in zero.given:
             begun.update([key] if op in first else [])
+            restored.update([(key, zero.restored[op])] if op in zero.restored else [])
             # Parameters begin with what the chief draws, state with what all know.
             given[key] = None if op in first and key not in parameters.rows else zero.given[op]
         elif not op_traits.takes_state(op) and key.outputs[0].dtype != tf.resource:
@@ -193,7 +198,7 @@ def _touched(graph: Any, state: GraphState, reached: Set[Any], fetches: Sequence
     for (key, _), value in parameters.values.items():
         if value.op in reached:
             read.setdefault(key, []).append(value)
-    return Touched(read, given, frozenset(begun))
+    return Touched(read, given, frozenset(begun), restored)
 
 
 def _check_held(state: GraphState, ops: Sequence[Any]) -> None:

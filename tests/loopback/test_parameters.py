@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from epl.errors import ConfigError
 from epl.ir.graph_state import state_of
 from epl.rewrite import zero
+from epl.rewrite.restored import Stored
 from tests.graph import devices
 from tests.loopback.test_zero import (
     IDS,
@@ -105,7 +107,8 @@ def test_what_is_loaded_is_trained_on():
 
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
 def test_micro_batches_read_one_value(resource):
-    more = {"pipeline.num_micro_batch": 2}
+    """And what is computed again in the backward pass does."""
+    more = {"pipeline.num_micro_batch": 2, "gradient_checkpoint.type": "auto" if resource else ""}
     plain = job(lambda rank: trained("adam_clipped", resource, rank, 2), level="", **more)
     found = job(lambda rank: (trained("adam_clipped", resource, rank, 2), held()),
                 level="v2", **more)
@@ -145,6 +148,52 @@ def test_values_are_read_behind_updates():
             np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(each[2], each[3])
         np.testing.assert_array_equal(each[4], each[5])
+
+
+@pytest.mark.parametrize("resource, sharded", [(False, True), (True, False)])
+def test_a_restore_reads_the_rows_that_a_worker_holds(tmp_path, resource, sharded):
+    """The chief brings others theirs, variable by variable, when they meet."""
+    path = str(tmp_path / "model")
+
+    def saved(rank):
+        feeds, _, step = build("adam", resource)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(step, dict(zip(feeds, rows_of(rank, 2, 0))))
+            tf.train.Saver().save(session, path)
+
+    def restored(rank):
+        feeds, _, step = build("adam", resource)
+        saver = tf.train.Saver(sharded=sharded)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            saver.restore(session, path)
+            slices = {}
+            for op in tf.get_default_graph().get_operations():
+                if op.type == "RestoreV2":
+                    names, specs = [tf.get_static_value(t) for t in op.inputs[1:3]]
+                    slices.update(zip(names, specs))
+            assert slices[b"table"] == slices[b"table/Adam"] == [
+                b"50 8 0,24:0,8", b"50 8 24,26:0,8"][rank]
+            assert slices[b"beta1_power"] == b""
+            given = session._epl_given
+            assert set(given) > {"table", "kernel/Adam_1"}
+            assert not any(isinstance(value, np.ndarray) for value in given.values())
+            found = session.run({v.op.name: v for v in tf.global_variables()})
+            session.run(step, dict(zip(feeds, rows_of(rank, 2, 1))))
+            return found
+
+    job(saved, level="v2")
+    for found in job(restored, level="v2"):
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, tf.train.load_variable(path, name))
+
+
+def test_a_checkpoint_that_is_gone_before_its_rows_are_brought_is_named(tmp_path):
+    stored = Stored(str(tmp_path / "gone"), "table/Adam", [50, 8])
+    with pytest.raises(ConfigError, match="gone was restored, and its 'table/Adam' cannot be read "
+                       "any more.*until the first step"):
+        stored.read()
 
 
 def test_what_is_used_in_a_branch_or_by_its_handle_stays_whole():
