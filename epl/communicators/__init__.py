@@ -5,6 +5,7 @@
     base           `Group`, `Communicator`: what EPL asks of a communicator
     registry       communicators by their names
     through_graph  what travels outside of the script's graph, by a communicator's own operations
+    link           direct connections, for the few numbers on which workers agree before a step
     through_python communicators that exchange arrays in Python
     values         plain values of Python as bytes
     wire           how element types travel that a communicator does not carry

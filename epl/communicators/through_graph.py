@@ -4,16 +4,28 @@
 
 They run in a graph and a session of their own, so they work whatever state the script's are in
 (finalized, closed, not yet built).
+
+Such an exchange costs a run of a session, and what the operation waits for: for Horovod a cycle of
+its thread. Workers agree before every step. So after the first time they connect to each other
+directly (`link`), if the communicator knows how they reach each other, and agree over that.
+
+The direct connection does not notice all that the communicator does: a worker that is stopped, a
+machine without power. So who has waited there for some seconds enters a *probe*, an exchange of the
+communicator, which fails when its connection does. All others enter it behind the next agreement.
 """
 
+import atexit
 import struct
+import sys
 import threading
 from typing import Any, List, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from epl.communicators import link
 from epl.communicators.base import MAX, Communicator, Disconnected, unreadable
+from epl.typed import made
 
 _LENGTH = struct.Struct("<q")
 _MAX_BYTES = 1 << 40
@@ -26,9 +38,99 @@ class ThroughGraph(Communicator):
         super().__init__()
         self._own: Optional[_OwnGraph] = None
         self._pending: Optional[_Pending] = None
+        self._link: Optional[link.Link] = None
+        self._may_link = True
+        self._probe: Optional[_Pending] = None
+        self._ends_probe = False
+
+    def reached_at(self) -> Optional[str]:
+        """The address of this machine at which all workers reach this one.
+
+        None: there is none, or it is not known; then all exchanges are the communicator's. Asked on
+        worker 0 alone.
+        """
+        return None
 
     def all_reduce_max(self, numbers: Sequence[int],
                        seconds: Optional[float] = None) -> Optional[List[int]]:
+        if self._link is not None:
+            return self._over_link(self._link, numbers, seconds)
+        # Who waits for a limited time is about to leave: the others connect to nobody that is.
+        willing = self._may_link and seconds is None
+        found = self._maximum(list(numbers) + [-int(willing)], seconds)
+        if found is None:
+            return None
+        if found.pop() == -1:
+            self._may_link = False
+            self._link = self._linked()
+        return found
+
+    def disconnect(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link, self._may_link = None, True
+
+    def _over_link(self, own: link.Link, numbers: Sequence[int],
+                   seconds: Optional[float]) -> Optional[List[int]]:
+        # A limit in time is that of a worker whose step has failed, or whose script has ended: does
+        # the communicator's connection still stand?
+        probes = self._probe is not None or seconds is not None
+        found = own.all_reduce_max(list(numbers) + [int(probes)], seconds, self._look)
+        if found is not None and found.pop():
+            probe, self._probe = self._probe or self._begun_probe(), None
+            probe.join()
+            if probe.lost is not None:
+                raise probe.lost
+        return found
+
+    def _look(self) -> None:
+        """Others have not come for some seconds."""
+        if self._probe is None:
+            self._probe = self._begun_probe()
+        if self._probe.lost is not None:
+            raise self._probe.lost
+
+    def _begun_probe(self) -> "_Pending":
+        if not self._ends_probe:
+            self._ends_probe = True
+            atexit.register(self._end_probe)
+        return _Pending(lambda: self._run(self._graph.maximum, self._graph.numbers,
+                                          np.zeros(1, np.int64)))
+
+    def _end_probe(self) -> None:
+        """At the end of the process: no thread may be left in TensorFlow."""
+        if self._probe is not None and self._probe.is_alive():
+            self.disconnect()
+            self._probe.join()
+
+    def _linked(self) -> Optional[link.Link]:
+        """The direct connection; None on all workers if one of them cannot have it."""
+        listener = None
+        if self.rank == 0:
+            host = self.reached_at()
+            try:
+                listener = link.Listener(host) if host else None
+            except OSError as error:
+                sys.stderr.write("epl: worker 0 cannot listen at {} ({}); the workers agree "
+                                 "through {}, which takes longer\n".format(
+                                     host, error.strerror, self.name))
+        place = self.broadcast_object(listener and listener.place)
+        if place is None:
+            return None
+        own = listener.link(self.size) if listener else link.joined(
+            made(link.Place, place), self.rank)
+        found = self._maximum([int(own is None)], None)
+        if found == [0]:
+            return own
+        if own is None:
+            sys.stderr.write("epl: worker {} has no connection of its own to {}; the workers agree "
+                             "through {}, which takes longer\n".format(
+                                 self.rank, "worker 0" if self.rank else "all others", self.name))
+        else:
+            own.close()
+        return None
+
+    def _maximum(self, numbers: Sequence[int], seconds: Optional[float]) -> Optional[List[int]]:
         own, array = self._graph, np.array(numbers, np.int64)
         if seconds is None:
             return [int(number) for number in self._run(own.maximum, own.numbers, array)]
@@ -52,12 +154,12 @@ class ThroughGraph(Communicator):
         return bytes(self._run(own.sent, own.bytes, given).tobytes())
 
     def leave(self) -> Optional[List[int]]:
-        pending = self._pending
+        pending = self._pending or self._probe
         self.disconnect()
         if pending is None:
             return None
         pending.join()  # no thread may be left in TensorFlow
-        return pending.numbers
+        return None if self._pending is None else self._pending.numbers
 
     def reason(self, message: str) -> str:
         """The line of an error's message that says what happened."""

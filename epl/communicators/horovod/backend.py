@@ -4,13 +4,13 @@
 
 import os
 import sys
-from typing import Any, List, Sequence
+from typing import Any, List, Optional, Sequence
 
 from epl import compat
 from epl.communicators import wire
 from epl.communicators.base import MAX, MEAN, Group, Met, rows_of_member
 from epl.communicators.horovod import arrival, own_name, rendezvous
-from epl.communicators.horovod.variables import RANK
+from epl.communicators.horovod.variables import INTERFACE, RANK
 from epl.communicators.through_graph import ThroughGraph
 from epl.errors import ConfigError
 from epl.shared import secret
@@ -73,7 +73,14 @@ class HorovodCommunicator(ThroughGraph):
         return "horovod.tensorflow" in sys.modules and bool(_hvd().is_initialized())
 
     def disconnect(self) -> None:
+        super().disconnect()
         _hvd().shutdown()
+
+    def reached_at(self) -> Optional[str]:
+        if _hvd().local_size() == self.size:
+            return rendezvous.LOOPBACK
+        name = os.environ.get(INTERFACE, "")
+        return rendezvous.address_of(name) if name else None
 
     def reason(self, message: str) -> str:
         """The line in which Horovod says what happened; TensorFlow may put others around it."""

@@ -194,3 +194,13 @@ def interface_towards(addr: str) -> str:
             return str(name)
     raise ConfigError("no network interface has the address {}, by which {} would be reached; "
                       "set HOROVOD_GLOO_IFACE".format(own, addr))
+
+
+def address_of(interface: str) -> Optional[str]:
+    """The address of this machine's network interface of that name; None if it has none."""
+    import psutil
+
+    for address in psutil.net_if_addrs().get(interface, ()):
+        if address.family == socket.AF_INET:
+            return str(address.address)
+    return None
