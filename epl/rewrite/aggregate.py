@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.communicators import wire
 from epl.communicators.base import MEAN, SUM, Collective, Communicator, Group
+from epl.plan import buckets as plan
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.rewrite import op_traits
 
@@ -87,7 +88,8 @@ def reduce_dense(tensors: Sequence[Any], prefix: str, options: ReduceOptions,
     """
     specs = [TensorSpec(t.dtype.base_dtype.name, t.shape.num_elements()
                         if t.shape.is_fully_defined() else -1, t.device) for t in tensors]
-    buckets = [list(bucket) for bucket in plan_buckets(specs, options.max_splits)]
+    buckets = [list(bucket) for bucket in plan_buckets(
+        specs, options.max_splits, plan.SMALLEST)]
     every = list(tensors) + list(beside)
     exact = options._replace(fp16_scale=None)
     for index in range(len(tensors), len(every)):

@@ -14,6 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.communicators.base import MEAN, SUM, Collective
 from epl.ir.ownership import Rows
+from epl.plan import buckets as plan
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.rewrite.aggregate import ReduceOptions, reduce_one
 
@@ -64,7 +65,8 @@ def _buckets(gradients: Sequence[Scattered], options: ReduceOptions) -> List[Tup
         some = [index for index in range(len(gradients)) if divided[index] is kind]
         specs = [TensorSpec(gradients[i].tensor.dtype.base_dtype.name,
                             gradients[i].tensor.shape.num_elements()) for i in some]
-        found.extend(tuple(some[i] for i in bucket) for bucket in plan_buckets(specs, splits))
+        found.extend(tuple(some[i] for i in bucket)
+                     for bucket in plan_buckets(specs, splits, plan.SMALLEST))
     return found
 
 

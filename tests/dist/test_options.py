@@ -30,7 +30,8 @@ def assert_close(results, name, relative):
                                    atol=relative * np.max(np.abs(value)) + 1e-7)
 
 
-@pytest.mark.parametrize("name", ["default", "one_split", "dense", "fp16", "sum", "fp16_sum"])
+@pytest.mark.parametrize("name", ["default", "one_split", "as_they_are", "dense", "fp16", "sum",
+                                  "fp16_sum"])
 def test_all_workers_hold_the_same_bits(results, name):
     for other in results[1:]:
         for key, value in results[0][name][0].items():
@@ -62,6 +63,10 @@ def test_dense_gradients_are_fused_and_sparse_ones_gathered(results):
     assert kinds.count("all_gather") == 2  # rows and indices of the embedding
     assert [line.split()[0] for line in results[0]["one_split"][1]] == \
         ["all_reduce", "all_gather", "all_gather"]
+
+
+def test_gradients_of_a_small_model_travel_together(results):
+    assert results[0]["as_they_are"][1] == results[0]["one_split"][1]
 
 
 def test_sparse_as_dense_gathers_nothing(results):

@@ -193,6 +193,23 @@ def test_buckets_are_even_runs_in_backward_order(sizes, max_splits, expected):
     assert plan_buckets(specs(*sizes), max_splits) == expected
 
 
+@pytest.mark.parametrize("sizes, expected", [
+    ([10, 10, 10, 10], [(3, 2, 1, 0)]),
+    ([40, 40, 40, 40], [(3, 2, 1, 0)]),
+    ([50, 50, 50, 50], [(3, 2), (1, 0)]),
+    ([10, 990, 10], [(2, 1, 0)]),
+    ([10, 10, 10, 100, 100, 990], [(5,), (4,), (3, 2, 1, 0)]),
+    ([500, 400, 90, 10], [(3, 2, 1), (0,)]),
+    ([100] * 10, [(9, 8), (7, 6), (5, 4), (3, 2), (1, 0)]),
+])
+def test_a_bucket_that_is_not_worth_a_message_is_not_split_off(sizes, expected):
+    assert plan_buckets(specs(*sizes), 5, smallest=100) == expected
+
+
+def test_small_buckets_of_other_kinds_stay_apart():
+    assert plan_buckets(specs(1, 1, 1, t1="float64"), 5, smallest=100) == [(2, 0), (1,)]
+
+
 @pytest.mark.parametrize("max_splits", [1, 2, 3, 5, 100])
 def test_buckets_hold_every_tensor_once_within_the_limit(max_splits):
     tensors = specs(*[(i * 7919) % 1000 for i in range(57)], t3="float16", t9="float64")
