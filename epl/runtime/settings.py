@@ -30,6 +30,17 @@ def _add_virtual_devices(config: Any, cluster: Cluster) -> None:
     config.device_count["CPU"] = max(needed, config.device_count.get("CPU", needed))
 
 
+def _leave_memory_alone(config: Any, cluster: Cluster) -> None:
+    """Without GPUs TensorFlow's memory optimizer finds nothing to swap, and looks long.
+
+    What it looks at are all clones, in the first step; the values are the same to the bit.
+    """
+    optimizers = config.graph_options.rewrite_options
+    if cluster.device_type == "cpu" and optimizers.memory_optimization == \
+            optimizers.DEFAULT_MEM_OPT:
+        optimizers.memory_optimization = optimizers.NO_MEM_OPT
+
+
 def session_config(config: Any, context: Context) -> Any:
     """The user's session configuration completed with what the cluster asks for.
 
@@ -54,6 +65,7 @@ def session_config(config: Any, context: Context) -> Any:
         if not result.inter_op_parallelism_threads:
             # Never fewer than two: an operation that blocks must not hold up the one it waits for.
             result.inter_op_parallelism_threads = max(2, share)
+    _leave_memory_alone(result, context.cluster)
     set_precision(result, context.config, context.cluster)
     if context.communicator is not None:
         context.communicator.prepare_session(result)
