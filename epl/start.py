@@ -11,6 +11,7 @@ from epl.cluster import Cluster
 from epl.communicators import registry
 from epl.communicators.base import Communicator
 from epl.config import OPTIONS, Config
+from epl.context import Context, Worker
 from epl.env import Env
 from epl.errors import ConfigError
 from epl.ir import editor
@@ -20,6 +21,7 @@ from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
 from epl.runtime import hooks, process
 from epl.runtime.precision import check_precision, log_decisions
+from epl.runtime.settings import session_config
 
 
 def init(config: Optional[Config] = None) -> None:
@@ -86,6 +88,7 @@ def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
     """Join the other workers; done here so that a job that cannot start ends before it is built."""
     communicator = registry.communicator(config.communication.communicator)
     if cluster.worker_num > 1:
+        communicator.prepare(session_config(None, Context(config, cluster, Worker())))
         communicator.connect(cluster.worker_index, cluster.hosts)
         return communicator
     if communicator.is_connected:

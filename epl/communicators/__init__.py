@@ -11,4 +11,5 @@
     wire           how element types travel that a communicator does not carry
     loopback       the workers are threads of one process
     horovod/       Horovod: its operations, errors, environment variables and meeting place
+    native/        TensorFlow's own collectives, and TCP beside them
 """

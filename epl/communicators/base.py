@@ -13,7 +13,8 @@ An implementation overrides the methods that begin with an underscore, as far as
 lacks is refused with its name and the cure.
 """
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+import contextlib
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from epl.communicators import values
 from epl.errors import ConfigError
@@ -97,6 +98,13 @@ class Communicator:
 
     # The connection.
 
+    def prepare(self, config: Any) -> None:
+        """Called before `connect`: devices and threads that this worker's sessions are to have.
+
+        Args:
+          config: a `tf.ConfigProto`.
+        """
+
     def connect(self, rank: int, hosts: Sequence[str]) -> None:
         """Join the other workers; does nothing if they are joined already.
 
@@ -139,6 +147,36 @@ class Communicator:
         Args:
           config: it; changed in place.
         """
+
+    def session_target(self, target: str, config: Any) -> str:
+        """Where a session runs whose graph may have exchanges.
+
+        Args:
+          target: where the script wants it to run; "": in its own process, as nearly always.
+          config: the script's `tf.ConfigProto`, or None.
+
+        Raises:
+          ConfigError: exchanges cannot run there.
+        """
+        return target
+
+    def serves(self, target: str) -> bool:
+        """True if exchanges can run in a session with this target."""
+        return True
+
+    @contextlib.contextmanager
+    def running(self, lost: Callable[[str], None]) -> Iterator[None]:
+        """Around a run with exchanges.
+
+        Args:
+          lost: ends the process, with what is known of the worker that is gone; called if the run
+            would not come back.
+        """
+        yield
+
+    def broke(self, error: BaseException) -> bool:
+        """True if a run with exchanges failed in a way after which no further one is safe."""
+        return False
 
     # Exchanges in a graph.
 

@@ -12,6 +12,7 @@ Maker = Callable[[], Communicator]
 
 _makers: Dict[str, Union[str, Maker]] = {
     "horovod": "epl.communicators.horovod.backend:HorovodCommunicator",
+    "native": "epl.communicators.native.backend:NativeCommunicator",
 }
 _made: Dict[str, Communicator] = {}  # a process is connected once, whatever is initialized again
 
@@ -30,7 +31,7 @@ def register(name: str, make: Union[str, Maker]) -> None:
       >>> from epl.communicators import registry
       >>> registry.register("mine", "my_package.mine:MyCommunicator")
       >>> registry.names()
-      ['horovod', 'mine']
+      ['horovod', 'mine', 'native']
       >>> epl.Config({"communication.communicator": "mine"}).communication.communicator
       'mine'
     """

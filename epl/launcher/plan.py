@@ -137,7 +137,7 @@ def _meeting(index: int, host: str, reached_at: Sequence[str], meeting: Meeting
         return {}
     variables = rendezvous.worker_environment(index, reached_at, meeting)
     if host != LOCAL:  # only there can be known which interface leads here
-        del variables[INTERFACE]
+        variables.pop(INTERFACE, None)
     return variables
 
 
@@ -172,7 +172,9 @@ def process_environment(plan: WorkerPlan, inherited: Mapping[str, str],
         result["TF_NUM_INTEROP_THREADS"] = str(max(2, count))
     meeting = rendezvous.meeting_of(result)
     if meeting is not None and INTERFACE not in plan.environment:
-        result[INTERFACE] = rendezvous.interface_towards(meeting.host)
+        interface = rendezvous.interface_towards(meeting.host)
+        if interface:
+            result[INTERFACE] = interface
     return result
 
 

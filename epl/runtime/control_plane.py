@@ -6,6 +6,10 @@ The exchanges are the communicator's. Here the launcher learns that a connection
 worker that went first gets the time to be reported first.
 """
 
+import contextlib
+import faulthandler
+import os
+import sys
 import time
 from typing import Any, Callable, List, Optional, Sequence, TypeVar
 
@@ -17,6 +21,9 @@ from epl.shared import progress
 
 # How long a worker that lost the connection lets the one that caused it end before it ends itself.
 PRECEDENCE_SECONDS = 1.0
+
+LOST = ("the connection to the other workers is lost: another worker has ended, or its script has "
+        "come to its end ({})")
 
 _Result = TypeVar("_Result")
 
@@ -79,15 +86,29 @@ def give_precedence() -> None:
     _sleep(PRECEDENCE_SECONDS)
 
 
+def end_in_step(why: str) -> None:
+    """End the process: its main thread waits in TensorFlow, which nothing else brings back.
+
+    Called in another thread. What the script wrote is flushed; nothing else of it runs any more.
+    """
+    sys.stderr.write("epl: the connection to the other workers is lost in a step: {}; this worker "
+                     "ends. Its threads:\n".format(why))
+    sys.stderr.flush()
+    faulthandler.dump_traceback(sys.__stderr__)
+    sys.stderr.write("epl.errors.WorkerLostError: {}\n".format(LOST.format(why)))
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(1)
+
+
 def _unless_lost(exchange: Callable[[], _Result]) -> _Result:
     try:
         return exchange()
     except Disconnected as error:
         progress.connection_lost()
         give_precedence()
-        raise WorkerLostError(
-            "the connection to the other workers is lost: another worker has ended, or its "
-            "script has come to its end ({})".format(error)) from None
+        raise WorkerLostError(LOST.format(error)) from None
 
 
 def _sleep(seconds: float) -> None:

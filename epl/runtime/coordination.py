@@ -239,6 +239,10 @@ def after_failure(context: Context, error: BaseException) -> None:
       WorkerLostError: the step failed because another worker left.
     """
     what = "report that a step failed"
+    if context.connection.broke(error):
+        progress.connection_lost()
+        control_plane.give_precedence()
+        raise WorkerLostError(control_plane.LOST.format(error)) from error
     end_of_data = isinstance(error, tf.errors.OutOfRangeError)
     progress.waiting("agreement on a step that failed here")
     found = control_plane.of(context).all_reduce_max_within(

@@ -22,7 +22,7 @@ from epl.rewrite.looks import Looks
 from epl.rewrite.place import Devices
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.sources import Sources
-from epl.runtime import coordination, feeds, held_state, shared_feeds
+from epl.runtime import control_plane, coordination, feeds, held_state, shared_feeds
 from epl.runtime.runs import Run, as_whole, describe, is_step
 from epl.runtime.settings import session_config
 from epl.shared import progress
@@ -38,6 +38,8 @@ def init(original: Callable[..., None], env: Env, session: Any, target: str = ""
     known = graph or tf.get_default_graph()
     remember(known, env)
     context = context_of(known)
+    if context.communicator is not None:
+        target = context.communicator.session_target(target, config)
     config = session_config(config, context)
     setattr(session, _MADE_FOR, context.cluster.gpu_num_per_worker)
     original(session, target, graph, config)
@@ -237,7 +239,8 @@ def _together(context: Context, session: Any, run: Run, agreed: shared_feeds.Fed
     if progress.is_reported():
         progress.step_begins(list(run.collectives))
     try:
-        return execute()
+        with context.connection.running(control_plane.end_in_step):
+            return execute()
     except Exception as error:
         coordination.after_failure(context, error)
         raise
@@ -290,6 +293,12 @@ def _check_knows_graph(session: Any) -> None:
 def _check_devices(session: Any) -> None:
     """Raises RuntimeError if the session lacks devices that its graph is placed on."""
     devices = state_of(session.graph).find(Devices)
+    communicator = context_of(session.graph).communicator
+    if devices is not None and communicator is not None \
+            and not communicator.serves(tf.compat.as_str_any(session.sess_str)):
+        raise RuntimeError(
+            "the session was made before epl.init() connected this worker with the others, and its "
+            "graph has exchanges with them; call epl.init() first, and make the session afterwards")
     if devices is None or getattr(session, _PLACED, None) is devices:
         return
     needed = devices.names()

@@ -1,16 +1,21 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Horovod as a communicator, between real processes."""
+"""The communicators between real processes."""
+
+import pytest
 
 from tests.support import jobs
 
 
-def test_every_exchange_of_three_workers(tmp_path):
+@pytest.mark.parametrize("name", ["horovod", "native"])
+def test_every_exchange_of_three_workers(tmp_path, name):
     """Three: reduce_scatter deals unequal rows, and an order of addition shows."""
-    result = jobs.launch("communicator.py", tmp_path, workers=3, warm=True).check()
+    result = jobs.launch("communicator.py", tmp_path, workers=3, warm=True,
+                         environment={"EPL_COMMUNICATION_COMMUNICATOR": name}).check()
     for worker in range(3):
         said = result.of_worker(worker)
-        assert "exchanged horovod" in said
-        assert "the communicator 'horovod' has no send: choose one that has it" in said
-        assert "the communicator 'horovod' has no receive" in said
-        assert "the ranks [0, 2] of 'some' exchange, of 3 workers" in said
+        assert "exchanged " + name in said
+        assert "the communicator '{}' has no send: choose one that has it".format(name) in said
+        assert "the communicator '{}' has no receive".format(name) in said
+        if name == "horovod":
+            assert "the ranks [0, 2] of 'some' exchange, of 3 workers" in said

@@ -24,6 +24,9 @@ HANG_S = 240.0
 PATIENT: Dict[str, Any] = {"environment": {"HOROVOD_GLOO_TIMEOUT_SECONDS": "3600"},
                            "flags": ("--grace", "3600")}
 
+# Jobs of the suite run with another communicator, if this says which: TESTED_COMMUNICATOR=native
+COMMUNICATOR = "TESTED_COMMUNICATOR"
+
 _secrets: Optional[str] = None
 
 
@@ -82,6 +85,8 @@ def environment_for(changes: Optional[Dict[str, str]] = None) -> Dict[str, str]:
     variables = without_foreign(os.environ)
     variables.update(PYTHONPATH=ROOT, TF_CPP_MIN_LOG_LEVEL="1", CUDA_VISIBLE_DEVICES="",
                      PYTHONWARNINGS="ignore", EPL_SECRET_FILE=_secret_file())
+    if os.environ.get(COMMUNICATOR):
+        variables["EPL_COMMUNICATION_COMMUNICATOR"] = os.environ[COMMUNICATOR]
     variables.update(changes or {})
     return variables
 

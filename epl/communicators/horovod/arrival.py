@@ -15,11 +15,12 @@ the first worker of those that are there.
 """
 
 import http.client
+import os
 import sys
 import time
-from typing import Callable, List, Mapping, Optional
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
-from epl.communicators.horovod import variables
+from epl.communicators.horovod import rendezvous, variables
 from epl.errors import ConfigError, WorkerLostError
 from epl.shared import secret
 
@@ -31,7 +32,9 @@ _SCOPE = "epl_arrival"
 _ALL = "all"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.3
 _REQUEST_S = 5.0
-_FORBIDDEN = 403
+_FORBIDDEN = 403  # what the rendezvous says to a wrong secret
+
+_served: List[Any] = []  # a rendezvous lives as long as the process
 
 
 class NoStore(Exception):
@@ -50,14 +53,14 @@ class Store:
         self._where, slash, rest = "{}:{}".format(address, port).partition("/")
         self._path = slash + rest
 
-    def put(self, name: str) -> bool:
+    def put(self, name: str, value: bytes = b"1") -> bool:
         """Leave a note; False if the rendezvous does not answer (yet).
 
         Raises:
           NoStore: it does not take notes.
           ConfigError: it takes none from here.
         """
-        status = self._ask("PUT", name)
+        status = self._ask("PUT", name, value)[0]
         if status == _FORBIDDEN:
             raise ConfigError("the rendezvous at {} is that of another job; start all workers of "
                               "this one together (with TF_CONFIG alone: with one cluster, and one "
@@ -68,16 +71,23 @@ class Store:
 
     def has(self, name: str) -> bool:
         """Whether the note is there."""
-        return self._ask("GET", name) == 200
+        return self._ask("GET", name)[0] == 200
 
-    def _ask(self, method: str, name: str) -> Optional[int]:
+    def get(self, name: str) -> Optional[bytes]:
+        """What the note says; None if it is not there."""
+        status, value = self._ask("GET", name)
+        return value if status == 200 else None
+
+    def _ask(self, method: str, name: str, value: bytes = b"") -> Tuple[Optional[int], bytes]:
+        """The status and the body of the answer."""
         connection = http.client.HTTPConnection(self._where, timeout=_REQUEST_S)
         try:
             connection.request(method, "{}/{}/{}".format(self._path, _SCOPE, name),
-                               body=b"1" if method == "PUT" else None)
-            return connection.getresponse().status
+                               body=value if method == "PUT" else None)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
         except (OSError, http.client.HTTPException):
-            return None  # the chief is not there yet, or has much to do
+            return None, b""  # the chief is not there yet, or has much to do
         finally:
             connection.close()
 
@@ -107,6 +117,34 @@ def wait_for_all(environ: Mapping[str, str], say: Callable[[str], None] = _say) 
                  say).wait()
     except NoStore:
         pass
+
+
+def prepare_rendezvous(rank: int, hosts: Sequence[str]) -> None:
+    """Without a launcher (TF_CONFIG only) the chief's own address serves the rendezvous.
+
+    Args:
+      rank: of this worker, which gets the variables of a launcher.
+      hosts: `host:port` of every worker.
+
+    Raises:
+      ConfigError: the address is not known, or this worker is not of that job.
+    """
+    if ":" not in hosts[0]:
+        raise ConfigError("{} workers, but neither a launcher's rendezvous nor the chief's "
+                          "host:port is known; start the job with epl-launch".format(len(hosts)))
+    host, port = hosts[0].rsplit(":", 1)
+    names = [address.rsplit(":", 1)[0] for address in hosts]
+    # Nobody can hand a secret of this job to its workers: they have one in common, and the cluster.
+    meeting = rendezvous.Meeting(
+        host, int(port), secret.proof(secret.shared(), "rendezvous", *hosts))
+    if rank == 0:
+        _served.append(rendezvous.serve_rendezvous(meeting.port, names, host, meeting.secret))
+    elif rendezvous.answer(meeting) == _FORBIDDEN:
+        raise ConfigError("the secret of this worker's machine, {}, is not that of the chief's "
+                          "({}), or TF_CONFIG has another cluster there; copy the file from "
+                          "there, and give all workers one cluster".format(
+                              secret.path_of_shared(), hosts[0]))
+    os.environ.update(rendezvous.worker_environment(rank, names, meeting))
 
 
 def _limit(environ: Mapping[str, str]) -> Optional[float]:

@@ -15,13 +15,10 @@ from epl.communicators.horovod import arrival, own_name, rendezvous
 from epl.communicators.horovod.variables import INTERFACE, RANK
 from epl.communicators.through_graph import ThroughGraph
 from epl.errors import ConfigError
-from epl.shared import secret
 
 # EPL fuses gradients itself, by a fixed plan. Horovod's own fusion depends on timing, and with it
 # the order of summation: with it on, two runs on three or more workers need not agree to the bit.
 _NO_FUSION = ("HOROVOD_FUSION_THRESHOLD", "0")
-
-_FORBIDDEN = 403  # what the rendezvous says to a wrong secret
 
 
 def _hvd() -> Any:
@@ -42,10 +39,6 @@ class HorovodCommunicator(ThroughGraph):
 
     name = "horovod"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._rendezvous: Any = None  # kept alive as long as the process
-
     def connect(self, rank: int, hosts: Sequence[str]) -> None:
         try:
             hvd = _hvd()
@@ -55,7 +48,7 @@ class HorovodCommunicator(ThroughGraph):
                                   len(hosts), error)) from error
         if not hvd.is_initialized():
             if RANK not in os.environ:
-                self._prepare_rendezvous(rank, hosts)
+                arrival.prepare_rendezvous(rank, hosts)
             os.environ.setdefault(*_NO_FUSION)
             own_name.answer_for_library(_library(), os.environ)
             arrival.wait_for_all(os.environ)
@@ -166,25 +159,3 @@ class HorovodCommunicator(ThroughGraph):
             op = op.inputs[0].op
         compat.set_text_attribute(op, "_epl_name", name)
         return result, op
-
-    def _prepare_rendezvous(self, rank: int, hosts: Sequence[str]) -> None:
-        """Without a launcher (TF_CONFIG only) the chief's own address serves the rendezvous."""
-        if ":" not in hosts[0]:
-            raise ConfigError("{} workers, but neither a launcher's rendezvous nor the chief's "
-                              "host:port is known; start the job with epl-launch".format(
-                                  len(hosts)))
-        host, port = hosts[0].rsplit(":", 1)
-        names = [address.rsplit(":", 1)[0] for address in hosts]
-        # Nobody can hand a secret of this job to its workers: they have one in common, and the
-        # cluster.
-        meeting = rendezvous.Meeting(
-            host, int(port), secret.proof(secret.shared(), "rendezvous", *hosts))
-        if rank == 0:
-            self._rendezvous = rendezvous.serve_rendezvous(
-                meeting.port, names, host, meeting.secret)
-        elif rendezvous.answer(meeting) == _FORBIDDEN:
-            raise ConfigError("the secret of this worker's machine, {}, is not that of the chief's "
-                              "({}), or TF_CONFIG has another cluster there; copy the file from "
-                              "there, and give all workers one cluster".format(
-                                  secret.path_of_shared(), hosts[0]))
-        os.environ.update(rendezvous.worker_environment(rank, names, meeting))

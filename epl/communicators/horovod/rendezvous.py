@@ -13,12 +13,11 @@ into its URLs as it was told, the port behind it:
 
 import errno
 import http.client
-import importlib
 import itertools
 import os
 import socket
 import sys
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from epl.communicators.horovod import variables
 from epl.communicators.horovod.store import Server
@@ -42,6 +41,18 @@ class Meeting(NamedTuple):
     secret: str
 
 
+class _Slot(NamedTuple):
+    """A worker as Horovod sees it; see `variables` for the names."""
+
+    hostname: str
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    cross_rank: int
+    cross_size: int
+
+
 NOWHERE = Meeting(LOOPBACK, 0, "")  # one worker meets nobody
 
 
@@ -59,7 +70,7 @@ def serve_rendezvous(port: Optional[int], hosts: Sequence[str], host: str, secre
       The server, which answers until its `stop()` or the end of the process.
 
     Raises:
-      ConfigError: Horovod is missing, the port is taken, or `hosts` is out of order.
+      ConfigError: the port is taken, or `hosts` is out of order.
     """
     sizes = _scopes(_slots(hosts))
     local = all(_is_loopback(name) for name in hosts)
@@ -91,12 +102,13 @@ def worker_environment(index: int, hosts: Sequence[str], meeting: Meeting) -> Di
       Names and values of environment variables.
 
     Raises:
-      ConfigError: Horovod is missing, or `hosts` is out of order.
+      ConfigError: `hosts` is out of order.
     """
     slot = _slots(hosts)[index]
     address = meeting.host
     if meeting.secret:
         address = "{}:{}/{}".format(*meeting)
+    interface = interface_towards(meeting.host)
     return {
         variables.RANK: str(slot.rank),
         variables.SIZE: str(slot.size),
@@ -107,9 +119,9 @@ def worker_environment(index: int, hosts: Sequence[str], meeting: Meeting) -> Di
         variables.HOSTNAME: slot.hostname,
         variables.RENDEZVOUS_ADDR: address,
         variables.RENDEZVOUS_PORT: str(meeting.port),
-        variables.INTERFACE: interface_towards(meeting.host),
         variables.CONTROLLER: "gloo",
         variables.CPU_OPERATIONS: "gloo",
+        **({variables.INTERFACE: interface} if interface else {}),
     }
 
 
@@ -136,29 +148,25 @@ def answer(meeting: Meeting) -> Optional[int]:
         connection.close()
 
 
-def _slots(hosts: Sequence[str]) -> List[Any]:
-    """Horovod's view of every worker: its rank overall, on its host, and across hosts."""
-    runner = _horovod_runner("common.util.hosts")
+def _slots(hosts: Sequence[str]) -> List[_Slot]:
+    """Every worker's place: its rank overall, on its host, and across hosts."""
     blocks = [(host, len(list(same))) for host, same in itertools.groupby(hosts)]
     names = [host for host, _ in blocks]
     scattered = sorted({host for host in names if names.count(host) > 1})
     if scattered:
         raise ConfigError("workers of host {} are not next to each other in {}; list the workers "
                           "host by host".format(scattered[0], ",".join(hosts)))
-    infos = [runner.HostInfo(host, count) for host, count in blocks]
-    return list(runner.get_host_assignments(infos, len(hosts)))
+    slots: List[_Slot] = []
+    for number, (host, count) in enumerate(blocks):
+        for local in range(count):
+            # Across hosts meet the workers that have the same place on theirs.
+            before = sum(size > local for _, size in blocks[:number])
+            across = sum(size > local for _, size in blocks)
+            slots.append(_Slot(host, len(slots), len(hosts), local, count, before, across))
+    return slots
 
 
-def _horovod_runner(module: str) -> Any:
-    """A module of `horovod.runner`; it loads in a tenth of a second, without TensorFlow."""
-    try:
-        return importlib.import_module("horovod.runner." + module)
-    except ImportError as error:
-        raise ConfigError("more than one worker needs Horovod, which cannot be imported ({}); "
-                          "install it with: bash scripts/setup.sh".format(error)) from error
-
-
-def _scopes(slots: Sequence[Any]) -> Dict[str, int]:
+def _scopes(slots: Sequence[_Slot]) -> Dict[str, int]:
     """The scopes in which all workers, those of a host, and those across hosts meet; how many."""
     sizes = {}
     for slot in slots:
@@ -176,12 +184,14 @@ def interface_towards(addr: str) -> str:
     """Name of this machine's network interface on the way to `addr`.
 
     Across machines a value that the user has set wins: only they know which of two networks is
-    the fast one.
+    the fast one. Without `psutil`, which comes with Horovod, nobody needs it: "".
     """
     if not _is_loopback(addr) and os.environ.get(variables.INTERFACE):
         return os.environ[variables.INTERFACE]
-    import psutil  # comes with Horovod
-
+    try:
+        import psutil
+    except ImportError:
+        return ""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((addr, 9))  # chooses a route; a datagram socket sends nothing yet

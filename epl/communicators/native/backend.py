@@ -1,0 +1,210 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""TensorFlow's own collectives as a communicator."""
+
+import contextlib
+import os
+import threading
+from typing import Any, Callable, Iterator, List, Optional, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from epl.communicators.base import Communicator, Disconnected, Group, Met
+from epl.communicators.horovod import arrival, rendezvous, variables
+from epl.communicators.native import collectives, links, server
+from epl.errors import ConfigError
+from epl.shared import progress
+
+# Of a session's configuration, what the server has decided for all of them.
+_DECIDED = ("device_count", "gpu_options", "intra_op_parallelism_threads",
+            "inter_op_parallelism_threads", "use_per_session_threads",
+            "session_inter_op_thread_pool")
+
+
+class NativeCommunicator(Communicator):
+    """All workers of a job, connected by TensorFlow's servers and by links of ours."""
+
+    name = "native"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._links: Optional[links.Links] = None
+        self._server: Any = None
+        self._settings = tf.ConfigProto()
+        self._keys = collectives.Keys()
+        self._warned = False
+        self._watch = _Watch()
+
+    # The connection.
+
+    def prepare(self, config: Any) -> None:
+        self._settings.CopyFrom(config)
+
+    def connect(self, rank: int, hosts: Sequence[str]) -> None:
+        if self._links is None:
+            if variables.RANK not in os.environ:
+                arrival.prepare_rendezvous(rank, hosts)
+            place = _place(rank, len(hosts))
+            arrival.wait_for_all(os.environ)
+            self._links = links.join(place, self._watch.lost)
+            self._server = server.start(rank, links.own_address(place.meeting), self._settings,
+                                        self.all_gather_bytes)
+        super().connect(rank, hosts)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._links is not None and not self._links.lost
+
+    def disconnect(self) -> None:
+        if self._links is not None:
+            self._links.close()
+
+    # Sessions.
+
+    def prepare_session(self, config: Any) -> None:
+        config.isolate_session_state = True  # variables are a session's own, as everywhere in EPL
+        config.device_filters[:] = server.filters(self.rank)
+
+    def session_target(self, target: str, config: Any) -> str:
+        if target and not self.serves(tf.compat.as_str_any(target)):
+            raise ConfigError(
+                "a session is made with the target '{}', but with the communicator 'native' "
+                "sessions run on a server of EPL's own: leave the target (master) and the script's "
+                "tf.train.Server out".format(target))
+        if config is not None and not self._warned:
+            self._say_what_has_no_effect(config)
+        return str(self._server.target)
+
+    def serves(self, target: str) -> bool:
+        return self._server is None or target == self._server.target
+
+    @contextlib.contextmanager
+    def running(self, lost: Callable[[str], None]) -> Iterator[None]:
+        with self._watch.running(lost):
+            yield
+
+    def broke(self, error: BaseException) -> bool:
+        """A step whose exchange has failed leaves the workers' counts of steps apart."""
+        op = getattr(error, "op", None)
+        return isinstance(error, _OF_EXCHANGES) or (op is not None and self.is_collective(op))
+
+    def _say_what_has_no_effect(self, config: Any) -> None:
+        fields = [name for name in _DECIDED
+                  if getattr(config, name) and getattr(config, name) != getattr(
+                      self._settings, name)]
+        if fields:
+            self._warned = True
+            tf.logging.warning(
+                "%s of a session's configuration: without effect, as with the communicator "
+                "'native' all sessions of a process have the devices and threads that epl.init "
+                "gave it", ", ".join(fields))
+
+    # Exchanges in a graph.
+
+    def is_collective(self, op: Any) -> bool:
+        return collectives.is_collective(op)
+
+    def combines(self, op: Any) -> bool:
+        return collectives.combines(op)
+
+    def _all_reduce(self, tensor: Any, name: str, group: Group, how: str) -> Met:
+        return collectives.all_reduce(tensor, name, self._member(group), how)
+
+    def _all_gather(self, tensor: Any, name: str, group: Group) -> Met:
+        return collectives.all_gather(tensor, name, self._member(group))
+
+    def _reduce_scatter(self, tensor: Any, name: str, group: Group, how: str) -> Met:
+        return collectives.reduce_scatter(tensor, name, self._member(group), how)
+
+    def _broadcast(self, tensor: Any, name: str, group: Group) -> Met:
+        return collectives.broadcast(tensor, name, self._member(group))
+
+    def _member(self, group: Group) -> collectives.Member:
+        return collectives.Member(self.rank, group, self._keys)
+
+    # Exchanges of the workers' Python code.
+
+    def all_reduce_max(self, numbers: Sequence[int],
+                       seconds: Optional[float] = None) -> Optional[List[int]]:
+        every = self._connected.exchange(np.array(numbers, "<i8").tobytes(), seconds)
+        return None if every is None else [
+            int(number) for number in np.max([np.frombuffer(one, "<i8") for one in every], 0)]
+
+    def all_gather_bytes(self, data: bytes) -> List[bytes]:
+        every = self._connected.exchange(data)
+        assert every is not None  # there was no limit in time
+        return every
+
+    def broadcast_bytes(self, data: bytes) -> bytes:
+        return self._connected.broadcast(data)
+
+    @property
+    def _connected(self) -> links.Links:
+        if self._links is None:
+            raise Disconnected("this worker has not joined the others")
+        return self._links
+
+
+# What TensorFlow says of an exchange that did not come about.
+_OF_EXCHANGES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+                 tf.errors.DeadlineExceededError)
+
+
+class _Watch:
+    """Ends a process whose step waits for a worker that is gone.
+
+    TensorFlow fails such a step in a second at best, and never at worst. It gets that second.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._why = ""
+        self._end: Optional[Callable[[str], None]] = None
+
+    @contextlib.contextmanager
+    def running(self, end: Callable[[str], None]) -> Iterator[None]:
+        with self._lock:
+            self._end = end
+            if self._why:
+                self._begin()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._end = None
+
+    def lost(self, why: str) -> None:
+        with self._lock:
+            self._why = why
+            if self._end is not None:
+                self._begin()
+
+    def _begin(self) -> None:
+        progress.connection_lost()
+        timer = threading.Timer(_SECOND_CHANCE_S, self._finish, (self._end,))
+        timer.daemon = True
+        timer.start()
+
+    def _finish(self, end: Callable[[str], None]) -> None:
+        with self._lock:
+            waits = self._end is end
+        if waits:
+            end(self._why)
+
+
+_SECOND_CHANCE_S = 0.8
+
+
+def _place(rank: int, size: int) -> links.Place:
+    """This worker, as the environment describes the job."""
+    meeting = rendezvous.meeting_of(os.environ)
+    if meeting is None:
+        raise ConfigError("the communicator 'native' needs a rendezvous of EPL's: start the "
+                          "workers with epl-launch, or describe them in TF_CONFIG")
+    said = int(os.environ[variables.RANK]), int(os.environ[variables.SIZE])
+    if said != (rank, size):
+        raise ConfigError("the launcher says worker {} of {}, the cluster information says worker "
+                          "{} of {}; start all workers with one epl-launch".format(
+                              said[0], said[1], rank, size))
+    return links.Place(rank, size, meeting)

@@ -1,0 +1,221 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Exchanges in a graph by `CollectiveReduce`, which adds numbers up over the members of a group.
+
+    all_gather     number of rows     [0 2 0] + [3 0 0] + [0 0 1]
+                   rows, as integers  [. . . b b .] + [a a a . . .] + [. . . . . c]
+    max            each member's numbers in a row of its own, then the largest
+    broadcast      what the first member gives, and zeros of the others
+
+TensorFlow's operation that gathers keeps the shape of the first step, and that for a maximum has no
+kernel in 1.15, so addition does it all. What must arrive bit by bit is added up as integers: zero
+changes no integer, but it makes 0.0 of -0.0.
+
+It has kernels for four types, and ends the process when it is given nothing to add up; so others
+are cast, and an element is appended where there may be none.
+"""
+
+import functools
+import hashlib
+import operator
+from typing import Any, Dict, NamedTuple, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from epl import compat
+from epl.communicators import wire
+from epl.communicators.base import MAX, MEAN, Group, Met, rows_of_member
+from epl.errors import ConfigError
+
+DEVICE = "/job:worker/replica:0/task:{}/device:CPU:0"
+OP_TYPE = "CollectiveReduce"
+KIND = "_epl_collective"
+
+_BITCAST = {tf.float32: tf.int32, tf.float64: tf.int64, tf.float16: tf.uint16}
+_KEY_BITS = 31
+
+
+class Keys:
+    """Numbers for names: by these TensorFlow knows groups and their operations.
+
+    They have to be the same on all members, whatever else each of them builds, so they are hashes.
+    Two names with one number are refused; with 1,000 operations that is one job in 4,000.
+    """
+
+    def __init__(self) -> None:
+        self._names: Dict[int, str] = {}
+
+    def key(self, kind: str, *facts: str) -> int:
+        """The number of what these words name.
+
+        Raises:
+          ConfigError: another name has it.
+        """
+        name = " ".join((kind,) + facts)
+        number = int(hashlib.sha256(name.encode()).hexdigest(), 16) % (1 << _KEY_BITS)
+        other = self._names.setdefault(number, name)
+        if other != name:
+            raise ConfigError("the exchanges '{}' and '{}' have the same number in TensorFlow; "
+                              "rename a variable of one of them".format(other, name))
+        return number
+
+
+class Member(NamedTuple):
+    """This worker in a group.
+
+    Attributes:
+      rank: in the job.
+      group: the group.
+      keys: those of the process.
+    """
+
+    rank: int
+    group: Group
+    keys: Keys
+
+    @property
+    def position(self) -> int:
+        """Its place among the members."""
+        return self.group.ranks.index(self.rank)
+
+
+def all_reduce(tensor: Any, name: str, member: Member, how: str) -> Met:
+    """As `Communicator.all_reduce`."""
+    if how == MAX:
+        return _maximum(tensor, name, member)
+    result, op = _total(tensor, name, member, how, "all_reduce")
+    return wire.from_sum(result, tensor.dtype.base_dtype), op
+
+
+def reduce_scatter(tensor: Any, name: str, member: Member, how: str) -> Met:
+    """As `Communicator.reduce_scatter`."""
+    total, op = _total(tensor, name, member, how, "reduce_scatter")
+    static = tensor.shape[0].value if hasattr(tensor.shape[0], "value") else tensor.shape[0]
+    if static is not None:
+        first, count = rows_of_member(static, member.position, member.group.size)
+        own = total[first:first + count]
+    else:
+        each, more = (f(tf.shape(total)[0], member.group.size)
+                      for f in (tf.floordiv, tf.floormod))
+        first = member.position * each + tf.minimum(member.position, more)
+        own = total[first:first + each + tf.cast(member.position < more, tf.int32)]
+    return wire.from_sum(own, tensor.dtype.base_dtype), op
+
+
+def broadcast(tensor: Any, name: str, member: Member) -> Met:
+    """As `Communicator.broadcast`."""
+    bits = _to_integers(wire.to_gather(tensor))
+    if member.position != 0:
+        bits = tf.zeros_like(bits)
+    result, op = _added(bits, name, member, "broadcast")
+    return _of_sent(_shaped_as(result, bits), tensor), op
+
+
+def all_gather(tensor: Any, name: str, member: Member) -> Met:
+    """As `Communicator.all_gather`."""
+    sent = wire.to_gather(tensor)
+    bits = _to_integers(sent)
+    shape, size = tf.shape(bits, out_type=tf.int64), member.group.size
+    counts, _ = _added(shape[0] * tf.one_hot(member.position, size, dtype=tf.int64),
+                       name + "/rows", member, "all_gather")
+    per_row = tf.reduce_prod(shape[1:])
+    before = tf.reduce_sum(counts[:member.position])
+    rows = tf.reduce_sum(counts[:size])
+    filled = tf.concat([
+        tf.zeros([before * per_row], bits.dtype), tf.reshape(bits, [-1]),
+        tf.zeros([(rows - before - shape[0]) * per_row], bits.dtype)], 0)
+    result, op = _added(filled, name, member, "all_gather")
+    result = tf.reshape(result[:rows * per_row], tf.concat([[rows], shape[1:]], 0))
+    if bits.shape.ndims is not None:
+        result.set_shape([None] + compat.static_shape(bits)[1:])
+    return _of_sent(result, tensor), op
+
+
+def is_collective(op: Any) -> bool:
+    """As `Communicator.is_collective`."""
+    return op.type == OP_TYPE and KIND in op.node_def.attr
+
+
+def combines(op: Any) -> bool:
+    """As `Communicator.combines`."""
+    return is_collective(op) and op.get_attr(KIND) in (b"all_reduce", b"all_gather")
+
+
+def _total(tensor: Any, name: str, member: Member, how: str, kind: str) -> Met:
+    """The sum or mean of what travels for `tensor`."""
+    sent = wire.to_sum(tensor)
+    exact = tf.cast(sent, tf.float32) if sent.dtype == tf.float16 else sent
+    added, op = _added(exact, name, member, kind)
+    total = _shaped_as(added, exact)
+    if how == MEAN:
+        total = total * tf.constant(1.0 / member.group.size, total.dtype) \
+            if total.dtype.is_floating else tf.cast(
+                tf.cast(total, tf.float64) / member.group.size, total.dtype)
+    return tf.cast(total, sent.dtype), op
+
+
+def _maximum(tensor: Any, name: str, member: Member) -> Met:
+    bits = _to_integers(wire.to_gather(tensor))
+    flat = tf.reshape(bits, [1, -1])
+    own = tf.one_hot([member.position], member.group.size, axis=0, dtype=bits.dtype)
+    added, op = _added(own * flat, name, member, "all_reduce")
+    every = tf.reshape(added[:member.group.size * tf.size(flat)], [member.group.size, -1])
+    found = tf.reduce_max(_from_integers(every, wire.to_gather(tensor).dtype), 0)
+    result = tf.reshape(found, tf.shape(bits))
+    result.set_shape(bits.shape)
+    return wire.from_gather(result, tensor.dtype.base_dtype), op
+
+
+def _added(tensor: Any, name: str, member: Member, kind: str) -> Met:
+    """The flat sum of `tensor` over the members; something may follow its elements."""
+    flat = tf.reshape(tensor, [-1])
+    if not _elements(tensor):
+        flat = tf.concat([flat, tf.zeros([1], flat.dtype)], 0)
+    members = ",".join(map(str, member.group.ranks))
+    facts = (name, members, flat.dtype.name, str(flat.shape))
+    with tf.device(DEVICE.format(member.rank)):
+        result = tf.raw_ops.CollectiveReduce(
+            input=flat, group_size=member.group.size, group_key=member.keys.key("group", members),
+            instance_key=member.keys.key("exchange", *facts), merge_op="Add", final_op="Id",
+            subdiv_offsets=[0], wait_for=[])
+    compat.set_text_attribute(result.op, KIND, kind)
+    return result, result.op
+
+
+def _shaped_as(flat: Any, tensor: Any) -> Any:
+    """The elements of `tensor`'s shape at the beginning of `flat`."""
+    if not _elements(tensor):
+        flat = flat[:tf.size(tensor)]
+    result = tf.reshape(flat, tf.shape(tensor))
+    result.set_shape(tensor.shape)
+    return result
+
+
+def _elements(tensor: Any) -> int:
+    """How many elements a tensor is known to have; 0: that is not known, or none."""
+    if not tensor.shape.is_fully_defined():
+        return 0
+    shape: Sequence[Any] = compat.static_shape(tensor)
+    return int(functools.reduce(operator.mul, shape, 1))
+
+
+def _to_integers(tensor: Any) -> Any:
+    """A number of 32 or 64 bits for each element, without a loss."""
+    if tensor.dtype in _BITCAST:
+        tensor = tf.bitcast(tensor, _BITCAST[tensor.dtype])
+    return tensor if tensor.dtype in (tf.int32, tf.int64) else tf.cast(tensor, tf.int32)
+
+
+def _from_integers(tensor: Any, dtype: Any) -> Any:
+    """The inverse of `_to_integers`."""
+    carrier = _BITCAST.get(dtype, dtype)
+    tensor = tf.cast(tensor, carrier)
+    return tensor if carrier == dtype else tf.bitcast(tensor, dtype)
+
+
+def _of_sent(integers: Any, tensor: Any) -> Any:
+    """Elements of `tensor`'s type, from the integers that travelled for them."""
+    sent = wire.to_gather(tensor).dtype
+    return wire.from_gather(_from_integers(integers, sent), tensor.dtype.base_dtype)
+
+

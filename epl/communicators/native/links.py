@@ -1,0 +1,323 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""TCP between the workers: what their Python code exchanges, and the news that one is gone.
+
+    worker 1 --+
+    worker 2 --+--> worker 0, the hub: has what all give, sends all of it back to all
+    worker 3 --+
+
+A connection that ends is the news. The hub passes it on, so every worker has it within
+milliseconds, whatever it is doing: a thread per connection reads. Who knows the secret of the job's
+rendezvous may connect; each side proves that to the other.
+"""
+
+import collections
+import contextlib
+import os
+import socket
+import struct
+import threading
+import time
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional
+
+from epl.communicators.base import Disconnected
+from epl.communicators.horovod import arrival
+from epl.communicators.horovod.rendezvous import Meeting
+from epl.errors import WorkerLostError
+from epl.shared import secret as secrets
+
+JOIN_S = 60.0  # all workers are there already, see `arrival`
+_ADDRESS = "links"
+_PAUSE_S = 0.02
+_HANDSHAKE_S = 10.0
+
+_FRAME = struct.Struct("<BQ")  # kind, length
+_LENGTH = struct.Struct("<Q")
+_RANK = struct.Struct("<I")
+_DATA, _LOST, _BYE = 1, 2, 3
+_NONCE, _PROOF = 32, 64  # characters
+
+# A machine that is gone without a word is noticed after this: seconds, seconds, times.
+_KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+
+
+class Place(NamedTuple):
+    """A worker in its job.
+
+    Attributes:
+      rank: which worker, 0-based.
+      size: how many there are.
+      meeting: the rendezvous of the job.
+    """
+
+    rank: int
+    size: int
+    meeting: Meeting
+
+
+def own_address(meeting: Meeting) -> str:
+    """The address of this machine at which the others, who reach the rendezvous, reach it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((meeting.host, meeting.port or 9))  # chooses a route, sends nothing
+        return str(probe.getsockname()[0])
+
+
+class Links:
+    """The connections of one worker.
+
+    Args:
+      peers: rank -> connected socket: of the hub those to all others, else that to the hub.
+      place: this worker.
+      lost: called once, in another thread, with what is known of the first worker that is gone.
+    """
+
+    def __init__(self, peers: Dict[int, socket.socket], place: Place,
+                 lost: Callable[[str], None]):
+        self._peers, self._place, self._on_lost = peers, place, lost
+        self._changed = threading.Condition()
+        self._sending = threading.RLock()
+        self._inbox: Dict[int, Deque[bytes]] = {rank: collections.deque() for rank in peers}
+        self._lost = ""
+        self._closed = False
+        for rank, peer in peers.items():
+            _tune(peer)
+            threading.Thread(target=self._read, args=(rank, peer), daemon=True,
+                             name="epl-link-{}".format(rank)).start()
+        # A copy of this process would hold the connections open when the worker has ended.
+        os.register_at_fork(after_in_child=self._drop)
+
+    @property
+    def lost(self) -> str:
+        """Why no exchange can succeed any more, in words; "" as long as one can."""
+        return self._lost
+
+    def exchange(self, data: bytes, seconds: Optional[float] = None) -> Optional[List[bytes]]:
+        """Give `data` and get what all give, in the order of ranks; None: not in time.
+
+        Raises:
+          Disconnected: a worker is gone.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        if self._place.rank != 0:
+            self._send(0, _DATA, data)
+            found = self._take([0], deadline)
+            return None if found is None else _split(found[0])
+        others = self._take(sorted(self._peers), deadline)
+        if others is None:
+            return None
+        every = [data] + others
+        self._send_all(_DATA, b"".join(_LENGTH.pack(len(one)) + one for one in every))
+        return every
+
+    def broadcast(self, data: bytes) -> bytes:
+        """What worker 0 gives.
+
+        Raises:
+          Disconnected: a worker is gone.
+        """
+        if self._place.rank == 0:
+            if self._lost:
+                raise Disconnected(self._lost)
+            self._send_all(_DATA, data)
+            return data
+        found = self._take([0], None)
+        assert found is not None  # there was no limit in time
+        return found[0]
+
+    def close(self) -> None:
+        """Leave the others; they are told."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._lost = self._lost or "this worker has left"
+            self._changed.notify_all()
+        with contextlib.suppress(Disconnected):
+            self._send_all(_BYE, b"")
+        for peer in self._peers.values():
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
+            peer.close()
+
+    def _take(self, ranks: List[int], deadline: Optional[float]) -> Optional[List[bytes]]:
+        """One message of each of `ranks`, when all are there; what came before a loss counts."""
+        with self._changed:
+            def there() -> bool:
+                return all(self._inbox[rank] for rank in ranks)
+
+            limit = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._changed.wait_for(lambda: there() or bool(self._lost), limit)
+            if there():
+                return [self._inbox[rank].popleft() for rank in ranks]
+            if self._lost:
+                raise Disconnected(self._lost)
+            return None
+
+    def _send_all(self, kind: int, data: bytes) -> None:
+        with self._sending:  # the news of a loss must not come before a result that was there first
+            for rank in sorted(self._peers):
+                self._send(rank, kind, data)
+
+    def _send(self, rank: int, kind: int, data: bytes) -> None:
+        try:
+            with self._sending:
+                self._peers[rank].sendall(_FRAME.pack(kind, len(data)))
+                self._peers[rank].sendall(data)
+        except OSError:
+            if kind == _DATA and rank == 0:
+                self._note("worker 0 has ended")
+                raise Disconnected(self._lost) from None
+            # Its reader notices, and says so to all.
+
+    def _read(self, rank: int, peer: socket.socket) -> None:
+        """What comes from a peer, until it is gone."""
+        why = "worker {} has ended".format(rank)
+        with contextlib.suppress(OSError, EOFError):
+            while True:
+                kind, length = _FRAME.unpack(_received(peer, _FRAME.size))
+                data = _received(peer, length)
+                if kind == _DATA:
+                    with self._changed:
+                        self._inbox[rank].append(data)
+                        self._changed.notify_all()
+                else:
+                    why = data.decode() or "worker {} has left the job".format(rank)
+                    break
+        self._note(why)
+
+    def _note(self, why: str) -> None:
+        """A worker is gone: tell those who cannot know."""
+        with self._changed:
+            first = not self._lost
+            if first:
+                self._lost = why
+            self._changed.notify_all()
+        if first:
+            if self._place.rank == 0:
+                self._send_all(_LOST, why.encode())
+            self._on_lost(why)
+
+    def _drop(self) -> None:
+        for peer in self._peers.values():
+            peer.close()
+
+
+def join(place: Place, lost: Callable[[str], None]) -> Links:
+    """Connect with the other workers, all of which are about to do so.
+
+    Raises:
+      WorkerLostError: one of them did not.
+    """
+    store = arrival.Store("{}:{}/{}".format(*place.meeting), str(place.meeting.port))
+    deadline = time.monotonic() + JOIN_S
+    peers = _accept(place, store, deadline) if place.rank == 0 else {
+        0: _connect(place, store, deadline)}
+    return Links(peers, place, lost)
+
+
+def _accept(place: Place, store: arrival.Store, deadline: float) -> Dict[int, socket.socket]:
+    """The hub's side of `join`."""
+    peers: Dict[int, socket.socket] = {}
+    with socket.socket() as listener:
+        listener.bind((own_address(place.meeting), 0))
+        listener.listen(place.size)
+        store.put(_ADDRESS, "{}:{}".format(*listener.getsockname()).encode())
+        while len(peers) < place.size - 1:
+            listener.settimeout(max(_PAUSE_S, deadline - time.monotonic()))
+            try:
+                peer, _ = listener.accept()
+            except socket.timeout:
+                missing = sorted(set(range(1, place.size)) - set(peers))
+                raise WorkerLostError("worker {} did not connect with worker 0 in {:g} s".format(
+                    ", ".join(map(str, missing)), JOIN_S)) from None
+            rank = _admitted(peer, place)
+            if rank is None or rank in peers:
+                peer.close()
+            else:
+                peers[rank] = peer
+    return peers
+
+
+def _admitted(peer: socket.socket, place: Place) -> Optional[int]:
+    """The rank of the worker that has connected; None: it is none of this job."""
+    nonce, key = secrets.draw(), place.meeting.secret
+    try:
+        peer.settimeout(_HANDSHAKE_S)
+        peer.sendall(nonce.encode())
+        said = _received(peer, _RANK.size + _NONCE + _PROOF)
+        rank, = _RANK.unpack(said[:_RANK.size])
+        theirs, proof = (part.decode("ascii") for part in (
+            said[_RANK.size:_RANK.size + _NONCE], said[_RANK.size + _NONCE:]))
+        if not 0 < rank < place.size or not secrets.equal(
+                proof, secrets.proof(key, "link of a worker", str(rank), nonce, theirs)):
+            return None
+        peer.sendall(secrets.proof(key, "link of the hub", theirs, nonce).encode())
+        peer.settimeout(None)
+        return int(rank)
+    except (OSError, EOFError, UnicodeDecodeError):
+        return None
+
+
+def _connect(place: Place, store: arrival.Store, deadline: float) -> socket.socket:
+    """The other workers' side of `join`."""
+    while True:
+        address = store.get(_ADDRESS)
+        if address:
+            host, _, port = address.decode().rpartition(":")
+            peer = _knock((host, int(port)), place)
+            if peer is not None:
+                return peer
+        if time.monotonic() > deadline:
+            raise WorkerLostError("worker 0 was not there to connect with in {:g} s".format(JOIN_S))
+        time.sleep(_PAUSE_S)
+
+
+def _knock(address: Any, place: Place) -> Optional[socket.socket]:
+    """Connect with the hub; None if nobody answers who knows the secret."""
+    mine, key = secrets.draw(), place.meeting.secret
+    try:
+        peer = socket.create_connection(address, _HANDSHAKE_S)
+    except OSError:
+        return None
+    try:
+        nonce = _received(peer, _NONCE).decode("ascii")
+        peer.sendall(_RANK.pack(place.rank) + mine.encode() + secrets.proof(
+            key, "link of a worker", str(place.rank), nonce, mine).encode())
+        proof = _received(peer, _PROOF).decode("ascii")
+        if secrets.equal(proof, secrets.proof(key, "link of the hub", mine, nonce)):
+            peer.settimeout(None)
+            return peer
+    except (OSError, EOFError, UnicodeDecodeError):
+        pass
+    peer.close()
+    return None
+
+
+def _received(peer: socket.socket, length: int) -> bytes:
+    """The next `length` bytes. Raises EOFError if the connection ends before."""
+    data = bytearray(length)
+    view, position = memoryview(data), 0
+    while position < length:
+        count = peer.recv_into(view[position:])
+        if not count:
+            raise EOFError()
+        position += count
+    return bytes(data)
+
+
+def _split(data: bytes) -> List[bytes]:
+    found, position = [], 0
+    while position < len(data):
+        length, = _LENGTH.unpack_from(data, position)
+        position += _LENGTH.size
+        found.append(data[position:position + length])
+        position += length
+    return found
+
+
+def _tune(peer: socket.socket) -> None:
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE:
+        if hasattr(socket, name):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
