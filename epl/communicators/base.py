@@ -164,6 +164,18 @@ class Communicator:
         """True if exchanges can run in a session with this target."""
         return True
 
+    def is_cold(self, session: Any) -> bool:
+        """True if `session` has exchanges that all workers have to run in a `warm_up` first."""
+        return False
+
+    def warm_up(self, session: Any, run: Callable[[Any, Any], None]) -> None:
+        """Called on all workers together if the session of one of them is cold.
+
+        Args:
+          session: this worker's.
+          run: runs operations in it, with what it is fed; nothing of EPL takes part in that.
+        """
+
     @contextlib.contextmanager
     def running(self, lost: Callable[[str], None]) -> Iterator[None]:
         """Around a run with exchanges.

@@ -22,7 +22,15 @@ from epl.context import Context
 from epl.errors import WorkerLostError
 from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
-from epl.runtime import broadcast, control_plane, fingerprint, held_state, shared_feeds, stop
+from epl.runtime import (
+    broadcast,
+    control_plane,
+    fingerprint,
+    held_state,
+    shared_feeds,
+    stop,
+    warming,
+)
 from epl.runtime.intents import (
     CREATION,
     END_OF_SCRIPT,
@@ -63,6 +71,7 @@ class Outcome(NamedTuple):
       unverified: a worker has not compared its graph with the others' yet.
       leaving: a worker came to end or to report a failure.
       asked: a worker asks for what others hold.
+      cold: the exchanges of a worker's graph have to be made known to its session.
     """
 
     same: bool
@@ -70,6 +79,7 @@ class Outcome(NamedTuple):
     unverified: bool
     leaving: bool
     asked: bool
+    cold: bool
 
 
 def can_be_ended(session: Any, coordinator: Any) -> None:
@@ -277,21 +287,22 @@ def _meet(context: Context, what: str, session: Any, asks: bool = False) -> Outc
     stale = session is not None and not getattr(session, _SYNCHRONIZED, False)
     unverified = session is not None and not fingerprint.is_verified(state_of(session.graph))
     return _outcome(context, control_plane.of(context).all_reduce_max(
-        _vector(context, what, stale, unverified, session is None, asks)))
+        _vector(context, what, stale, unverified, session is None, asks,
+                session is not None and warming.is_cold(session))))
 
 
 def _vector(context: Context, what: str, stale: bool, unverified: bool,
-            leaving: bool, asks: bool = False) -> List[int]:
+            leaving: bool, asks: bool = False, cold: bool = False) -> List[int]:
     number = int(hashlib.sha256(what.encode()).hexdigest()[:15], 16)
     return [number, -number, int(stale), int(unverified), int(leaving),
-            int(stop.wish(context.worker)), int(asks)]
+            int(stop.wish(context.worker)), int(asks), int(cold)]
 
 
 def _outcome(context: Context, maxima: List[int]) -> Outcome:
     """What all workers of the meeting read from its result."""
     stop.agree(context.worker, maxima[5])
     return Outcome(maxima[0] == -maxima[1], bool(maxima[2]), bool(maxima[3]), bool(maxima[4]),
-                   bool(maxima[6]))
+                   bool(maxima[6]), bool(maxima[7]))
 
 
 def _level(session: Any, outcome: Outcome, names: Sequence[str] = (),
@@ -310,6 +321,8 @@ def _level(session: Any, outcome: Outcome, names: Sequence[str] = (),
         progress.waiting_before_step("broadcast of the chief's variables")
         broadcast.broadcast_variables(session)
         setattr(session, _SYNCHRONIZED, True)
+    if outcome.cold and not outcome.leaving:
+        warming.warm_up(session)
     if outcome.asked:
         held_state.serve(context_of(session.graph), session, names, take)
 

@@ -22,7 +22,7 @@ from epl.rewrite.looks import Looks
 from epl.rewrite.place import Devices
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.sources import Sources
-from epl.runtime import control_plane, coordination, feeds, held_state, shared_feeds
+from epl.runtime import control_plane, coordination, feeds, held_state, shared_feeds, warming
 from epl.runtime.runs import Run, as_whole, describe, is_step
 from epl.runtime.settings import session_config
 from epl.shared import progress
@@ -48,6 +48,8 @@ def init(original: Callable[..., None], env: Env, session: Any, target: str = ""
 def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, feed_dict: Any,
         *args: Any) -> Any:
     """`BaseSession._run`: what is fed is still as the script gave it here."""
+    if warming.is_apart():
+        return original(session, handle, fetches, feed_dict, *args)
     rewrite(session.graph)
     state = state_of(session.graph)
     sources = state.find(Sources)
@@ -87,6 +89,8 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
     A training step is preceded by a meeting of the workers. It divides what it is fed between the
     clones, returns merged values and computes them on all workers.
     """
+    if warming.is_apart():
+        return original(session, handle, targets, fetches, fed, options, run_metadata)
     rewrite(session.graph)
     state = state_of(session.graph)
     fetches = as_whole(session.graph, fetches)

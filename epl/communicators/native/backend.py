@@ -10,11 +10,14 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from epl import compat
 from epl.communicators.base import Communicator, Disconnected, Group, Met
 from epl.communicators.horovod import arrival, rendezvous, variables
 from epl.communicators.native import collectives, links, server
 from epl.errors import ConfigError
 from epl.shared import progress
+
+_WARM = "_epl_warm"  # the last operation of a session's graph when it was warmed up
 
 # Of a session's configuration, what the server has decided for all of them.
 _DECIDED = ("device_count", "gpu_options", "intra_op_parallelism_threads",
@@ -65,6 +68,8 @@ class NativeCommunicator(Communicator):
     def prepare_session(self, config: Any) -> None:
         config.isolate_session_state = True  # variables are a session's own, as everywhere in EPL
         config.device_filters[:] = server.filters(self.rank)
+        config.use_per_session_threads = False  # a server refuses threads of a session's own
+        del config.session_inter_op_thread_pool[:]
 
     def session_target(self, target: str, config: Any) -> str:
         if target and not self.serves(tf.compat.as_str_any(target)):
@@ -78,6 +83,28 @@ class NativeCommunicator(Communicator):
 
     def serves(self, target: str) -> bool:
         return self._server is None or target == self._server.target
+
+    def is_cold(self, session: Any) -> bool:
+        known = getattr(session, _WARM, 0)
+        last = compat.last_id(session.graph)
+        if last == known:
+            return False
+        if any(map(self.is_collective, compat.operations_from(session.graph, known + 1))):
+            return True
+        setattr(session, _WARM, last)
+        return False
+
+    def warm_up(self, session: Any, run: Callable[[Any, Any], None]) -> None:
+        """TensorFlow remembers of each exchange the shape that it has first in a session.
+
+        It compares it with that of other sessions and workers, and never again: so what has no
+        static shape begins with one element.
+        """
+        ops = [op for op in session.graph.get_operations() if self.is_collective(op)]
+        last = compat.last_id(session.graph)
+        if ops:
+            run(ops, {op.inputs[0]: collectives.first_value(op.inputs[0]) for op in ops})
+        setattr(session, _WARM, last)
 
     @contextlib.contextmanager
     def running(self, lost: Callable[[str], None]) -> Iterator[None]:
@@ -194,6 +221,7 @@ class _Watch:
 
 
 _SECOND_CHANCE_S = 0.8
+_PATIENCE_S = 30.0
 
 
 def _place(rank: int, size: int) -> links.Place:
@@ -207,4 +235,14 @@ def _place(rank: int, size: int) -> links.Place:
         raise ConfigError("the launcher says worker {} of {}, the cluster information says worker "
                           "{} of {}; start all workers with one epl-launch".format(
                               said[0], said[1], rank, size))
-    return links.Place(rank, size, meeting)
+    return links.Place(rank, size, meeting, _patience())
+
+
+def _patience() -> float:
+    """How long another worker may be silent: as long as with Horovod, by the same variable."""
+    text = os.environ.get(variables.TIMEOUT, "")
+    try:
+        return float(text) if text else _PATIENCE_S
+    except ValueError:
+        raise ConfigError("{} = {!r}: a number of seconds is needed".format(
+            variables.TIMEOUT, text[:50])) from None

@@ -20,6 +20,7 @@ import hashlib
 import operator
 from typing import Any, Dict, NamedTuple, Sequence
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
@@ -129,6 +130,12 @@ def all_gather(tensor: Any, name: str, member: Member) -> Met:
     if bits.shape.ndims is not None:
         result.set_shape([None] + compat.static_shape(bits)[1:])
     return _of_sent(result, tensor), op
+
+
+def first_value(flat: Any) -> Any:
+    """What an exchange is given in a run that only makes it known: as few numbers as can be."""
+    number, = compat.static_shape(flat)
+    return np.zeros(1 if number is None else number, flat.dtype.as_numpy_dtype)
 
 
 def is_collective(op: Any) -> bool:

@@ -6,9 +6,10 @@
     worker 2 --+--> worker 0, the hub: has what all give, sends all of it back to all
     worker 3 --+
 
-A connection that ends is the news. The hub passes it on, so every worker has it within
-milliseconds, whatever it is doing: a thread per connection reads. Who knows the secret of the job's
-rendezvous may connect; each side proves that to the other.
+A connection that ends is the news, and so is one from which nothing comes, not even the beat that
+every process sends each second: it is stopped, or its machine is gone. The hub passes it on, so
+every worker has it within milliseconds, whatever it is doing: a thread per connection reads. Who
+knows the secret of the job's rendezvous may connect; each side proves that to the other.
 """
 
 import collections
@@ -34,11 +35,11 @@ _HANDSHAKE_S = 10.0
 _FRAME = struct.Struct("<BQ")  # kind, length
 _LENGTH = struct.Struct("<Q")
 _RANK = struct.Struct("<I")
-_DATA, _LOST, _BYE = 1, 2, 3
+_DATA, _LOST, _BYE, _BEAT = 1, 2, 3, 4
 _NONCE, _PROOF = 32, 64  # characters
 
-# A machine that is gone without a word is noticed after this: seconds, seconds, times.
-_KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))
+_BEAT_S = 1.0
+_LONGEST_PAUSE_S = 3.0 * _BEAT_S  # between two looks; after a longer one it was we who were stopped
 
 
 class Place(NamedTuple):
@@ -48,11 +49,13 @@ class Place(NamedTuple):
       rank: which worker, 0-based.
       size: how many there are.
       meeting: the rendezvous of the job.
+      patience: how long another worker may be silent, in seconds.
     """
 
     rank: int
     size: int
     meeting: Meeting
+    patience: float = 30.0
 
 
 def own_address(meeting: Meeting) -> str:
@@ -79,8 +82,10 @@ class Links:
         self._inbox: Dict[int, Deque[bytes]] = {rank: collections.deque() for rank in peers}
         self._lost = ""
         self._closed = False
+        self._heard = dict.fromkeys(peers, time.monotonic())
+        threading.Thread(target=self._beat, daemon=True, name="epl-link-beat").start()
         for rank, peer in peers.items():
-            _tune(peer)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._read, args=(rank, peer), daemon=True,
                              name="epl-link-{}".format(rank)).start()
         # A copy of this process would hold the connections open when the worker has ended.
@@ -161,10 +166,11 @@ class Links:
     def _send(self, rank: int, kind: int, data: bytes) -> None:
         try:
             with self._sending:
-                self._peers[rank].sendall(_FRAME.pack(kind, len(data)))
-                self._peers[rank].sendall(data)
+                for part in (_FRAME.pack(kind, len(data)), data):
+                    # TensorFlow 1.15 may have let SIGPIPE end the process.
+                    self._peers[rank].sendall(part, socket.MSG_NOSIGNAL)
         except OSError:
-            if kind == _DATA and rank == 0:
+            if kind in (_DATA, _BEAT) and rank == 0:
                 self._note("worker 0 has ended")
                 raise Disconnected(self._lost) from None
             # Its reader notices, and says so to all.
@@ -174,8 +180,10 @@ class Links:
         why = "worker {} has ended".format(rank)
         with contextlib.suppress(OSError, EOFError):
             while True:
-                kind, length = _FRAME.unpack(_received(peer, _FRAME.size))
-                data = _received(peer, length)
+                kind, length = _FRAME.unpack(self._heard_of(rank, peer, _FRAME.size))
+                data = self._heard_of(rank, peer, length)
+                if kind == _BEAT:
+                    continue
                 if kind == _DATA:
                     with self._changed:
                         self._inbox[rank].append(data)
@@ -185,6 +193,33 @@ class Links:
                     break
         self._note(why)
 
+    def _heard_of(self, rank: int, peer: socket.socket, length: int) -> bytes:
+        def heard() -> None:
+            self._heard[rank] = time.monotonic()
+
+        return _received(peer, length, heard)
+
+    def _beat(self) -> None:
+        """Let the others hear of this worker, and listen for them."""
+        looked = time.monotonic()
+        while not self._lost:
+            time.sleep(_BEAT_S)
+            if self._sending.acquire(blocking=False):
+                try:
+                    self._send_all(_BEAT, b"")
+                except Disconnected:
+                    return
+                finally:
+                    self._sending.release()
+            now = time.monotonic()
+            if now - looked > _LONGEST_PAUSE_S:
+                self._heard = dict.fromkeys(self._heard, now)
+            looked = now
+            for rank, heard in sorted(self._heard.items()):
+                if now - heard > self._place.patience:
+                    self._note("worker {} has been silent for {:g} s".format(
+                        rank, self._place.patience))
+
     def _note(self, why: str) -> None:
         """A worker is gone: tell those who cannot know."""
         with self._changed:
@@ -193,9 +228,9 @@ class Links:
                 self._lost = why
             self._changed.notify_all()
         if first:
+            self._on_lost(why)  # first, as who is stopped may hold up what is sent
             if self._place.rank == 0:
                 self._send_all(_LOST, why.encode())
-            self._on_lost(why)
 
     def _drop(self) -> None:
         for peer in self._peers.values():
@@ -293,7 +328,8 @@ def _knock(address: Any, place: Place) -> Optional[socket.socket]:
     return None
 
 
-def _received(peer: socket.socket, length: int) -> bytes:
+def _received(peer: socket.socket, length: int,
+              heard: Callable[[], None] = lambda: None) -> bytes:
     """The next `length` bytes. Raises EOFError if the connection ends before."""
     data = bytearray(length)
     view, position = memoryview(data), 0
@@ -301,6 +337,7 @@ def _received(peer: socket.socket, length: int) -> bytes:
         count = peer.recv_into(view[position:])
         if not count:
             raise EOFError()
+        heard()
         position += count
     return bytes(data)
 
@@ -314,10 +351,3 @@ def _split(data: bytes) -> List[bytes]:
         position += length
     return found
 
-
-def _tune(peer: socket.socket) -> None:
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        if hasattr(socket, name):
-            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
