@@ -50,7 +50,8 @@ def main():
     communicator = epl.Env.get().context.communicator
     exchanges.check_in_graph(communicator)
     exchanges.check_outside(communicator)
-    assert communicator._link is not None  # agreements take no cycle of Horovod
+    if communicator.name == "horovod":
+        assert communicator._link is not None  # agreements take no cycle of Horovod
     with tf.Graph().as_default():
         refused(lambda: communicator.send(tf.zeros([2]), "there", 1))
         refused(lambda: communicator.receive(tf.float32, [2], "there", 0))
