@@ -79,7 +79,7 @@ def main():
     version = measuring.tensorflow_version()
     results = {workers: run(options.model, options.batch, options.steps, options.rounds, workers)
                for workers in options.workers}
-    header = ["workers", "level", "1 / workers", "state held", "parameters held", "gradients",
+    header = ["workers", "level", "1 / workers", "state held", "parameters", "gradients",
               "step without", "step with"]
     measuring.write(
         measuring.output_name(options.output, "zero", version),
