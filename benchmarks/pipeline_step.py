@@ -62,7 +62,7 @@ class _DenseLayers:
         return tf.train.GradientDescentOptimizer(0.01).minimize(loss)
 
 
-class _Bert:
+class Bert:
     """BERT with dropout and the span loss, trained as in `bert_step.py`."""
 
     def __init__(self, name):
@@ -91,7 +91,7 @@ class _Bert:
 
 MODELS = {
     "mlp": _DenseLayers(width=1024, layers_per_stage=3),
-    "mini": _Bert("mini"),
+    "mini": Bert("mini"),
     # a micro-batch of 4096 rows: 4 MB of activations per layer beside 0.25 MB of weights
     "wide batch": _DenseLayers(width=256, layers_per_stage=6),
     "tiny": _DenseLayers(width=16, layers_per_stage=1),
@@ -105,11 +105,11 @@ def build(settings):
     tf.set_random_seed(1)
     if side in (PLAIN, ACCUMULATED):
         per_loss = rows * micro_batches if side == PLAIN else rows
-        iterator = _iterator(model, per_loss)
+        batches = iterator(model, per_loss)
         losses = []
         for number in range(1 if side == PLAIN else micro_batches):
             with tf.variable_scope("", reuse=number > 0):
-                losses.append(model.loss(iterator.get_next(), lambda stage: None))
+                losses.append(model.loss(batches.get_next(), lambda stage: None))
         return model.train_op(tf.add_n(losses) / len(losses))
     import epl
 
@@ -122,10 +122,10 @@ def build(settings):
         if staged:
             epl.set_default_strategy(epl.replicate(1, name="stage_{}".format(stage)))
 
-    return model.train_op(model.loss(_iterator(model, rows).get_next(), begin))
+    return model.train_op(model.loss(iterator(model, rows).get_next(), begin))
 
 
-def _iterator(model, rows):
+def iterator(model, rows):
     dataset = tf.data.Dataset.from_tensors(model.columns(rows)).repeat()
     return tf.data.make_one_shot_iterator(dataset)
 

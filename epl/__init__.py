@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from epl.ir.graph import Graph
     from epl.ir.graph_keys import GraphKeys
     from epl.runtime.stop import request_stop
-    from epl.start import explain, init
+    from epl.start import explain, init, predict_memory
     from epl.strategies import replicate, set_default_strategy, split
 
 VERSION = __version__
@@ -52,6 +52,7 @@ _HOME = {
     "explain": "epl.start",
     "global_batch": "epl.data",
     "init": "epl.start",
+    "predict_memory": "epl.start",
     "replicate": "epl.strategies",
     "request_stop": "epl.runtime.stop",
     "set_default_strategy": "epl.strategies",
@@ -62,8 +63,8 @@ _HOME = {
 __all__ = [
     "VERSION", "Cluster", "Config", "ConfigError", "Env", "Graph", "GraphKeys", "WorkerLostError",
     "__version__", "add_to_collection", "check", "divide_feed", "explain", "get_all_collections",
-    "get_collection", "global_batch", "init", "replicate", "request_stop", "set_default_strategy",
-    "shard", "share_feed", "split",
+    "get_collection", "global_batch", "init", "predict_memory", "replicate", "request_stop",
+    "set_default_strategy", "shard", "share_feed", "split",
 ]
 
 

@@ -67,6 +67,9 @@ _PATCHING = threading.RLock()
 # What EPL patches, and TensorFlow keeps to itself.
 MonitoredSessionBase = monitored_session_module._MonitoredSession
 
+# Kernels for CPUs that TensorFlow takes by default from 2.9 on.
+HAS_ONEDNN = tf.__version__.split(".")[0] == "2"
+
 HAS_ESTIMATOR = run_config_module is not None
 if HAS_ESTIMATOR:
     RunConfig = run_config_module.RunConfig

@@ -19,6 +19,7 @@ from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
 from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
+from epl.rewrite.predicted import Predicted, is_trained, predict
 from epl.runtime import hooks, process
 from epl.runtime.precision import check_precision, log_decisions
 from epl.runtime.settings import session_config
@@ -98,15 +99,17 @@ def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
     return None
 
 
-def explain(passes: bool = False) -> str:
+def explain(passes: bool = False, rows: Optional[int] = None) -> str:
     """Print the plan for the default graph, and return what was printed.
 
     The plan is a table of replicas, stages and devices, and with several stages or micro-batches
     the schedule as it would run; then the gradients, and what they exchange with other workers.
-    The exchange is built when the graph is complete, before a session first runs it.
+    The exchange is built when the graph is complete, before a session first runs it. Behind the
+    optimizer's `minimize` the memory of each device follows (see `epl.predict_memory`).
 
     Args:
       passes: also what each pass of the rewrite did to the graph, and what it cost in milliseconds.
+      rows: of one micro-batch, to predict memory where the graph leaves it open.
 
     Returns:
       What was printed, without the last end of a line.
@@ -144,9 +147,55 @@ def explain(passes: bool = False) -> str:
     else:
         text = "\n".join([plan.describe()] + [
             line for group in groups_of(state_of(graph)) for line in group.describe()]
-            + (_passes(graph) if passes else []))
+            + _memory(graph, rows) + (_passes(graph) if passes else []))
     print(text)
     return text
+
+
+def predict_memory(rows: Optional[int] = None) -> Predicted:
+    """How much memory a training step of the default graph will need on this worker's devices.
+
+    Nothing is run: bytes follow from the shapes of the graph, the order in which operations run,
+    and the schedule. What a device takes beside TensorFlow's tensors (its context, the workspace of
+    convolutions on GPUs, fragments) comes on top.
+
+    Args:
+      rows: of one micro-batch, where the graph leaves it open.
+
+    Returns:
+      `devices`: pairs of a device (`worker`, `index`) and its memory in bytes when most is in use:
+      `parameters`, `state`, `gradients`, `activations`, `working`, and their sum, `total`;
+      `remarks`: what was left out, in words.
+
+    Raises:
+      RuntimeError: before `epl.init()`.
+      ConfigError: nothing is trained yet, or sizes are open.
+
+    Examples:
+      >>> epl.init()
+      >>> epl.set_default_strategy(epl.replicate(device_count=1))
+      >>> x = tf.placeholder(tf.float32, [None, 64])
+      >>> loss = tf.reduce_mean(tf.layers.dense(x, 1024))
+      >>> step = tf.train.MomentumOptimizer(0.1, 0.9).minimize(loss)
+      >>> (device, memory), other = epl.predict_memory(rows=512).devices
+      >>> memory.parameters, memory.state  # the kernel; the bias is on the other replica's device
+      (262144, 262144)
+    """
+    graph = tf.get_default_graph()
+    remember(graph, Env.get()).require_init("epl.predict_memory")
+    return predict(graph, rows)
+
+
+def _memory(graph: Any, rows: Optional[int]) -> List[str]:
+    """The memory of the devices; why it is not known, if nobody asked for it."""
+    if not is_trained(graph):
+        return []
+    try:
+        return predict(graph, rows).describe()
+    except (ConfigError, NotImplementedError) as error:
+        if rows is not None:
+            raise
+        return ["memory is not predicted: {}".format(error)]
 
 
 def _passes(graph: Any) -> List[str]:

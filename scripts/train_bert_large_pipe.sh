@@ -9,6 +9,8 @@
 #
 # Arguments: the output directory (epl-launch gives one to every worker), then flags of
 # run_squad_pipe.py.
+# The memory that each device will need is printed before training, which does not begin if the
+# smallest GPU has less than that.
 # Environment: BERT_LARGE_DIR, DATA_DIR, BATCH (global), EPOCHS, LEARNING_RATE, SEED,
 # NUM_MICRO_BATCH (default 4), NUM_PIPE_STAGES (default: the devices of a worker), and the others
 # that are printed at the start.

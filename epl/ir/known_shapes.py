@@ -16,6 +16,7 @@ from typing import Any, Dict, List, Optional, Sequence
 import tensorflow.compat.v1 as tf
 
 from epl import compat
+from epl.errors import ConfigError
 
 # Operations from which data comes, whose shapes nothing else in the graph says.
 _SOURCES = ("IteratorGetNext", "Placeholder", "PlaceholderWithDefault", "QueueDequeue",
@@ -60,10 +61,14 @@ def shapes_of(ops: Sequence[Any], open_size: Optional[int]) -> Any:
             node = definition.node.add()
             node.CopyFrom(op.node_def)
             node.attr.pop("_class", None)
+            if op.type == "PlaceholderWithDefault" and not _brings_data(op):
+                node.op = "Identity"
+                node.attr["T"].CopyFrom(node.attr["dtype"])
+                del node.attr["dtype"], node.attr["shape"]
             del node.input[:]
             for tensor in op.inputs:
                 key = tensor.name if tensor.value_index else tensor.op.name
-                is_source = tensor.op.type.startswith(_SOURCES)
+                is_source = _brings_data(tensor.op)
                 if tensor.op not in members or is_source:
                     key = "outside/" + tensor.name.replace(":", "_output_")
                     if key not in known:
@@ -75,10 +80,63 @@ def shapes_of(ops: Sequence[Any], open_size: Optional[int]) -> Any:
     return copied
 
 
+class Sizes:
+    """Bytes of tensors of a graph, where the sizes of batches are known."""
+
+    def __init__(self, ops: Sequence[Any], rows: Optional[int]):
+        """Find out shapes.
+
+        Args:
+          ops: the operations whose tensors are asked for.
+          rows: what stands for a size of data that nothing says; None: it must be known.
+
+        Raises:
+          ConfigError: such a size, and no `rows`; a number of rows that the graph cannot have.
+        """
+        try:
+            self._copy = shapes_of(ops, rows)
+        except ValueError as error:
+            raise ConfigError("sizes do not fit{}: {}".format(
+                "" if rows is None else " with rows = {}".format(rows), error)) from None
+        self._bytes: Dict[str, int] = {}
+        said = dataset_shapes(ops[0].graph)
+        for op in ops:
+            for tensor in op.outputs if _brings_data(op) else ():
+                number = tf.TensorShape(_shape(tensor, said, rows)).num_elements()
+                if number is None:
+                    raise ConfigError(
+                        "the shape of '{}' is {}: say how many rows a micro-batch has, "
+                        "epl.explain(rows=...), or give it a whole shape".format(
+                            tensor.name, tensor.shape))
+                self._bytes[tensor.name] = number * int(tensor.dtype.base_dtype.size or 0)
+
+    def of(self, tensor: Any) -> int:
+        """Bytes of a tensor; 0 if they depend on values."""
+        if tensor.name not in self._bytes:
+            number = self._shape(tensor).num_elements() or 0
+            self._bytes[tensor.name] = number * int(tensor.dtype.base_dtype.size or 0)
+        return self._bytes[tensor.name]
+
+    def shape(self, tensor: Any) -> List[Optional[int]]:
+        """The sizes of a tensor; [None] if nothing is known."""
+        shape = self._shape(tensor)
+        return [None] if shape.ndims is None else list(shape.as_list())
+
+    def _shape(self, tensor: Any) -> Any:
+        return self._copy.get_operation_by_name(tensor.op.name).outputs[tensor.value_index].shape
+
+
 def _shape(tensor: Any, said: Dict[str, List[int]], open_size: Optional[int]) -> Any:
     if tensor.name in said or tensor.shape.ndims is None:
         return said.get(tensor.name)
     return [open_size if size is None else size for size in tensor.shape.as_list()]
+
+
+def _brings_data(op: Any) -> bool:
+    """True for where data comes from; what has a default that is computed is as long as that."""
+    if op.type == "PlaceholderWithDefault" and op.inputs[0].op.type != "Const":
+        return False
+    return bool(op.type.startswith(_SOURCES))
 
 
 def executed_shapes(graph: Any, step_stats: Any) -> Dict[str, List[int]]:

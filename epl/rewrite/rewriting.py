@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Set
 from epl import compat
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState
-from epl.ir.ownership import ownership_of
+from epl.ir.ownership import Ownership, ownership_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import registered, written
 from epl.rewrite.aggregate import ReduceOptions
@@ -107,13 +107,7 @@ class Rewriting:
 
     def script(self) -> Script:
         """What is known of how the script built its graph."""
-        state = self.state
-        added: Set[Any] = {op for group in groups_of(state) for op in group.returned_ops}
-        added.update(edge.barrier for group in groups_of(state) for edge in group.edges)
-        added.update(ownership_of(self.graph).whole)
-        added.update(s.read.op for s in state.record(WholeLosses).statistics)
-        slices = set(self.sources.slices)
-        return Script(state.provenance, slices, added - slices)
+        return script_of(self.state)
 
     def device_of(self, variable: Any) -> str:
         """The device of a variable; "" for TensorFlow's choice."""
@@ -128,6 +122,17 @@ class Rewriting:
             partition.batch_dependent, self.clones, lambda op, clone: self.devices.choose(
                 op, partition.stage[op], clone, partition.goes_back(op)),
             dropped=partition.deferred)
+
+
+def script_of(state: GraphState) -> Script:
+    """What is known of how the script built a graph."""
+    added: Set[Any] = {op for group in groups_of(state) for op in group.returned_ops}
+    added.update(edge.barrier for group in groups_of(state) for edge in group.edges)
+    added.update(s.read.op for s in state.record(WholeLosses).statistics)
+    ownership, sources = state.find(Ownership), state.find(Sources)
+    added.update(ownership.whole if ownership is not None else ())
+    slices = set(sources.slices) if sources is not None else set()
+    return Script(state.provenance, slices, added - slices)
 
 
 def families(groups: Iterable[GradientGroup]) -> List[Family]:

@@ -36,13 +36,15 @@ def epl_settings(flags: argparse.Namespace) -> Dict[str, Any]:
     """What the command line asks of EPL, as keys and values of `epl.Config`."""
     settings = {"pipeline.num_micro_batch": flags.num_micro_batch,
                 "gradient_checkpoint.type": flags.gc, "amp.level": flags.amp,
-                "zero.level": flags.zero}
+                "zero.level": flags.zero, "offload.level": flags.offload,
+                "optimizer.num_apply_group": flags.apply_groups}
     return {key: value for key, value in settings.items() if value}
 
 
 def beyond_one_device(flags: argparse.Namespace) -> List[str]:
     """The flags of EPL, with their values, that ask for more than plain TensorFlow does."""
-    names = ("num_pipe_stages", "num_micro_batch", "gc", "amp", "zero")
+    names = ("num_pipe_stages", "num_micro_batch", "gc", "amp", "zero", "offload",
+             "apply_groups", "memory_limit_mb")
     found = ["--{} {}".format(name, getattr(flags, name)) for name in names
              if getattr(flags, name) not in (None, 1, "")]
     return found + (["--profile"] if flags.profile else [])
@@ -110,9 +112,19 @@ def _add_parallel(parser: argparse.ArgumentParser, num_micro_batch: Optional[int
     group.add_argument("--num_micro_batch", type=_positive, default=num_micro_batch,
                        help="parts of a step that a copy of the model runs one after the other "
                             "(default {})".format(num_micro_batch or 1))
-    group.add_argument("--gc", default="", metavar="auto", help="gradient checkpointing")
+    group.add_argument("--gc", default="", metavar="auto|collection",
+                       help="compute activations again in the backward pass: between chosen "
+                            "tensors, or between the outputs of layers")
     group.add_argument("--amp", default="", metavar="o1", help="automatic mixed precision")
-    group.add_argument("--zero", default="", metavar="v0|v1", help="partitioned optimizer state")
+    group.add_argument("--zero", default="", metavar="v0|v1|v2",
+                       help="share out over workers what the optimizer keeps, gradients too, "
+                            "parameters too")
+    group.add_argument("--offload", default="", metavar="v0",
+                       help="keep variables and what the optimizer keeps on the host")
+    group.add_argument("--apply_groups", type=_positive,
+                       help="update variables in so many groups, one after the other")
+    group.add_argument("--memory_limit_mb", type=_positive,
+                       help="end before training if a device is predicted to need more MiB")
     group.add_argument("--profile", type=_truth, nargs="?", const=True, default=False,
                        help="write timelines of three training steps to OUTPUT_DIR/timelines")
 

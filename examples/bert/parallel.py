@@ -26,12 +26,14 @@ def init(flags: argparse.Namespace) -> None:
         raise UserError(str(error)) from None
 
 
-def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = None) -> Worker:
+def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = None,
+                memory_limit_mb: Optional[int] = None) -> Worker:
     """This process, on all its devices; call `init` first.
 
     Args:
       stages: devices that one copy of the model takes, one for each stage.
       on_stage: see `Worker`.
+      memory_limit_mb: MiB that a device has; None: any number.
 
     Raises:
       UserError: the devices cannot be divided among whole copies.
@@ -40,7 +42,8 @@ def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = Non
     check_stages(cluster.gpu_num_per_worker, stages)
     clones = cluster.total_gpu_num * config.pipeline.num_micro_batch
     return Worker(cluster.worker_num, cluster.worker_index, functools.partial(_part, stages),
-                  stages, on_stage, _show_mean_of_global_batch, _exchange(cluster.worker_num),
+                  stages, on_stage, _show_mean_of_global_batch,
+                  functools.partial(_check_memory, memory_limit_mb), _exchange(cluster.worker_num),
                   _timeline_hook if clones > 1 else None)
 
 
@@ -63,6 +66,25 @@ def _part(stages: int, rows: int) -> Part:
 
 def _show_mean_of_global_batch(loss: Any) -> None:
     epl.add_to_collection(loss, epl.GraphKeys.GLOBAL_MEAN_OBJECTS)
+
+
+def _check_memory(limit_mb: Optional[int]) -> None:
+    """Say how much memory training will need, before it begins.
+
+    Raises:
+      UserError: a device has less.
+    """
+    predicted = epl.predict_memory()
+    if epl.Env.get().cluster.worker_index == 0:
+        print("\n".join(predicted.describe()), flush=True)
+    for device, memory in predicted.devices:
+        needed = -(-memory.total >> 20)
+        if limit_mb and needed > limit_mb:
+            raise UserError(
+                "device {} of worker {} is predicted to need {} MiB, and --memory_limit_mb is {}: "
+                "use --gc auto, more --num_micro_batch, a smaller --train_batch_size or "
+                "--max_seq_length, --zero v1 with several workers, or more devices with "
+                "--num_pipe_stages".format(device.index, device.worker, needed, limit_mb))
 
 
 def _exchange(workers: int) -> Exchange:

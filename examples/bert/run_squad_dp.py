@@ -21,7 +21,7 @@ def main() -> None:
                         "leave the flag out or use run_squad_pipe.py".format(flags.num_pipe_stages))
     parallel.init(flags)
     epl.set_default_strategy(epl.replicate(device_count=1))
-    run_squad.run(flags, parallel.this_worker())
+    run_squad.run(flags, parallel.this_worker(memory_limit_mb=flags.memory_limit_mb))
 
 
 if __name__ == "__main__":

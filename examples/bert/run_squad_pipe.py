@@ -20,7 +20,8 @@ def main() -> None:
     flags = command_line.parse(__doc__, num_micro_batch=_MICRO_BATCHES)
     parallel.init(flags)
     stages = flags.num_pipe_stages or epl.Env.get().cluster.gpu_num_per_worker
-    run_squad.run(flags, parallel.this_worker(stages, _begin_stage))
+    run_squad.run(flags, parallel.this_worker(
+        stages, _begin_stage, flags.memory_limit_mb))
 
 
 def _begin_stage(stage: int) -> None:

@@ -47,6 +47,9 @@ class SquadModel:
         encoded = modeling.bert(self._config, features["input_ids"], features["input_mask"],
                                 features["segment_ids"], training, self._worker.stages,
                                 self._worker.on_stage if training else None)
+        if self._flags.gc == "collection":
+            for hidden in encoded.hidden_states:
+                tf.add_to_collection("checkpoints", hidden)
         starts, ends = modeling.span_logits(self._config, encoded.sequence_output)
         if self._flags.init_checkpoint and not checkpoints.latest_checkpoint(
                 self._flags.output_dir):
@@ -68,13 +71,16 @@ class SquadModel:
         rate = optimization.learning_rate_at(
             tf.train.get_or_create_global_step(), flags.learning_rate, steps,
             int(steps * flags.warmup_proportion))
+        train_op = optimization.create_train_op(loss, rate)
+        if self._worker.on_train_op:
+            self._worker.on_train_op()
         hooks = []
         if self._worker.is_chief:
             hooks = [ProgressHook(loss, rate, steps, flags.train_batch_size),
                      SummaryHook(loss, rate, flags.output_dir, flags.train_batch_size)]
         return tf.estimator.EstimatorSpec(
             tf.estimator.ModeKeys.TRAIN, loss=loss, training_hooks=hooks,
-            train_op=optimization.create_train_op(loss, rate))
+            train_op=train_op)
 
 
 class _Position(tf.train.SessionRunHook):

@@ -49,6 +49,7 @@ class Worker:
       on_stage: called in training with the number of a stage, from 0, before its first layer is
         built.
       on_loss: called with the training loss, a scalar tensor, once it is built.
+      on_train_op: called when the training step is built; raises UserError if it cannot run.
       exchange: with the other workers.
       timeline_hook: makes a hook that writes timelines into a directory, of the steps that begin
         at these values of the global step; None where there is none to make.
@@ -60,6 +61,7 @@ class Worker:
     stages: int = 1
     on_stage: Optional[Callable[[int], None]] = None
     on_loss: Optional[Callable[[Any], None]] = None
+    on_train_op: Optional[Callable[[], None]] = None
     exchange: Exchange = Exchange()
     timeline_hook: Optional[Callable[[str, Iterable[int]], Any]] = None
 

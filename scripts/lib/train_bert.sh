@@ -16,7 +16,8 @@ readonly _OPTIONS="
   MAX_ANSWER_LENGTH:max_answer_length N_BEST_SIZE:n_best_size PREDICT_BATCH:predict_batch_size
   VERSION_2:version_2_with_negative NULL_SCORE_DIFF_THRESHOLD:null_score_diff_threshold
   FEATURE_CACHE_DIR:feature_cache_dir FEATURE_PROCESSES:feature_processes
-  NUM_PIPE_STAGES:num_pipe_stages NUM_MICRO_BATCH:num_micro_batch GC:gc AMP:amp ZERO:zero"
+  NUM_PIPE_STAGES:num_pipe_stages NUM_MICRO_BATCH:num_micro_batch GC:gc AMP:amp ZERO:zero
+  OFFLOAD:offload APPLY_GROUPS:apply_groups MEMORY_LIMIT_MB:memory_limit_mb"
 
 # train_bert_tiny dp|pipe [output directory [flag...]]
 # From random weights, on the embedded sample.
@@ -62,6 +63,7 @@ _train_public() {
   shift $(($# < 6 ? $# : 6))
   _defaults "$variable=$model" DATA_DIR=data BATCH=12 EPOCHS=2 LEARNING_RATE=3e-5 \
     MAX_SEQ_LENGTH=384 DOC_STRIDE=128
+  _limit_to_gpu
   _pretrained "${!variable}" \
     "$variable|$(_public_weights "${!variable}" "$release/$model.zip")"
   _train "$way" "$output" "$@"
@@ -118,6 +120,15 @@ _need_files() {
     done
   } >&2
   exit 2
+}
+
+# _limit_to_gpu
+# A run that needs more memory than the smallest GPU has ends before it begins.
+_limit_to_gpu() {
+  local memory
+  memory=$(nvidia-smi --query-gpu=memory.total --format=csv,noheader,nounits 2>/dev/null |
+    sort -n | head -n 1) || memory=
+  if [[ "$memory" =~ ^[0-9]+$ ]]; then _defaults MEMORY_LIMIT_MB="$memory"; fi
 }
 
 _public_weights() {  # <directory> <archive>: prints the commands that get them

@@ -29,9 +29,10 @@ def test_the_flag_wins_over_the_default_of_a_script():
 
 
 def test_flags_of_epl_become_its_settings():
-    flags = parse("--gc=auto", "--amp=o1", "--zero=v1")
+    flags = parse("--gc=auto", "--amp=o1", "--zero=v1", "--offload=v0", "--apply_groups=3")
     assert command_line.epl_settings(flags) == {
-        "gradient_checkpoint.type": "auto", "amp.level": "o1", "zero.level": "v1"}
+        "gradient_checkpoint.type": "auto", "amp.level": "o1", "zero.level": "v1",
+        "offload.level": "v0", "optimizer.num_apply_group": 3}
 
 
 def test_what_needs_more_than_one_device():

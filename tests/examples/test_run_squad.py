@@ -239,6 +239,7 @@ BAD_FLAGS = [
     (TRAIN + ["--num_train_epochs=0.01"], "360 sequences in batches of 32 make no step in 0.01"),
     (TRAIN + ["--num_pipe_stages=2"], "--num_pipe_stages 2 needs run_squad_dp.py or run_squad_"),
     (TRAIN + ["--amp=o1"], "--amp o1 needs run_squad_dp.py"),
+    (TRAIN + ["--memory_limit_mb=9"], "--memory_limit_mb 9 needs run_squad_dp.py"),
     (TRAIN + ["--null_score_diff_threshold=1"], "has no effect without --version_2_with_negative"),
 ]
 
@@ -334,6 +335,8 @@ BAD_RUNS = {
                      "unrecognized arguments: --learning_rat=1"),
     "refused by EPL": ("run_squad_dp.py", TRAIN + ["--gc=all"], {}, 1,
                        "'gradient_checkpoint.type' = 'all' is not one of"),
+    "too little memory": ("run_squad_dp.py", TRAIN + ["--memory_limit_mb=1"], {}, 1,
+                          "MiB, and --memory_limit_mb is 1: use --gc auto"),
     "stages on too few devices": (
         "run_squad_pipe.py", TRAIN + ["--num_pipe_stages=2"], {}, 1,
         "needs a multiple of 2 devices in each worker, and there are 1"),

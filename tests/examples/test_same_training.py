@@ -97,3 +97,23 @@ def test_replicas_with_micro_batches_go_on_as_one_device(tmp_path, plain):
     check_same(variables(model), variables(expected))
     # Printed with four decimals.
     assert last_loss(result.output) == pytest.approx(last_loss(expected_output), abs=1.1e-4)
+
+
+SAVING_MEMORY = [
+    ("run_squad_pipe.py", ["--gc=auto", "--apply_groups=2", "--num_micro_batch=2"], 1, 2),
+    ("run_squad_pipe.py", ["--gc=collection", "--offload=v0", "--num_micro_batch=2"], 1, 2),
+    ("run_squad_dp.py", ["--gc=collection", "--apply_groups=3", "--offload=v0"], 1, 2),
+    ("run_squad_dp.py", ["--gc=auto", "--zero=v2"], 2, 1),
+]
+
+
+@pytest.mark.parametrize("script, flags, workers, devices", SAVING_MEMORY, ids=[
+    " ".join([script] + flags) for script, flags, _, _ in SAVING_MEMORY])
+def test_what_saves_memory_changes_nothing_else(tmp_path, plain, script, flags, workers, devices):
+    model, (expected, _) = tmp_path / "model", plain[0]
+    result = launch(os.path.join(BERT, script), tmp_path / "logs", "--output_dir=" + str(model),
+                    "--memory_limit_mb=1000", FIRST, *(flags + FLAGS),
+                    workers=workers, devices=devices, warm=True).check()
+    check_same(variables(model), variables(expected))
+    table = result.output.split("when most is in use, predicted, in MiB:")[1].splitlines()
+    assert len([line for line in table if re.search(r"\b0:\d+( +\d+\.\d){6}$", line)]) == devices

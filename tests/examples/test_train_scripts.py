@@ -79,6 +79,24 @@ def files_of(name, model):
     return {variable: model, "DATA_DIR": SAMPLE} if variable else {}
 
 
+@pytest.mark.parametrize("name, memory, limit", [
+    ("bert_large_pipe", "24576\n11264\n", "11264"), ("bert_base_dp", "81559\n", "81559"),
+    ("bert_large_pipe", "", None), ("bert_large_pipe", "[N/A]\n", None),
+    ("bert_tiny_dp", "11264\n", None)])
+def test_what_the_smallest_gpu_lacks_ends_a_run_before_it_begins(
+        dry, model, tmp_path, name, memory, limit):
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nprintf '{}'\n".format(memory.replace("\n", "\\n")))
+    tool.chmod(0o755)
+    code, output = dry(name, **files_of(name, model))
+    assert code == 0, output
+    found = re.findall(r"--memory_limit_mb=(\S+)", output)
+    assert found == ([limit] if limit else [])
+    if limit:
+        code, output = dry(name, MEMORY_LIMIT_MB="5", **files_of(name, model))
+        assert re.findall(r"--memory_limit_mb=(\S+)", output) == ["5"]
+
+
 def test_a_training_that_was_asked_to_stop_is_not_scored(dry, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "predictions.json").write_text("{}")  # of an earlier training

@@ -1,66 +1,55 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Allocation records of a traced run, as a GPU's look."""
+"""What a schedule makes of the memory that one micro-batch takes."""
 
 import pytest
-import tensorflow.compat.v1 as tf
 
-from epl.profiler.memory import megabytes, read_memory
+from epl.plan.memory import DeviceMemory, StageMemory, at_peak
+from epl.plan.schedules import Shape, actions_of
 
-GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
-CPU = "/job:localhost/replica:0/task:0/device:CPU:0"
-
-
-def step_stats(devices):
-    """`devices`: name -> [(operation, bytes that stay, [(allocator, in use, [(time, bytes)])])]."""
-    stats = tf.RunMetadata().step_stats
-    for device, operations in devices.items():
-        found = stats.dev_stats.add(device=device)
-        for name, persistent, allocators in operations:
-            node = found.node_stats.add(node_name=name, all_start_micros=1000)
-            node.memory_stats.persistent_memory_size = persistent
-            for allocator, in_use, records in allocators:
-                used = node.memory.add(allocator_name=allocator, allocator_bytes_in_use=in_use)
-                for time, size in records:
-                    used.allocation_records.add(alloc_micros=time, alloc_bytes=size)
-    return stats
+# held 100 by each micro-batch; a backward pass makes gradients of 10 and takes 30 beside them.
+STAGE = StageMemory(parameters=1000, state=2000, gradients=10, rows=0, held=100, forward=120,
+                    backward=140, update=25)
 
 
-def test_a_gpu_and_its_host():
-    gpu, = [each for each in read_memory(step_stats({
-        GPU: [("weight", 400, []),
-              ("first", 0, [("GPU_0_bfc", 0, [(1001, 100), (1005, -100)])]),
-              ("shape", 0, [("gpu_host_bfc", 7000, [(1002, 7000)])]),
-              ("second", 0, [("GPU_0_bfc", 0, [(1003, 50), (1006, -50)])])],
-        "/device:GPU:0/stream:all": [("first:MatMul", 0, [("GPU_0_bfc", 0, [(1001, 9000)])])],
-        CPU: [("input", 0, [("cpu", 0, [(1000, 10)])])]})) if each.short == "GPU:0"]
-    assert (gpu.device, gpu.persistent, gpu.peak) == (GPU, 400, 550)
-    assert [record.in_use for record in gpu.records] == [400, 500, 550, 450, 400]
-    assert gpu.peak_of({"first"}) == 100 and gpu.peak_of({"first", "second"}) == 150
-    assert gpu.peak_of({"weight"}) == 0  # it was there before
+def peak(schedule, stages, micro_batches, stage=0, memory=STAGE):
+    return at_peak(memory, actions_of(schedule, Shape(stages, micro_batches))[stage])
 
 
-def test_the_allocator_of_a_gpu_knows_more_than_the_run():
-    gpu, = read_memory(step_stats({GPU: [("one", 0, [("GPU_0_bfc", 5000, [(1001, 100)])])]}))
-    assert gpu.peak == 5000
+def test_all_forwards_first_hold_all_micro_batches():
+    # The first backward: 4 x 100 held, 10 made, 30 beside; none of it is there twice.
+    assert peak("preferforward", 2, 4) == DeviceMemory(1000, 2000, 10, 400, 30)
 
 
-def test_the_allocator_of_a_host_counts_other_sessions():
-    cpu, = read_memory(step_stats({CPU: [("one", 0, [("mklcpu", 5000, [(1001, 100)])])]}))
-    assert cpu.peak == 100
+def test_one_forward_one_backward_holds_as_many_as_stages_follow():
+    # Stage 0 of 2 has two in flight, and from the second backward on the sum of gradients as well.
+    assert peak("preferbackward", 2, 4) == DeviceMemory(1000, 2000, 20, 200, 30)
+    assert peak("preferbackward", 2, 4, stage=1) == DeviceMemory(1000, 2000, 20, 100, 30)
+    assert peak("preferbackward", 4, 8) == DeviceMemory(1000, 2000, 20, 400, 30)
 
 
-def test_what_is_given_back_is_free_at_once():
-    cpu, = read_memory(step_stats({CPU: [
-        ("one", 0, [("cpu", 0, [(1001, 100), (1002, -100)])]),
-        ("two", 0, [("cpu", 0, [(1002, 100)])])]}))
-    assert cpu.peak == 100
+def test_one_micro_batch_adds_nothing_up():
+    assert peak("preferbackward", 1, 1) == DeviceMemory(1000, 2000, 10, 100, 30)
+    assert peak("preferbackward", 1, 1).total == 3140
 
 
-@pytest.mark.parametrize("devices", [{}, {CPU: []}, {CPU: [("one", 0, [("cpu", 0, [])])]}])
-def test_nothing_is_used(devices):
-    assert read_memory(step_stats(devices)) == []
+def test_sparse_gradients_of_all_micro_batches_are_kept():
+    found = peak("preferbackward", 1, 3, memory=STAGE._replace(rows=7, backward=147))
+    assert found == DeviceMemory(1000, 2000, 10 + 2 * 7 + 17, 100, 30)
 
 
-def test_bytes_for_people():
-    assert megabytes(3 << 19) == "1.500 MiB"
+@pytest.mark.parametrize("memory, expected", [
+    (STAGE._replace(forward=900), (0, 100, 900)),  # the second forward pass, beside what is held
+    (STAGE._replace(update=900), (10, 0, 900)),  # nothing is held any more
+])
+def test_the_worst_time_may_be_a_forward_pass_or_the_update(memory, expected):
+    if memory.forward == 900:
+        found = peak("preferforward", 1, 2, memory=memory)
+    else:
+        found = peak("preferbackward", 1, 2, memory=memory)
+    assert tuple(found)[2:] == expected
+
+
+def test_what_is_updated_at_once_has_no_time_of_its_own():
+    found = peak("preferbackward", 1, 1, memory=STAGE._replace(gradients=500, update=None))
+    assert found == DeviceMemory(1000, 2000, 40, 100, 0)

@@ -22,8 +22,9 @@ they are copies of is given back meanwhile, and one segment is in memory at a ti
 from epl.rewrite.recompute.carry_out import (
     Recomputed,
     check_fed,
+    planned,
     recompute,
     verify_recomputed,
 )
 
-__all__ = ["Recomputed", "check_fed", "recompute", "verify_recomputed"]
+__all__ = ["Recomputed", "check_fed", "planned", "recompute", "verify_recomputed"]

@@ -11,15 +11,17 @@ from epl.errors import ConfigError, RewriteError
 from epl.ir import editor
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState
+from epl.plan.checkpoints import Cuts
+from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import loops, op_traits
 from epl.rewrite.groups import GradientGroup, groups_of, parts
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.recompute.checked import PlainBackward
 from epl.rewrite.recompute.copies import Builder, Copies
 from epl.rewrite.recompute.forward import Forward, source_of
-from epl.rewrite.recompute.kept import Kept, keep_collected
+from epl.rewrite.recompute.kept import Kept, keep_collected, read_again
 from epl.rewrite.recompute.planned import Planner
-from epl.rewrite.rewriting import Family, Rewriting, losses_of, raw_of
+from epl.rewrite.rewriting import Family, Rewriting, losses_of, raw_of, script_of
 from epl.rewrite.walk import ancestors
 
 _COLLECTION = "checkpoints"
@@ -45,12 +47,12 @@ def recompute(rewriting: Rewriting, family: Family) -> None:
       ConfigError: the keys contradict one another, there is no checkpoint that a backward pass goes
         through, or the budget is too small.
     """
-    asked = _Asked(rewriting)
+    asked = _Asked(rewriting.graph, rewriting.state, rewriting.plan)
     updates = _updates(groups_of(rewriting.state))
     # One clone in all shares nothing with others.
     partition = rewriting.partition(family) if rewriting.divides or rewriting.plan.num_stages > 1 \
         else None
-    for group, forward in _forwards(rewriting, family, partition):
+    for group, forward in _forwards(rewriting.state, family, partition):
         stages = {op: 0 if partition is None else partition.stage[op] for op in forward.ops}
         kept = asked.kept(group, forward, stages)
         if kept is None or not kept.repeated:
@@ -70,17 +72,42 @@ def recompute(rewriting: Rewriting, family: Family) -> None:
         rewriting.state.record(Recomputed).by_group[group.name] = copies
 
 
-def _forwards(rewriting: Rewriting, family: Family,
+def _forwards(state: GraphState, family: Family,
               partition: Optional[StepPartition]) -> Iterator[Tuple[GradientGroup, Forward]]:
     """Each call for gradients, and the forward pass with what its backward pass reads."""
-    script = rewriting.script()
+    script = script_of(state)
     ops = script.ancestors(losses_of(family)) - script.added
     apart = set() if partition is None else ops - partition.batch_dependent
     done = set(ops)
     for group in family:
         backward = script.ancestors(raw_of([group])) - script.added - done
         done |= backward
-        yield group, Forward(ops, backward, rewriting.state.provenance, apart)
+        yield group, Forward(ops, backward, state.provenance, apart)
+
+
+def planned(graph: Any, state: GraphState, plan: ParallelPlan, family: Family,
+            partition: StepPartition) -> Dict[str, Tuple[Any, Any]]:
+    """What the backward pass of a family will read of what is computed again.
+
+    Args:
+      graph: the script's, before it is rewritten.
+      state: its record.
+      plan: the plan to be carried out.
+      family: the gradients.
+      partition: of their step.
+
+    Returns:
+      Name of a tensor that is read -> (the tensor whose memory it is, what it is computed with).
+    """
+    asked = _Asked(graph, state, plan)
+    found: Dict[str, Tuple[Any, Any]] = {}
+    for group, forward in _forwards(state, family, partition):
+        stages = {op: partition.stage[op] for op in forward.ops}
+        kept, _ = asked.planned(group, forward, stages)
+        if kept is not None and kept.repeated:
+            found.update((name, (source, (stages[source.op], segment)))
+                         for name, (source, segment) in read_again(forward, kept).items())
+    return found
 
 
 def check_fed(state: GraphState, tensors: Iterable[Any]) -> None:
@@ -114,11 +141,11 @@ def verify_recomputed(state: GraphState) -> None:
 class _Asked:
     """What the configuration and the script ask for."""
 
-    def __init__(self, rewriting: Rewriting):
-        config = context_of(rewriting.graph).config.gradient_checkpoint
-        self._plan, self._budget = rewriting.plan, int(config.budget_mb) << 20
+    def __init__(self, graph: Any, state: GraphState, plan: ParallelPlan):
+        config = context_of(graph).config.gradient_checkpoint
+        self._plan, self._budget = plan, int(config.budget_mb) << 20
         self.checks = bool(config.check_gradients)
-        self._graph, self._collects = rewriting.graph, config.type == "collection"
+        self._graph, self._collects = graph, config.type == "collection"
         if self._collects and self._budget:
             raise ConfigError(
                 "gradient_checkpoint.budget_mb = {} with gradient_checkpoint.type = 'collection': "
@@ -130,25 +157,31 @@ class _Asked:
                 .format(config.end_taskgraph, self._plan.num_stages - 1))
         last = self._plan.num_stages - 1
         self._last_stage = config.end_taskgraph if config.end_taskgraph >= 0 else last
-        self._checkpoints = _collected(rewriting) if self._collects else []
+        self._checkpoints = _collected(graph, state) if self._collects else []
 
     def kept(self, group: GradientGroup, forward: Forward,
              stages: Dict[Any, int]) -> Optional[Kept]:
         """What is kept for a group's gradients; None: everything."""
+        kept, cuts = self.planned(group, forward, stages)
+        for stage, chosen in sorted(cuts.items()):
+            editor.say(self._graph, "MiB of activations in stage {} at most".format(stage),
+                       -(-chosen.peak >> 20))
+        return kept
+
+    def planned(self, group: GradientGroup, forward: Forward,
+                stages: Dict[Any, int]) -> Tuple[Optional[Kept], Dict[int, Cuts]]:
+        """(what is kept; stage -> where it is cut, as far as that was chosen here)."""
         if self._collects:
             usable = _on_path([group], forward.ops, self._checkpoints)
-            return keep_collected(forward, stages, self._last_stage, usable) if usable else None
+            return keep_collected(
+                forward, stages, self._last_stage, usable) if usable else None, {}
         planner = Planner(forward, stages, self._plan.actions, self._budget or None)
-        planned = planner.plan(self._last_stage)
-        for stage, cuts in sorted(planned.cuts.items()):
-            editor.say(self._graph, "MiB of activations in stage {} at most".format(stage),
-                       -(-cuts.peak >> 20))
-        return planned.kept
+        return planner.plan(self._last_stage)
 
 
-def _collected(rewriting: Rewriting) -> List[Any]:
+def _collected(graph: Any, state: GraphState) -> List[Any]:
     """The checkpoints that the script named."""
-    found = rewriting.graph.get_collection(_COLLECTION)
+    found = graph.get_collection(_COLLECTION)
     wrong = [each for each in found if not isinstance(each, tf.Tensor)]
     if wrong:
         raise ConfigError(
@@ -158,7 +191,7 @@ def _collected(rewriting: Rewriting) -> List[Any]:
         raise ConfigError(
             "gradient_checkpoint.type = 'collection', but the collection is empty: " + _CURE)
     checkpoints = list({t.name: t for t in found}.values())
-    groups = groups_of(rewriting.state)
+    groups = groups_of(state)
     if not _on_path(groups, loops.topological(loops.successors(
             ancestors(t.op for group in groups for t in group.ys))), checkpoints):
         raise ConfigError(

@@ -3,10 +3,10 @@
 """Which tensors of the forward pass are kept for the backward pass, and what is computed again."""
 
 import bisect
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Set
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Set, Tuple
 
 from epl.rewrite import op_traits
-from epl.rewrite.recompute.forward import Forward
+from epl.rewrite.recompute.forward import Forward, source_of
 
 
 class Kept(NamedTuple):
@@ -48,6 +48,21 @@ def keep_collected(forward: Forward, stages: Dict[Any, int], last_stage: int,
     return with_smallest(forward, Kept(
         frozenset([t.name for t in chosen]) | borders(forward, stages), sorted(cuts),
         {op for op in repeated if stages[op] <= last_stage}))
+
+
+def read_again(forward: Forward, kept: Kept) -> Dict[str, Tuple[Any, int]]:
+    """What the backward pass reads of what is computed again.
+
+    Returns:
+      Name of a tensor that is read -> (the tensor whose memory it is, its segment).
+    """
+    found = {}
+    for read in forward.reads:
+        source = source_of(read.tensor)
+        if source.op in kept.repeated and source.name not in kept.tensors \
+                and forward.can_repeat(source.op):
+            found[read.tensor.name] = source, kept.segment_of(forward.position[source.op])
+    return found
 
 
 def borders(forward: Forward, stages: Dict[Any, int]) -> FrozenSet[str]:
