@@ -11,6 +11,7 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -82,6 +83,21 @@ class Stepper:
             if lines[-1].startswith(word):
                 return lines[-1][len(word):]
         raise SystemExit("{} ended:\n{}".format(self._what, "".join(lines)[-3000:]))
+
+
+def put(path, value):
+    """Write a file that is whole from the beginning."""
+    with open(path + ".new", "w") as file:
+        json.dump(value, file)
+    os.rename(path + ".new", path)
+
+
+def take(path):
+    """What `put` has written there, however long that takes."""
+    while not os.path.exists(path):
+        time.sleep(0.02)
+    with open(path) as file:
+        return json.load(file)
 
 
 def tensorflow_version():

@@ -8,7 +8,6 @@ the folder holds the number of steps of block n; `done.<n>.<rank>` then tells wh
 with `seconds` and `cpu`, the seconds of processor time. A block of 0 steps ends the worker.
 """
 
-import json
 import os
 import sys
 import time
@@ -18,12 +17,12 @@ import tensorflow.compat.v1 as tf
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bert_step  # noqa: E402
+import measuring  # noqa: E402
 
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
 
 BATCH = {"mlp": 32, "tiny": 16, "mini": 16}
-_LOOK_EVERY_S = 0.02
 
 
 def mlp_loss():
@@ -67,21 +66,6 @@ def begin(kind):
     return lambda: []
 
 
-def put(path, value):
-    """Write a file that is whole from the beginning."""
-    with open(path + ".new", "w") as file:
-        json.dump(value, file)
-    os.rename(path + ".new", path)
-
-
-def take(path):
-    """What `put` has written there, however long that takes."""
-    while not os.path.exists(path):
-        time.sleep(_LOOK_EVERY_S)
-    with open(path) as file:
-        return json.load(file)
-
-
 def main(kind, model, folder):
     rank = os.environ.get("EPL_WORKER_INDEX", "0")
     if model != "mlp":
@@ -100,10 +84,10 @@ def main(kind, model, folder):
             for _ in range(steps):
                 session.run(op)
             seconds, cpu = time.perf_counter() - begin_time, time.process_time() - begin_cpu
-            put(os.path.join(folder, "done.{}.{}".format(number, rank)),
+            measuring.put(os.path.join(folder, "done.{}.{}".format(number, rank)),
                 {"seconds": seconds, "cpu": cpu})
             number += 1
-            steps = take(os.path.join(folder, "go.{}".format(number)))
+            steps = measuring.take(os.path.join(folder, "go.{}".format(number)))
 
 
 if __name__ == "__main__":
