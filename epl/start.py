@@ -87,7 +87,8 @@ def _say_what_has_no_effect(config: Config) -> None:
 
 def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
     """Join the other workers; done here so that a job that cannot start ends before it is built."""
-    communicator = registry.communicator(config.communication.communicator)
+    communicator = registry.communicator(registry.resolve(
+        config.communication.communicator, cluster.worker_num))
     if cluster.worker_num > 1:
         communicator.prepare(session_config(None, Context(config, cluster, Worker())))
         communicator.connect(cluster.worker_index, cluster.hosts)

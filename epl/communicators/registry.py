@@ -3,10 +3,13 @@
 """Communicators by their names, as the configuration key `communication.communicator` says them."""
 
 import importlib
+import sys
 from typing import Callable, Dict, List, Union
 
 from epl.communicators.base import Communicator
-from epl.errors import ConfigError, nearest
+from epl.errors import ConfigError, nearest, quoted
+
+AUTO = "auto"  # see `resolve`
 
 Maker = Callable[[], Communicator]
 
@@ -41,6 +44,28 @@ def register(name: str, make: Union[str, Maker]) -> None:
 def names() -> List[str]:
     """The names that there are."""
     return sorted(_makers)
+
+
+def resolve(name: str, workers: int) -> str:
+    """The name of the communicator that a configuration asks for.
+
+    Args:
+      name: as the configuration says it; "auto": Horovod where it can be imported with TensorFlow,
+        else native.
+      workers: how many have to be connected; one worker needs none, and nothing is imported.
+    """
+    if name != AUTO:
+        return name
+    made = [each for each in ("horovod", "native") if each in _made and _made[each].is_connected]
+    if made or workers == 1:
+        return (made or ["horovod"])[0]
+    from epl.communicators.horovod.backend import why_missing
+
+    why = why_missing()
+    if why:
+        sys.stderr.write("epl: TensorFlow's own collectives connect the workers, as Horovod cannot "
+                         "be imported ({})\n".format(quoted(why)))
+    return "native" if why else "horovod"
 
 
 def communicator(name: str) -> Communicator:

@@ -3,6 +3,7 @@
 """Workers that are threads of one process: what they exchange, and what one's end means to others.
 """
 
+import sys
 import threading
 
 import numpy as np
@@ -174,3 +175,14 @@ def test_communicators_are_found_by_name(monkeypatch):
     registry.register("little", Communicator)
     assert registry.communicator("little") is registry.communicator("little")
     assert {"horovod", "little"} <= set(registry.names())
+
+
+def test_auto_takes_horovod_where_it_can_be_imported(monkeypatch, capfd):
+    monkeypatch.setattr(registry, "_made", {})
+    monkeypatch.setitem(sys.modules, "horovod.tensorflow", None)  # its import fails
+    assert registry.resolve("native", 2) == "native"
+    assert registry.resolve("auto", 1) == "horovod" and capfd.readouterr().err == ""
+    assert registry.resolve("auto", 2) == "native"
+    assert capfd.readouterr().err.startswith("epl: TensorFlow's own collectives connect the work")
+    monkeypatch.setitem(sys.modules, "horovod.tensorflow", sys)
+    assert registry.resolve("auto", 2) == "horovod" and capfd.readouterr().err == ""

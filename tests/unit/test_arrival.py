@@ -87,6 +87,16 @@ def test_those_who_are_there_wait_for_the_last_and_say_who_it_is(job, size, late
     assert not any(workers.said[worker] for worker in early[2:])
 
 
+def test_workers_that_connect_in_two_ways_are_told(job):
+    environments = job(2)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        chief = pool.submit(arrival.wait_for_all, environments[0], communicator="native")
+        other = pool.submit(arrival.wait_for_all, environments[1])
+        chief.result(timeout=SECONDS)
+        with pytest.raises(ConfigError, match="by 'native', worker 1 by 'horovod'; set"):
+            other.result(timeout=SECONDS)
+
+
 def test_all_that_are_missing_are_named(job):
     workers = Workers(job(4))
     workers.come(2)
@@ -115,7 +125,7 @@ def test_who_is_missing_is_said_every_ten_seconds(monkeypatch):
     monkeypatch.setattr(arrival, "time", clock)
 
     class Notes:
-        def put(self, name):
+        def put(self, name, value):
             return True
 
         def has(self, name):

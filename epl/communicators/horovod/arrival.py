@@ -21,7 +21,7 @@ import time
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from epl.communicators.horovod import rendezvous, variables
-from epl.errors import ConfigError, WorkerLostError
+from epl.errors import ConfigError, WorkerLostError, quoted
 from epl.shared import secret
 
 LIMIT_VARIABLE = "EPL_START_TIMEOUT"
@@ -96,15 +96,18 @@ def _say(text: str) -> None:
     sys.stderr.write(text)
 
 
-def wait_for_all(environ: Mapping[str, str], say: Callable[[str], None] = _say) -> None:
+def wait_for_all(environ: Mapping[str, str], say: Callable[[str], None] = _say,
+                 communicator: str = "horovod") -> None:
     """Come back when all workers have called this; at once where there is no rendezvous.
 
     Args:
       environ: the variables by which Horovod finds the rendezvous.
       say: writes who is missing.
+      communicator: by what this worker is about to connect.
 
     Raises:
-      ConfigError: `EPL_START_TIMEOUT` is no number, or the rendezvous is that of another job.
+      ConfigError: `EPL_START_TIMEOUT` is no number, the rendezvous is that of another job, or the
+        chief is about to connect by another communicator.
       WorkerLostError: a worker did not come in time.
     """
     limit = _limit(environ)
@@ -114,9 +117,14 @@ def wait_for_all(environ: Mapping[str, str], say: Callable[[str], None] = _say) 
     store = Store(address, environ[variables.RENDEZVOUS_PORT])
     try:
         _Arrival(store, int(environ[variables.RANK]), int(environ[variables.SIZE]), limit,
-                 say).wait()
+                 say, communicator).wait()
     except NoStore:
-        pass
+        return
+    chiefs = (store.get("0") or communicator.encode()).decode("ascii", "replace")
+    if chiefs != communicator:
+        raise ConfigError("the chief is about to connect by '{}', worker {} by '{}'; set "
+                          "communication.communicator to one of them on all".format(
+                              quoted(chiefs), environ[variables.RANK], communicator))
 
 
 def prepare_rendezvous(rank: int, hosts: Sequence[str]) -> None:
@@ -166,7 +174,8 @@ class _Arrival:
     """One worker's wait; see `wait_for_all`."""
 
     def __init__(self, store: Store, rank: int, size: int, limit: Optional[float],
-                 say: Callable[[str], None]):
+                 say: Callable[[str], None], communicator: str = "horovod"):
+        self._note = communicator.encode()
         self._store, self._rank, self._size = store, rank, size
         self._limit, self._say = limit, say
         self._missing: List[int] = []  # as far as worker 0 knows
@@ -177,7 +186,7 @@ class _Arrival:
         self._missing = list(range(self._size))
         noted = False
         while True:
-            noted = noted or self._store.put(str(self._rank))
+            noted = noted or self._store.put(str(self._rank), self._note)
             if noted and self._all_are_there():
                 return
             now = time.monotonic()

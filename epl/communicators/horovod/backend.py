@@ -27,6 +27,15 @@ def _hvd() -> Any:
     return hvd
 
 
+def why_missing() -> str:
+    """Why Horovod cannot be imported with TensorFlow; "" if it can."""
+    try:
+        _hvd()
+    except Exception as error:  # a library for another TensorFlow fails in ways of its own
+        return str(error) or type(error).__name__
+    return ""
+
+
 def _library() -> str:
     """The file of Horovod's own code."""
     from horovod.tensorflow import mpi_ops

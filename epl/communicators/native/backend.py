@@ -49,7 +49,7 @@ class NativeCommunicator(Communicator):
             if variables.RANK not in os.environ:
                 arrival.prepare_rendezvous(rank, hosts)
             place = _place(rank, len(hosts))
-            arrival.wait_for_all(os.environ)
+            arrival.wait_for_all(os.environ, communicator=self.name)
             self._links = links.join(place, self._watch.lost)
             self._server = server.start(rank, links.own_address(place.meeting), self._settings,
                                         self.all_gather_bytes)
