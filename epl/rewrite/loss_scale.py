@@ -17,7 +17,7 @@ References: Micikevicius et al. 2018 (https://arxiv.org/abs/1710.03740).
 """
 
 import inspect
-from typing import Any, Callable, List, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -63,12 +63,21 @@ class LossScales:
       calls: the calls for gradients.
       branches: names of the v1 branches that updates are built in.
       applying: an optimizer is building its update, in the branch.
+      losses: name of a scaled loss -> (the loss, what the scaled one is multiplied by for it).
     """
 
     def __init__(self) -> None:
         self.calls: List[_Call] = []
         self.branches: Set[str] = set()
         self.applying = False
+        self.losses: Dict[str, Tuple[Any, Any]] = {}
+
+    def unscaled(self, scaled: Any, value: Any) -> Optional[Tuple[Any, Any]]:
+        """(a loss, its value) if `value` is that of the scaled loss `scaled`."""
+        if scaled.name not in self.losses:
+            return None
+        loss, undo = self.losses[scaled.name]
+        return loss, tf.cast(_times(value, undo), loss.dtype)
 
 
 def scaled_gradients(ask: Callable[..., List[Any]], signature: inspect.Signature,
@@ -94,8 +103,11 @@ def scaled_gradients(ask: Callable[..., List[Any]], signature: inspect.Signature
         with compat.inserted(graph, _SCOPE):
             scale = compat.DynamicLossScale()
             number = scale()
-    call.arguments["ys"] = [_scaled(y, number) for y in tf.nest.flatten(call.arguments["ys"])]
+    losses = [tf.convert_to_tensor(y) for y in tf.nest.flatten(call.arguments["ys"])]
+    call.arguments["ys"] = [_scaled(loss, number) for loss in losses]
     found, undo = ask(*call.args, **call.kwargs), 1.0 / number
+    state_of(graph).record(LossScales).losses.update(
+        (scaled.name, (loss, undo)) for scaled, loss in zip(call.arguments["ys"], losses))
     found = [None if gradient is None else _times(gradient, undo) for gradient in found]
     results = [part for gradient in found if gradient is not None for part in parts(gradient)]
     results = [tensor for tensor in results if tensor.dtype.is_floating]
@@ -162,7 +174,6 @@ def _wanted(graph: Any) -> Union[str, float]:
 
 
 def _scaled(loss: Any, number: Any) -> Any:
-    loss = tf.convert_to_tensor(loss)
     if not loss.dtype.is_floating:
         return loss
     if loss.dtype in (tf.float16, tf.bfloat16):

@@ -17,6 +17,7 @@ from epl.rewrite import registered, sparse, unequal
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.groups import Gradient, GradientGroup, Merged, parts
 from epl.rewrite.loss_record import averaged_as
+from epl.rewrite.loss_scale import LossScales
 from epl.rewrite.merge import merged_loss
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
@@ -47,11 +48,21 @@ def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
     for (loss, _), value in zip(losses, values):
         if value is not loss:
             group.merged[loss.name] = Merged(value, tuple(apart))
+            _merge_unscaled(rewriting, group, loss)
     rest = iter(reduced)
     with compat.inserted(graph, group.name + "/join"):
         for gradient, found in zip(group.gradients, gradients):
             give_back(rewriting, group, gradient, sparse.joined([
                 sparse.once(piece, next(rest)) for piece in found.pieces]))
+
+
+def _merge_unscaled(rewriting: Rewriting, group: GradientGroup, loss: Any) -> None:
+    """The script fetches its own loss, and differentiates that loss times a scale."""
+    scales, scaled = rewriting.state.find(LossScales), group.merged[loss.name]
+    with compat.inserted(rewriting.graph, group.name + "/unscaled"):
+        found = None if scales is None else scales.unscaled(loss, scaled.value)
+    if found is not None and registered.how(found[0], rewriting.state) is None:
+        group.merged[found[0].name] = scaled._replace(value=found[1])
 
 
 def _reduced(rewriting: Rewriting, group: GradientGroup, losses: List[Any],

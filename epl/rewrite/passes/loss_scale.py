@@ -14,7 +14,8 @@ def _run(rewriting: Rewriting, unit: Any) -> None:
 
 
 def _wanted(rewriting: Rewriting, unit: Any) -> bool:
-    return rewriting.state.find(LossScales) is not None
+    scales = rewriting.state.find(LossScales)
+    return scales is not None and bool(scales.calls)
 
 
 PASS = Pass(
