@@ -13,8 +13,8 @@ dtypes, sizes and devices alone: two runs sum in the same order and give the sam
 
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
-# Elements. A message of 1 MiB, in 32 bits, takes about as long as an exchange of nothing: some 1 ms
-# each, with Horovod and Gloo on one machine.
+# Elements. An estimate: a message of 1 MiB, in 32 bits, takes about as long as an exchange of
+# nothing, some 1 ms each with Horovod and Gloo on one machine.
 SMALLEST = 1 << 18
 
 
