@@ -73,6 +73,7 @@ def train_op(loss, clip):
 def allocated(step):
     """Device number -> most bytes in use in a step."""
     one_at_a_time = tf.ConfigProto(inter_op_parallelism_threads=1, intra_op_parallelism_threads=1)
+    one_at_a_time.use_per_session_threads = True  # others of this process have more
     with tf.Session(config=one_at_a_time) as session:
         session.run(tf.global_variables_initializer())
         session.run(step)

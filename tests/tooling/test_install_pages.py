@@ -6,6 +6,7 @@ Without network: small packages stand for TensorFlow, NumPy and Horovod (`setup_
 """
 
 import os
+import re
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ HEADING = "### In an environment of your own\n"
 def commands():
     """The lines of code below the heading, without the last, which trains."""
     with open(os.path.join(ROOT, "docs", "getting_started.md"), encoding="utf-8") as file:
-        section = file.read().split(HEADING)[1].split("\n## ")[0]
+        section = re.split("\n###? ", file.read().split(HEADING)[1])[0]
     found = [line.strip() for line in section.splitlines() if line.startswith("    ")]
     assert found[-1] == "epl-launch --num_workers 2 examples/small/mlp.py"
     return found[:-1]
