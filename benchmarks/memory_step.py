@@ -23,7 +23,7 @@ from epl.profiler.memory import read_memory  # noqa: E402
 MIB = 2.0 ** 20
 
 
-class _Convolutions:
+class Convolutions:
     """Four convolutions with batch normalization, two in each stage, and two dense layers."""
 
     def columns(self, rows):
@@ -50,7 +50,7 @@ class _Convolutions:
 MODELS = {
     "tiny": (pipeline_step.Bert("tiny"), 8),
     "mini": (pipeline_step.Bert("mini"), 8),
-    "convolutions": (_Convolutions(), 32),
+    "convolutions": (Convolutions(), 32),
 }
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
+from benchmarks.memory_step import Convolutions
 from epl.errors import ConfigError
 from epl.profiler.memory import read_memory
 from examples.bert import modeling
@@ -47,18 +48,8 @@ def bert(stage):
 
 def convolutions(stage):
     """Convolutions with batch normalization; the second half is stage 1."""
-    random = np.random.RandomState(0)
-    hidden, labels = batches(random.randn(32, 32, 32, 3).astype(np.float32),
-                             random.randint(0, 10, 32).astype(np.int32))
-    for number, filters in enumerate((32, 32, 64, 64)):
-        if number % 2 == 0:
-            stage(number // 2)
-        hidden = tf.layers.conv2d(hidden, filters, 3, padding="same", use_bias=False)
-        hidden = tf.nn.relu(tf.layers.batch_normalization(hidden, training=True))
-        if number % 2:
-            hidden = tf.layers.max_pooling2d(hidden, 2, 2)
-    hidden = tf.layers.dense(tf.layers.flatten(hidden), 64, tf.nn.relu)
-    return tf.losses.sparse_softmax_cross_entropy(labels, tf.layers.dense(hidden, 10))
+    model = Convolutions()
+    return model.loss(batches(*model.columns(32)), stage)
 
 
 def train_op(loss, clip):
