@@ -10,16 +10,9 @@ Worker 0 is in the middle: it waits for the numbers of all others and answers. T
 of a small packet, and no time of the processor while somebody waits. Whoever is gone is noticed at
 once by worker 0, and by the others when that closes its ends.
 
-The connections are made while the workers are connected already (see `through_graph`), by which
-worker 0 says where it listens, and a secret. Both sides prove that they have it:
-
-    worker 0                                                 worker r
-      | -- number a ------------------------------------------> |
-      | <- r, number b, HMAC(secret, "worker", r, a, b) ------- |
-      | -- HMAC(secret, "chief", r, a, b) --------------------> |
-
-Afterwards nobody listens any more. What comes has a fixed form and a bounded size; what has another
-ends the connection.
+The connections are made (`handshake`) while the workers are connected already (see
+`through_graph`), by which worker 0 says where it listens. What comes has a fixed form and a bounded
+size; what has another ends the connection.
 """
 
 import os
@@ -28,35 +21,17 @@ import socket
 import struct
 import time
 import weakref
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
 from epl.communicators.base import Disconnected
-from epl.shared import secret as secrets
+from epl.communicators.handshake import CONNECT_S, Listener, Place, connect
 
-CONNECT_S = 10.0  # for the connections of all workers together
 LOOK_EVERY_S = 5.0  # while others do not come
 
 _HEAD = struct.Struct("<QI")  # how many exchanges there were before, how many numbers come
 _NUMBER = "q"
-_NUMBER_BYTES, _PROOF_BYTES = 32, 64  # hexadecimal
-_HELLO = struct.Struct("<I{}s{}s".format(_NUMBER_BYTES, _PROOF_BYTES))
-_MOST_STRANGERS = 64  # connections at a time that have not proven anything
 
 _links: "weakref.WeakSet[Link]" = weakref.WeakSet()
-
-
-class Place(NamedTuple):
-    """Where worker 0 listens.
-
-    Attributes:
-      host: address.
-      port: of TCP.
-      secret: what both sides have to know.
-    """
-
-    host: str
-    port: int
-    secret: str
 
 
 class _Peer:
@@ -116,7 +91,6 @@ class Link:
         self._number = 0  # of exchanges
         self._closed = ""  # why
         for connection in connections.values():
-            connection.setblocking(True)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._poll.register(connection, select.POLLIN)
         _links.add(self)
@@ -210,136 +184,17 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-class Listener:
-    """Worker 0's side while the connections are made.
-
-    Args:
-      host: the address at which the others reach it; it listens there alone.
-
-    Raises:
-      OSError: it cannot listen there.
-    """
-
-    def __init__(self, host: str):
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            self._socket.bind((host, 0))
-            self._socket.listen(128)
-            self._socket.setblocking(False)
-        except OSError:
-            self._socket.close()
-            raise
-        self.place = Place(host, self._socket.getsockname()[1], secrets.draw())
-
-    def link(self, size: int, seconds: float = CONNECT_S) -> Optional[Link]:
-        """The link to all other workers; None if not all come in time.
-
-        Whoever proves nothing is let go, and makes nobody wait.
-        """
-        deadline = time.monotonic() + seconds
-        known: Dict[int, socket.socket] = {}
-        strangers: Dict[int, _Stranger] = {}
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        with self._socket:
-            while len(known) < size - 1 and time.monotonic() < deadline:
-                for file, _ in poll.poll(1000.0 * max(0.0, deadline - time.monotonic())):
-                    if file == self._socket.fileno():
-                        stranger = self._accepted(len(strangers) < _MOST_STRANGERS + size)
-                        if stranger is not None:
-                            strangers[stranger.connection.fileno()] = stranger
-                            poll.register(stranger.connection, select.POLLIN)
-                        continue
-                    done = strangers[file].hear(self.place.secret)
-                    if done is None:
-                        continue
-                    poll.unregister(file)
-                    stranger = strangers.pop(file)
-                    if done in known or not 0 < done < size:
-                        stranger.connection.close()
-                    else:
-                        known[done] = stranger.connection
-        for stranger in strangers.values():
-            stranger.connection.close()
-        if len(known) == size - 1:
-            return Link(known)
-        for connection in known.values():
-            connection.close()
-        return None
-
-    def _accepted(self, has_room: bool) -> "Optional[_Stranger]":
-        try:
-            connection, _ = self._socket.accept()
-        except OSError:
-            return None  # it has gone again
-        if not has_room:
-            connection.close()
-            return None
-        return _Stranger(connection)
-
-
-class _Stranger:
-    """A connection that has to prove whose it is."""
-
-    def __init__(self, connection: socket.socket):
-        connection.setblocking(False)
-        self.connection = connection
-        self._drawn = secrets.draw()
-        self._data = b""
-        self._say(self._drawn)
-
-    def hear(self, secret: str) -> Optional[int]:
-        """The rank of the worker that it is; 0 for none, None as long as that is not known."""
-        try:
-            data = self.connection.recv(_HELLO.size - len(self._data))
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError:
-            return 0
-        self._data += data
-        if not data:
-            return 0
-        if len(self._data) < _HELLO.size:
-            return None
-        rank, drawn, proof = _HELLO.unpack(self._data)
-        facts = str(rank), self._drawn, drawn.decode("latin-1")
-        if not secrets.equal(proof.decode("latin-1"), secrets.proof(secret, "worker", *facts)):
-            return 0
-        self._say(secrets.proof(secret, "chief", *facts))
-        return int(rank)
-
-    def _say(self, text: str) -> None:
-        try:
-            self.connection.send(text.encode(), socket.MSG_NOSIGNAL)  # far less than there is room
-        except OSError:
-            pass  # it is gone, as `hear` will notice
-
-
-def joined(place: Place, rank: int, seconds: float = CONNECT_S) -> Optional[Link]:
-    """The link of worker `rank` to worker 0; None if there is no way, or another one answers."""
-    connection = None
-    try:
-        connection = socket.create_connection((place.host, place.port), seconds)
-        connection.settimeout(seconds)
-        drawn, own = _exactly(connection, _NUMBER_BYTES), secrets.draw()
-        facts = str(rank), drawn, own
-        connection.sendall(_HELLO.pack(
-            rank, own.encode(), secrets.proof(place.secret, "worker", *facts).encode()))
-        answer = _exactly(connection, _PROOF_BYTES)
-        if secrets.equal(answer, secrets.proof(place.secret, "chief", *facts)):
-            return Link({0: connection})
-    except OSError:
-        pass
-    if connection is not None:
+def accepted(listener: Listener, size: int, seconds: float = CONNECT_S) -> Optional[Link]:
+    """Worker 0's link to all other workers; None if not all come in time."""
+    connections = listener.connections(size, seconds)
+    if len(connections) == size - 1:
+        return Link(connections)
+    for connection in connections.values():
         connection.close()
     return None
 
 
-def _exactly(connection: Any, size: int) -> str:
-    data = b""
-    while len(data) < size:
-        piece = connection.recv(size - len(data))
-        if not piece:
-            raise ConnectionError("closed")
-        data += piece
-    return str(data.decode("latin-1"))
+def joined(place: Place, rank: int, seconds: float = CONNECT_S) -> Optional[Link]:
+    """The link of worker `rank` to worker 0; None if there is no way, or another one answers."""
+    connection = connect(place, rank, seconds)
+    return None if connection is None else Link({0: connection})

@@ -25,6 +25,7 @@ import tensorflow.compat.v1 as tf
 
 from epl.communicators import link
 from epl.communicators.base import MAX, Communicator, Disconnected, unreadable
+from epl.communicators.handshake import Listener, Place
 from epl.typed import made
 
 _LENGTH = struct.Struct("<q")
@@ -109,7 +110,7 @@ class ThroughGraph(Communicator):
         if self.rank == 0:
             host = self.reached_at()
             try:
-                listener = link.Listener(host) if host else None
+                listener = Listener(host) if host else None
             except OSError as error:
                 sys.stderr.write("epl: worker 0 cannot listen at {} ({}); the workers agree "
                                  "through {}, which takes longer\n".format(
@@ -117,8 +118,8 @@ class ThroughGraph(Communicator):
         place = self.broadcast_object(listener and listener.place)
         if place is None:
             return None
-        own = listener.link(self.size) if listener else link.joined(
-            made(link.Place, place), self.rank)
+        own = link.accepted(listener, self.size) if listener else link.joined(
+            made(Place, place), self.rank)
         found = self._maximum([int(own is None)], None)
         if found == [0]:
             return own

@@ -73,5 +73,5 @@ def test_what_cannot_be_checked_says_so(check):
     job = check("short")
     assert job.code == 4
     assert "not all could be checked" in job.output
-    # Said by the worker that ends first: the launcher then ends the other, which may not come to it.
+    # The worker that ends first says so; the launcher then ends the other.
     assert "NOT CHECKED: the script ended after 1 training step(s)" in job.output

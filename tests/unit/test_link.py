@@ -11,6 +11,7 @@ import pytest
 
 from epl.communicators import link
 from epl.communicators.base import Disconnected
+from epl.communicators.handshake import Listener, Place
 
 SECONDS = 60.0  # far above what anything here takes
 
@@ -45,10 +46,10 @@ def made():
 
 
 def connected(size):
-    listener = link.Listener("127.0.0.1")
+    listener = Listener("127.0.0.1")
     others = [Pair(lambda rank=rank: link.joined(listener.place, rank, SECONDS))
               for rank in range(1, size)]
-    return [listener.link(size, SECONDS)] + [other.result() for other in others]
+    return [link.accepted(listener, size, SECONDS)] + [other.result() for other in others]
 
 
 def test_the_maximum_is_the_same_on_all(made):
@@ -122,12 +123,12 @@ def test_a_child_does_not_hold_the_connection_open(made):
 @pytest.mark.parametrize("says", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\1\0\0\0" + 96 * b"0",
                                   b"\xff" * 100])
 def test_a_stranger_is_not_let_in_and_makes_nobody_wait(says):
-    listener = link.Listener("127.0.0.1")
+    listener = Listener("127.0.0.1")
     with socket.create_connection(("127.0.0.1", listener.place.port)) as stranger:
         stranger.sendall(says)
         other = Pair(lambda: link.joined(listener.place, 1, SECONDS))
         begin = time.monotonic()
-        own = listener.link(2, SECONDS)
+        own = link.accepted(listener, 2, SECONDS)
         assert own is not None and time.monotonic() - begin < 0.5 * SECONDS
         joined = other.result()
         for each in (own, joined):
@@ -137,8 +138,8 @@ def test_a_stranger_is_not_let_in_and_makes_nobody_wait(says):
 
 
 def test_a_wrong_secret_connects_nobody():
-    listener = link.Listener("127.0.0.1")
-    chief = Pair(lambda: listener.link(2, 1.0))
+    listener = Listener("127.0.0.1")
+    chief = Pair(lambda: link.accepted(listener, 2, 1.0))
     assert link.joined(listener.place._replace(secret="0" * 32), 1, SECONDS) is None
     assert chief.result() is None
 
@@ -146,5 +147,5 @@ def test_a_wrong_secret_connects_nobody():
 def test_a_place_where_nobody_listens_is_no_link():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        place = link.Place("127.0.0.1", free.getsockname()[1], "0" * 32)
+        place = Place("127.0.0.1", free.getsockname()[1], "0" * 32)
         assert link.joined(place, 1, 5.0) is None

@@ -9,7 +9,7 @@
 A connection that ends is the news, and so is one from which nothing comes, not even the beat that
 every process sends each second: it is stopped, or its machine is gone. The hub passes it on, so
 every worker has it within milliseconds, whatever it is doing: a thread per connection reads. Who
-knows the secret of the job's rendezvous may connect; each side proves that to the other.
+knows the secret of the job's rendezvous may connect (`handshake`).
 """
 
 import collections
@@ -19,24 +19,21 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional
+from typing import Callable, Deque, Dict, List, NamedTuple, Optional
 
+from epl.communicators import handshake
 from epl.communicators.base import Disconnected
 from epl.communicators.horovod import arrival
 from epl.communicators.horovod.rendezvous import Meeting
 from epl.errors import WorkerLostError
-from epl.shared import secret as secrets
 
 JOIN_S = 60.0  # all workers are there already, see `arrival`
 _ADDRESS = "links"
 _PAUSE_S = 0.02
-_HANDSHAKE_S = 10.0
 
 _FRAME = struct.Struct("<BQ")  # kind, length
 _LENGTH = struct.Struct("<Q")
-_RANK = struct.Struct("<I")
 _DATA, _LOST, _BYE, _BEAT = 1, 2, 3, 4
-_NONCE, _PROOF = 32, 64  # characters
 
 _BEAT_S = 1.0
 _LONGEST_PAUSE_S = 3.0 * _BEAT_S  # between two looks; after a longer one it was we who were stopped
@@ -244,88 +241,40 @@ def join(place: Place, lost: Callable[[str], None]) -> Links:
       WorkerLostError: one of them did not.
     """
     store = arrival.Store("{}:{}/{}".format(*place.meeting), str(place.meeting.port))
-    deadline = time.monotonic() + JOIN_S
-    peers = _accept(place, store, deadline) if place.rank == 0 else {
-        0: _connect(place, store, deadline)}
+    peers = _accept(place, store, JOIN_S) if place.rank == 0 else {
+        0: _connect(place, store, JOIN_S)}
     return Links(peers, place, lost)
 
 
-def _accept(place: Place, store: arrival.Store, deadline: float) -> Dict[int, socket.socket]:
+def _accept(place: Place, store: arrival.Store, seconds: float) -> Dict[int, socket.socket]:
     """The hub's side of `join`."""
-    peers: Dict[int, socket.socket] = {}
-    with socket.socket() as listener:
-        listener.bind((own_address(place.meeting), 0))
-        listener.listen(place.size)
-        store.put(_ADDRESS, "{}:{}".format(*listener.getsockname()).encode())
-        while len(peers) < place.size - 1:
-            listener.settimeout(max(_PAUSE_S, deadline - time.monotonic()))
-            try:
-                peer, _ = listener.accept()
-            except socket.timeout:
-                missing = sorted(set(range(1, place.size)) - set(peers))
-                raise WorkerLostError("worker {} did not connect with worker 0 in {:g} s".format(
-                    ", ".join(map(str, missing)), JOIN_S)) from None
-            rank = _admitted(peer, place)
-            if rank is None or rank in peers:
-                peer.close()
-            else:
-                peers[rank] = peer
+    listener = handshake.Listener(own_address(place.meeting), place.meeting.secret)
+    store.put(_ADDRESS, "{}:{}".format(*listener.place[:2]).encode())
+    peers = listener.connections(place.size, seconds)
+    missing = sorted(set(range(1, place.size)) - set(peers))
+    if missing:
+        for peer in peers.values():
+            peer.close()
+        raise WorkerLostError("worker {} did not connect with worker 0 in {:g} s".format(
+            ", ".join(map(str, missing)), seconds))
     return peers
 
 
-def _admitted(peer: socket.socket, place: Place) -> Optional[int]:
-    """The rank of the worker that has connected; None: it is none of this job."""
-    nonce, key = secrets.draw(), place.meeting.secret
-    try:
-        peer.settimeout(_HANDSHAKE_S)
-        peer.sendall(nonce.encode())
-        said = _received(peer, _RANK.size + _NONCE + _PROOF)
-        rank, = _RANK.unpack(said[:_RANK.size])
-        theirs, proof = (part.decode("ascii") for part in (
-            said[_RANK.size:_RANK.size + _NONCE], said[_RANK.size + _NONCE:]))
-        if not 0 < rank < place.size or not secrets.equal(
-                proof, secrets.proof(key, "link of a worker", str(rank), nonce, theirs)):
-            return None
-        peer.sendall(secrets.proof(key, "link of the hub", theirs, nonce).encode())
-        peer.settimeout(None)
-        return int(rank)
-    except (OSError, EOFError, UnicodeDecodeError):
-        return None
-
-
-def _connect(place: Place, store: arrival.Store, deadline: float) -> socket.socket:
+def _connect(place: Place, store: arrival.Store, seconds: float) -> socket.socket:
     """The other workers' side of `join`."""
+    deadline = time.monotonic() + seconds
     while True:
         address = store.get(_ADDRESS)
         if address:
             host, _, port = address.decode().rpartition(":")
-            peer = _knock((host, int(port)), place)
+            peer = handshake.connect(
+                handshake.Place(host, int(port), place.meeting.secret), place.rank)
             if peer is not None:
                 return peer
         if time.monotonic() > deadline:
-            raise WorkerLostError("worker 0 was not there to connect with in {:g} s".format(JOIN_S))
+            raise WorkerLostError("worker 0 was not there to connect with in {:g} s".format(
+                seconds))
         time.sleep(_PAUSE_S)
-
-
-def _knock(address: Any, place: Place) -> Optional[socket.socket]:
-    """Connect with the hub; None if nobody answers who knows the secret."""
-    mine, key = secrets.draw(), place.meeting.secret
-    try:
-        peer = socket.create_connection(address, _HANDSHAKE_S)
-    except OSError:
-        return None
-    try:
-        nonce = _received(peer, _NONCE).decode("ascii")
-        peer.sendall(_RANK.pack(place.rank) + mine.encode() + secrets.proof(
-            key, "link of a worker", str(place.rank), nonce, mine).encode())
-        proof = _received(peer, _PROOF).decode("ascii")
-        if secrets.equal(proof, secrets.proof(key, "link of the hub", mine, nonce)):
-            peer.settimeout(None)
-            return peer
-    except (OSError, EOFError, UnicodeDecodeError):
-        pass
-    peer.close()
-    return None
 
 
 def _received(peer: socket.socket, length: int,
