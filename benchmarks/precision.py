@@ -3,10 +3,11 @@
 """Mixed precision on this processor: BERT-mini with bfloat16 beside float32, speed and losses.
 
 Usage: python benchmarks/precision.py [--batch 8] [--rounds 7] [--steps 4] [--curve 60]
+                                      [--output docs/benchmarks]
 
 In turns, one process trains blocks of steps of both; the ratio is the median of the rounds'. Then
 five seeds of float32 (weights and dropout) are trained on one batch, and bfloat16 with the first of
-the seeds: the loss is to lie among theirs. Prints a Markdown table, for docs/benchmarks.md.
+the seeds: the loss is to lie among theirs. Writes `precision_tf2.md` and `.png`.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from benchmarks.measuring import virtual_devices  # noqa: E402
+from benchmarks import measuring  # noqa: E402
 
 SEEDS = range(1, 6)
 DTYPES = ("float32", "bfloat16")
@@ -60,30 +61,61 @@ def speeds(batch, rounds, steps):
                       for _ in range(rounds)]))
 
 
+def speed_table(batch, seconds):
+    """Examples per second of both."""
+    single, half = seconds
+    ratios = [one / other for one, other in zip(single, half)]
+    return measuring.table(
+        ["BERT-mini, batch {}, length 128".format(batch)] + list(DTYPES) + ["ratio (rounds)"],
+        [["examples/s", "{:.1f}".format(batch / statistics.median(single)),
+          "{:.1f}".format(batch / statistics.median(half)),
+          "{:.2f} ({:.2f} to {:.2f})".format(statistics.median(ratios), min(ratios),
+                                             max(ratios))]])
+
+
+def curve_table(curves, other):
+    """Losses every ten steps."""
+    steps = sorted({0} | set(range(9, len(other), 10)))
+    return measuring.table(
+        ["step", "float32, five seeds", "bfloat16"],
+        [["{}".format(step + 1), "{:.3f} to {:.3f}".format(
+            curves[:, step].min(), curves[:, step].max()), "{:.3f}".format(other[step])]
+         for step in steps])
+
+
+def picture(seconds, curves, other, batch):
+    figure, (left, right) = measuring.pyplot().subplots(1, 2, figsize=(9, 3.5))
+    measuring.bars(left, {dtype: [batch / each for each in found]
+                          for dtype, found in zip(DTYPES, seconds)}, ["0.7", "tab:blue"])
+    left.set_ylabel("examples/s of BERT-mini")
+    steps = range(1, len(other) + 1)
+    right.fill_between(steps, curves.min(0), curves.max(0), color="0.8",
+                       label="float32, five seeds")
+    right.plot(steps, other, label="bfloat16")
+    right.set_xlabel("step")
+    right.set_ylabel("loss")
+    right.legend()
+    return figure
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="in a block")
     parser.add_argument("--curve", type=int, default=60, help="steps of each loss curve")
+    measuring.add_output_option(parser)
     flags = parser.parse_args()
-    os.environ.update(virtual_devices(1), CUDA_VISIBLE_DEVICES="")
-    single, half = speeds(flags.batch, flags.rounds, flags.steps)
-    ratios = [one / other for one, other in zip(single, half)]
-    print("| BERT-mini, batch {}, length 128 | float32 | bfloat16 | ratio (rounds) |".format(
-        flags.batch))
-    print("| --- | --- | --- | --- |")
-    print("| examples/s | {:.1f} | {:.1f} | {:.2f} ({:.2f} to {:.2f}) |\n".format(
-        flags.batch / statistics.median(single), flags.batch / statistics.median(half),
-        statistics.median(ratios), min(ratios), max(ratios)), flush=True)
+    os.environ.update(measuring.virtual_devices(1), CUDA_VISIBLE_DEVICES="")
+    seconds = speeds(flags.batch, flags.rounds, flags.steps)
     curves = np.array([Training("float32", flags.batch, seed).losses(flags.curve)
                        for seed in SEEDS])
-    other = Training("bfloat16", flags.batch, SEEDS[0]).losses(flags.curve)
-    print("| step | float32, five seeds | bfloat16 |")
-    print("| --- | --- | --- |")
-    for step in sorted({0} | set(range(9, flags.curve, 10))):
-        print("| {} | {:.3f} to {:.3f} | {:.3f} |".format(
-            step + 1, curves[:, step].min(), curves[:, step].max(), other[step]))
+    other = np.array(Training("bfloat16", flags.batch, SEEDS[0]).losses(flags.curve))
+    version = measuring.tensorflow_version()
+    measuring.write(
+        measuring.output_name(flags.output, "precision", version),
+        ["TensorFlow {}:".format(version), speed_table(flags.batch, seconds),
+         curve_table(curves, other)], picture(seconds, curves, other, flags.batch))
 
 
 if __name__ == "__main__":
