@@ -3,7 +3,8 @@
 """Who takes part: the workers, this one's place among them, and their devices.
 
 The information comes from the launcher's environment (`EPL_*`, or Horovod's own variables when
-another runner started the workers), else from `TF_CONFIG`, else there is one worker.
+another runner started the workers), else from `TF_CONFIG` or another starter's variables
+(`communicators.starters`), else there is one worker.
 """
 
 import collections
@@ -23,6 +24,7 @@ from typing import (
     Union,
 )
 
+from epl.communicators import starters
 from epl.communicators.horovod import variables
 from epl.errors import ConfigError, quoted, shown
 from epl.limits import MAX_DEVICES, MAX_WORKERS
@@ -202,10 +204,16 @@ def read_environment(environ: Mapping[str, str]) -> ClusterSpec:
     """The cluster that `environ` describes. Raises ConfigError for anything inconsistent."""
     if "EPL_NUM_WORKERS" in environ:
         return _from_launcher(environ)
-    if variables.SIZE in environ:
+    if variables.SIZE in environ or variables.RANK in environ:
         return _from_horovod(environ)
-    if environ.get("TF_CONFIG", "").strip():
-        return _from_tf_config(environ["TF_CONFIG"])
+    starter = starters.counts(environ)
+    if starter == starters.TF_CONFIG:
+        spec = _from_tf_config(environ["TF_CONFIG"])
+        starters.check_agrees(environ, spec.worker_index, len(spec.hosts))
+        return spec
+    if starter != starters.NONE:
+        said = starters.said_by(environ, starter)
+        return ClusterSpec(starters.hosts(environ, said), said.rank, 1, "")
     return ClusterSpec(["localhost"], 0, 1, "")
 
 
@@ -240,13 +248,16 @@ def _from_tf_config(text: str) -> ClusterSpec:
             quoted(str(error)), quoted(text))) from None
     if not isinstance(parsed, dict):
         raise ConfigError("TF_CONFIG must be a JSON object, not {}".format(shown(parsed)))
+    if "sparseCluster" in parsed:
+        raise ConfigError("TF_CONFIG has a 'sparseCluster', of which nobody knows all workers: "
+                          "give 'cluster' (Kubeflow's TFJob: enableDynamicWorker: false)")
     cluster, task = _object(parsed, "cluster"), _object(parsed, "task")
-    unknown = sorted(set(cluster) - {"chief", "worker"})
+    unknown = sorted(set(cluster) - {"chief", "master", "worker"})
     if unknown:
-        raise ConfigError("TF_CONFIG has the job(s) {}: EPL knows 'chief' and 'worker'; make them "
-                          "workers or leave them out".format(shown(unknown)))
+        raise ConfigError("TF_CONFIG has the job(s) {}: EPL knows 'chief' (or 'master') and "
+                          "'worker'; make them workers or leave them out".format(shown(unknown)))
     jobs = {kind: _addresses(cluster[kind], kind) for kind in cluster}
-    chiefs, workers = jobs.get("chief", []), jobs.get("worker", [])
+    chiefs, workers = jobs.get("chief", []) + jobs.get("master", []), jobs.get("worker", [])
     if len(chiefs) > 1:
         raise ConfigError("TF_CONFIG names {} chiefs: {}; there is one".format(
             len(chiefs), shown(chiefs)))

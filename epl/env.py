@@ -174,8 +174,9 @@ def _check_workers(named: Cluster, started: Cluster) -> None:
                      for each in (started, named)]
     if found != wanted:
         raise ConfigError(
-            "epl.Cluster(...) describes {!r}, but this is {!r}: workers are started by epl-launch "
-            "or TF_CONFIG; leave worker_hosts and worker_index out".format(named, started))
+            "epl.Cluster(...) describes {!r}, but this is {!r}: workers are started by epl-launch, "
+            "TF_CONFIG or another starter; leave worker_hosts and worker_index out".format(
+                named, started))
 
 
 Cluster.entering = lambda cluster: Env.get().enter(cluster)

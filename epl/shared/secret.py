@@ -3,10 +3,10 @@
 """Secrets: that of one job, and the one by which machines that nobody connects know each other.
 
 A launcher draws a secret for every attempt and hands it to its workers: in the environment of a
-process of its own, over ssh to another machine. Where every machine or worker is started by hand
-(`--machine_list`, `TF_CONFIG`) they have a file in common, `~/.epl_secret`, which is made when it
-is first needed. It never travels: who has it proves that with an HMAC (RFC 2104) over numbers that
-both sides have just drawn.
+process of its own, over ssh to another machine. Where nobody of ours starts all of them
+(`--machine_list`, `TF_CONFIG`, `mpirun` and the like) they have a file in common, `~/.epl_secret`,
+which is made when it is first needed. It never travels: who has it proves that with an HMAC (RFC
+2104) over numbers that both sides have just drawn.
 """
 
 import contextlib

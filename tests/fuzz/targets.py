@@ -94,12 +94,20 @@ class Config(Target):
 
 
 class Cluster(Target):
-    """TF_CONFIG, the launcher's variables, and `epl.Cluster` with addresses."""
+    """TF_CONFIG, the variables of launchers, and `epl.Cluster` with addresses."""
 
     GOOD = {"cluster": {"chief": ["h0:2222"], "worker": ["h1:2222", "10.0.0.3:2223"]},
             "task": {"type": "worker", "index": 1}}
     VARIABLES = {"EPL_NUM_WORKERS": "2", "EPL_WORKER_INDEX": "1", "EPL_WORKER_HOSTS": "a,b",
                  "EPL_GPU_PER_WORKER": "1", "EPL_DEVICE_TYPE": "cpu"}
+    STARTERS = (
+        {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+         "MASTER_ADDR": "h0", "MASTER_PORT": "29500", "EPL_STARTER": "torchrun"},
+        {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_NAMESPACE": "7",
+         "OMPI_COMM_WORLD_LOCAL_RANK": "1", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"},
+        {"SLURM_PROCID": "2", "SLURM_STEP_NUM_TASKS": "3", "SLURM_LOCALID": "0",
+         "SLURM_STEP_TASKS_PER_NODE": "2,1", "SLURM_STEP_NODELIST": "n[1-2]",
+         "SLURM_JOB_ID": "7"})
 
     def draw(self, draw):
         kind = draw.random()
@@ -107,6 +115,9 @@ class Cluster(Target):
             return {"TF_CONFIG": draws.text_of(draw, self.GOOD).decode("utf-8", "surrogateescape")}
         if kind < 0.85:
             return dict(self.VARIABLES, **{draw.choice(sorted(self.VARIABLES)): draws.word(draw)})
+        if kind < 0.95:
+            variables = draw.choice(self.STARTERS)
+            return dict(variables, **{draw.choice(sorted(variables)): draws.word(draw)})
         return draws.changed(draw, ["h0:1", "h1:2"]), draws.scalar(draw)
 
     def run(self, case):

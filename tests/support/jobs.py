@@ -106,7 +106,8 @@ def _secret_file() -> str:
 
 def without_foreign(variables: Mapping[str, str]) -> Dict[str, str]:
     """Those environment variables that steer no launcher, EPL, Horovod, Python or pip."""
-    foreign = re.compile(r"^(EPL_|HOROVOD_|TF_CONFIG$|PYTHON(PATH|HOME|STARTUP|OPTIMIZE)$"
+    foreign = re.compile(r"^(EPL_|HOROVOD_|TF_CONFIG$|OMPI_|PMIX?_|MPI_LOCAL|SLURM_|TORCHELASTIC_"
+                         r"|(LOCAL_)?(RANK|WORLD_SIZE)$|MASTER_|PYTHON(PATH|HOME|STARTUP|OPTIMIZE)$"
                          r"|PIP_(TARGET|PREFIX|USER)$|PYTEST_ADDOPTS$)")
     return {name: value for name, value in variables.items() if not foreign.match(name)}
 

@@ -20,6 +20,7 @@ import sys
 import time
 from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
+from epl.communicators import starters
 from epl.communicators.horovod import rendezvous, variables
 from epl.errors import ConfigError, WorkerLostError, quoted
 from epl.shared import secret
@@ -63,8 +64,8 @@ class Store:
         status = self._ask("PUT", name, value)[0]
         if status == _FORBIDDEN:
             raise ConfigError("the rendezvous at {} is that of another job; start all workers of "
-                              "this one together (with TF_CONFIG alone: with one cluster, and one "
-                              "secret in {})".format(self._where, secret.path_of_shared()))
+                              "this one together (without epl-launch: as one job, with one secret "
+                              "in {})".format(self._where, secret.path_of_shared()))
         if status not in (None, 200):
             raise NoStore()
         return status is not None
@@ -128,7 +129,7 @@ def wait_for_all(environ: Mapping[str, str], say: Callable[[str], None] = _say,
 
 
 def prepare_rendezvous(rank: int, hosts: Sequence[str]) -> None:
-    """Without a launcher (TF_CONFIG only) the chief's own address serves the rendezvous.
+    """Without a launcher of ours the chief's own address serves the rendezvous.
 
     Args:
       rank: of this worker, which gets the variables of a launcher.
@@ -143,15 +144,16 @@ def prepare_rendezvous(rank: int, hosts: Sequence[str]) -> None:
     host, port = hosts[0].rsplit(":", 1)
     names = [address.rsplit(":", 1)[0] for address in hosts]
     # Nobody can hand a secret of this job to its workers: they have one in common, and the cluster.
+    facts = starters.job(os.environ) + list(hosts)
     meeting = rendezvous.Meeting(
-        host, int(port), secret.proof(secret.shared(), "rendezvous", *hosts))
+        host, int(port), secret.proof(secret.shared(), "rendezvous", *facts))
     if rank == 0:
         _served.append(rendezvous.serve_rendezvous(meeting.port, names, host, meeting.secret))
     elif rendezvous.answer(meeting) == _FORBIDDEN:
         raise ConfigError("the secret of this worker's machine, {}, is not that of the chief's "
-                          "({}), or TF_CONFIG has another cluster there; copy the file from "
-                          "there, and give all workers one cluster".format(
-                              secret.path_of_shared(), hosts[0]))
+                          "({}), or its environment (TF_CONFIG, that of its starter) describes "
+                          "another job; copy the file from there, and start all workers as one job"
+                          .format(secret.path_of_shared(), hosts[0]))
     os.environ.update(rendezvous.worker_environment(rank, names, meeting))
 
 

@@ -227,9 +227,10 @@ _PATIENCE_S = 30.0
 def _place(rank: int, size: int) -> links.Place:
     """This worker, as the environment describes the job."""
     meeting = rendezvous.meeting_of(os.environ)
-    if meeting is None:
+    if meeting is None or not meeting.secret:  # Horovod's runners have one that lets anybody in
         raise ConfigError("the communicator 'native' needs a rendezvous of EPL's: start the "
-                          "workers with epl-launch, or describe them in TF_CONFIG")
+                          "workers with epl-launch, mpirun, srun or torchrun, or describe them in "
+                          "TF_CONFIG")
     said = int(os.environ[variables.RANK]), int(os.environ[variables.SIZE])
     if said != (rank, size):
         raise ConfigError("the launcher says worker {} of {}, the cluster information says worker "
