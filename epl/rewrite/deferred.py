@@ -20,6 +20,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import editor
 from epl.ir.graph_state import GraphState
+from epl.rewrite import op_traits
 from epl.rewrite.groups import GradientGroup
 from epl.rewrite.partition import StepPartition
 
@@ -58,7 +59,11 @@ def defer_updates(graph: Any, partition: StepPartition, family: List[GradientGro
         cut = [c for c in op.control_inputs if c in partition.deferred]
         if cut:
             updates = [update for c in cut for update in _outside(graph, c, partition, state)]
+            others = {other for c in cut for other in _others(c, partition)
+                      if compat.control_flow_context(other) in (
+                          None, compat.control_flow_context(op)) and op not in partition.loop}
             editor.wait_no_longer(op, partition.deferred)
+            editor.wait_for(op, sorted(others, key=compat.op_id))
             before.extend(updates)
             waited.setdefault(op, []).extend(updates)
         else:  # another loss may have had it wait no longer
@@ -71,18 +76,27 @@ def defer_updates(graph: Any, partition: StepPartition, family: List[GradientGro
 
 
 def _outside(graph: Any, op: Any, partition: StepPartition, state: GraphState) -> List[Any]:
-    """What stands outside of all loops and branches for `op`, one of `waited` that is waited for.
-
-    What merely waits stands for what it waits for.
-    """
-    if op.outputs and op not in partition.loop and op not in partition.conditional:
+    """What stands outside of all loops and branches for `op`, which is deferred and waited for."""
+    if op.type == "NoOp":
+        return [update for c in op.control_inputs if c in partition.deferred
+                for update in _outside(graph, c, partition, state)]
+    if op not in partition.loop and op not in partition.conditional:
         return [op]
     behind = [tensor.op for tensor in op.inputs] + list(op.control_inputs)
     waited = [b for b in behind if b in partition.deferred]
-    if not waited:  # a write
-        inside = op in partition.loop or op in partition.conditional
-        return [_end(graph, op, state) if inside else op]
+    if op_traits.written_variable(op) is not None or not waited:
+        return [_end(graph, op, state)]
     return [update for b in waited for update in _outside(graph, b, partition, state)]
+
+
+def _others(op: Any, partition: StepPartition) -> Set[Any]:
+    """What else a group waits for that is deferred as a whole, as some of it is."""
+    if op.type != "NoOp":
+        return set()
+    found: Set[Any] = set()
+    for c in op.control_inputs:
+        found |= _others(c, partition) if c in partition.deferred else {c}
+    return found
 
 
 def _end(graph: Any, write: Any, state: GraphState) -> Any:

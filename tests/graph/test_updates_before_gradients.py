@@ -89,3 +89,71 @@ def test_gradients_of_a_loop_under_a_count_of_steps(layout):
             return losses, session.run({v.name: v for v in tf.global_variables()})
 
     devices.assert_same(devices.run(layout, script), devices.run(None, script))
+
+
+def decay_and_loss_in_one_average(loss, weight):
+    """What comes from the batch and what comes from a variable alone are averaged together."""
+    average = tf.train.ExponentialMovingAverage(0.9, name="average")
+    return average.apply([tf.multiply(tf.nn.l2_loss(weight), 0.1, name="decay"),
+                          tf.identity(loss, name="data")])
+
+
+def a_group_in_a_group(loss, weight):
+    return tf.group(tf.group(count(1.0), count(loss)), count(tf.reduce_sum(weight)))
+
+
+def a_write_of_what_was_written(loss, weight):
+    with tf.control_dependencies([count(loss)]):
+        total = [v for v in tf.global_variables() if v.op.name == "count_0"][0]
+        return count(total.read_value())
+
+
+def a_write_after_a_write(loss, weight):
+    with tf.control_dependencies([count(loss)]):
+        return count(1.0)
+
+
+def one_in_a_branch(loss, weight):
+    """Beside one that has nothing of the batch."""
+    sums = [tf.get_variable("sum_{}".format(number), [], initializer=tf.zeros_initializer(),
+                            trainable=False) for number in range(2)]
+    return tf.group(count(loss), tf.cond(
+        sums[0] < 100.0, lambda: tf.group(tf.assign_add(sums[0], 1.0),
+                                          tf.assign_add(sums[1], tf.reduce_sum(weight))),
+        tf.no_op))
+
+
+def count(value):
+    number = sum(v.op.name.startswith("count_") for v in tf.global_variables())
+    variable = tf.get_variable("count_{}".format(number), [], initializer=tf.zeros_initializer(),
+                               trainable=False)
+    return tf.assign_add(variable, value)
+
+
+@pytest.mark.parametrize("layout", [Layout(replicas=2), PIPELINE, BOTH], ids=str)
+@pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
+@pytest.mark.parametrize("updates", [
+    decay_and_loss_in_one_average, a_group_in_a_group, a_write_of_what_was_written,
+    a_write_after_a_write, one_in_a_branch])
+def test_all_that_gradients_wait_for_happens(updates, resource, layout):
+    """Also what has nothing of the batch, or is written after what has."""
+    def script(stage):
+        with tf.variable_scope("", use_resource=resource):
+            x, y = tf.placeholder(tf.float32, [None, 3]), tf.placeholder(tf.float32, [None, 1])
+            with stage(0):
+                hidden = devices.dense(x, 4, "first", tf.tanh)
+            with stage(1):
+                loss = tf.losses.mean_squared_error(y, devices.dense(hidden, 1, "second"))
+            weight = tf.trainable_variables()[0]
+            with tf.control_dependencies([updates(loss, weight)]):
+                # From the values before, whatever the order.
+                pairs = tf.train.MomentumOptimizer(0.1, 0.9).compute_gradients(loss)
+            step = tf.train.MomentumOptimizer(0.1, 0.9).apply_gradients(pairs)
+        with devices.session() as session:
+            losses = [session.run([loss, step], {x: FEATURES, y: LABELS})[0] for _ in range(3)]
+            return losses, session.run({v.name: v for v in tf.global_variables()})
+
+    found, expected = devices.run(layout, script), devices.run(None, script)
+    devices.assert_same(found, expected)
+    others = [v for name, v in expected[1].items() if not name.startswith(("first", "second"))]
+    assert others and all(abs(value).max() > 0 for value in others)

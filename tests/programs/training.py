@@ -130,6 +130,8 @@ def _early_writes(program, context):
 def _trainings(program, context, losses, updates):
     """One training operation per loss; all gradients come before all updates of one run."""
     step = tf.train.get_global_step()
+    if program["seed"] % 2 and updates:
+        updates = [tf.group(*updates)]
     with tf.control_dependencies(updates if program["gradients_after_updates"] else []):
         found = [gradients(context, spec, one.value, _variables(program, number))
                  for number, (spec, one) in enumerate(zip(program["losses"], losses))]
