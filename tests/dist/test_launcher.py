@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.support.jobs import environment_for
-from tests.support.launched import LAUNCH, WAIT_FOR_CHILD, alive, wait_until
+from tests.support.launched import LAUNCH, WAIT_FOR_CHILD, alive, stop, wait_until
 
 
 def test_success(start, script):
@@ -152,7 +152,7 @@ def test_of_two_deaths_seen_at_once_the_one_by_a_signal_is_the_cause(start, scri
         if [ $EPL_WORKER_INDEX = 0 ]; then exit 1; fi
         kill -KILL $$\n"""))
     pids = [job.pid(0), job.pid(1)]
-    job.process.send_signal(signal.SIGSTOP)
+    stop(job.process.pid)
     open(os.path.join(job.directory, "go"), "w").close()
     wait_until(lambda: not any(map(alive, pids)))
     job.process.send_signal(signal.SIGCONT)
@@ -215,7 +215,7 @@ def test_the_guard_hears_when_nothing_of_a_worker_is_left(start, script):
         if [ $EPL_WORKER_INDEX = 1 ]; then exec sleep 600; fi\n"""))
     group, _ = job.pid(0), job.pid(1)
     watchdog = watchdog_of(job)
-    os.kill(watchdog, signal.SIGSTOP)  # what it is told stays in its pipe
+    stop(watchdog)  # what it is told stays in its pipe
     try:
         open(os.path.join(job.directory, "go"), "w").close()
         with open("/proc/{}/fd/0".format(watchdog), "rb", buffering=0) as pipe:

@@ -99,7 +99,8 @@ def test_open_mpis_mpirun():
     output = started_by(
         ["mpirun", "-np", "2", "--oversubscribe", "--bind-to", "none"], OMPI_ALLOW_RUN_AS_ROOT="1",
         OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
-    assert sorted(set(output.splitlines()) & set(LINES)) == LINES
+    for line in LINES:
+        assert line in output  # perhaps behind what somebody else has written without an end
 
 
 def test_horovods_runner():

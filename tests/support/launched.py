@@ -3,6 +3,7 @@
 """A running `epl-launch`, and what can be seen of its processes."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,8 +58,19 @@ def status(directory, worker):
 
 
 def alive(pid):
+    return _state(pid) not in "ZX"
+
+
+def stop(pid):
+    """Stop a process with SIGSTOP; it does nothing any more afterwards."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: _state(pid) == "T")  # a busy machine may let it go on for a while
+
+
+def _state(pid):
+    """The letter that Linux has for what a process does; X if there is none."""
     try:
         with open("/proc/{}/stat".format(pid)) as status:
-            return status.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
+            return status.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):  # the latter between opening and reading
+        return "X"
