@@ -33,6 +33,11 @@ def behind(op: Any) -> Optional[StaticShape]:
     return found.get(op) if found else None
 
 
+def stand(op: Any, shape_of: StaticShape) -> None:
+    """Remember what `op`, the copy of such a constant, stands for."""
+    state_of(op.graph).static_shapes[op] = shape_of
+
+
 def shape(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """`shape_internal` of TensorFlow."""
     return _noted(original(*args, **kwargs), "Shape", args[0] if args else kwargs["input"])

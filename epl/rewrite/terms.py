@@ -32,6 +32,9 @@ _ADDS = frozenset(["AccumulateNV2", "Add", "AddN", "AddV2", "ConcatV2", "Identit
 _KEEPS = frozenset(["Cast", "CheckNumerics", "CheckNumericsV2", "ExpandDims", "Identity", "Mean",
                     "Neg", "PlaceholderWithDefault", "PreventGradient", "Reshape", "Snapshot",
                     "Squeeze", "StopGradient", "StridedSlice", "Sum", "Unpack"])
+# Of the same elements, perhaps in another form.
+_KEEPS_ELEMENTS = frozenset(["Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"])
+_DIVIDES = ("Div", "DivNoNan", "RealDiv")
 _ADDS_UP = frozenset(["L2Loss", "Sum", "UnsortedSegmentSum"])
 # Of their inputs after the first these take no more than a form, or a place.
 _BY_FORM = frozenset(["BroadcastTo", "Fill", "MirrorPad", "Pad", "PadV2", "Reshape", "Slice",
@@ -189,7 +192,45 @@ class _Walk:
             tensor = tensor.op.inputs[0]
         if tensor.op.type == "Prod":
             return isinstance(self._axes.of(tensor.op.inputs[0]), ShapeOf)
-        return self._axes.of(tensor) == _SUM and self._data.is_of_shapes(tensor)
+        return self._data.is_of_shapes(tensor) and (
+            self._axes.of(tensor) == _SUM or self._power(tensor) == 1)
+
+    def _power(self, tensor: Any) -> Optional[int]:
+        """The power of the number of rows to which `tensor`, of shapes alone, is proportional.
+
+        None if that is not known. Of a tensor with many elements it is that of each.
+        """
+        op = tensor.op
+        if self._data.is_alike(tensor):
+            return 0
+        if self._axes.of(tensor) == _SUM:
+            return 1
+        if isinstance(self._axes.of(tensor), ShapeOf):
+            return 1 if tensor.shape.num_elements() == 1 else None
+        if op.type in _KEEPS_ELEMENTS:
+            return self._power(op.inputs[0])
+        if op.type == "Fill":
+            return self._power(op.inputs[1])
+        if op.type == "Sum" and tensor.shape.ndims == 0:
+            return _added(self._power(op.inputs[0]), self._power_of_size(op.inputs[0]))
+        if op.type == "Mul":
+            return _added(*map(self._power, op.inputs))
+        if op.type in _DIVIDES:
+            above, below = map(self._power, op.inputs)
+            return _added(above, None if below is None else -below)
+        if op.type in ("Select", "SelectV2") and self._data.is_alike(op.inputs[0]):
+            powers = {self._power(t) for t in op.inputs[1:] if not _is_zero(t)}
+            return powers.pop() if len(powers) == 1 else None
+        return None
+
+    def _power_of_size(self, tensor: Any) -> Optional[int]:
+        """The same of the number of elements of a tensor."""
+        if tensor.op.type == "Fill" and tensor.shape.ndims == 1:
+            return self._power(tensor.op.inputs[0])
+        if tensor.op.type in ("Mul",) + _DIVIDES:
+            sizes = {self._power_of_size(t) for t in tensor.op.inputs if t.shape.ndims != 0}
+            return sizes.pop() if len(sizes) == 1 else None
+        return None
 
     def normalised(self) -> None:
         """Rows that are computed with numbers of their part of the batch.
@@ -260,9 +301,18 @@ class _Walk:
             self.found.strange.append((kind, op))
 
 
+def _added(*powers: Optional[int]) -> Optional[int]:
+    return None if None in powers else sum(power for power in powers if power is not None)
+
+
+def _is_zero(tensor: Any) -> bool:
+    value = tf.get_static_value(tensor)
+    return value is not None and not np.any(value)
+
+
 _RULES: Dict[str, Callable[[_Walk, Any, int], None]] = {
     **dict.fromkeys(_ADDS, _Walk._sum), **dict.fromkeys(_KEEPS, _Walk._same),
-    **dict.fromkeys(["Div", "DivNoNan", "RealDiv"], _Walk._quotient),
+    **dict.fromkeys(_DIVIDES, _Walk._quotient),
     **dict.fromkeys(["Mul", "MulNoNan"], _Walk._product),
     **dict.fromkeys(["Select", "SelectV2"], _Walk._choice)}
 
@@ -333,10 +383,31 @@ class Data:
 
     def can_come_first(self, tensor: Any) -> bool:
         """True if `tensor` can be computed before the model is."""
-        return all(form is not None for _, form in self.forms(self.behind(tensor)))
+        behind = self.behind(tensor)
+        return all(form is not None for _, form in self.forms(behind)) and all(
+            self.counted(op) is not None for op in behind if static_shapes.behind(op))
+
+    def counted(self, constant: Any) -> Optional[static_shapes.StaticShape]:
+        """What stands for the shape of something (see `ir.static_shapes`), of the data alone.
+
+        None if nothing of the data is known to have that shape.
+        """
+        found = static_shapes.behind(constant)
+        if found is None or found.tensor.op not in self._learned:
+            return found
+        relation = self._axes.of(found.tensor)
+        for op in self._partition.ops if isinstance(relation, Rows) else ():
+            for other in op.outputs if op in self._values and op not in self._learned else ():
+                if self._axes.of(other) == relation and _same_form(other, found.tensor) and (
+                        found.type != "ZerosLike" or other.dtype == found.tensor.dtype):
+                    return found._replace(tensor=other)
+        return None
 
     def behind(self, tensor: Any) -> List[Any]:
-        """The operations per batch that `tensor` is computed by, in the order of creation."""
+        """The operations per batch that `tensor` is computed by, in the order of creation.
+
+        And those that constants stand for the shapes of.
+        """
         found: Set[Any] = set()
         pending = [tensor.op]
         while pending:
@@ -345,6 +416,9 @@ class Data:
                 found.add(op)
                 if not self._looks_at_model(op):
                     pending.extend(t.op for t in op.inputs)
+                counted = self.counted(op)
+                if counted is not None:
+                    pending.append(counted.tensor.op)
         return sorted(found, key=compat.op_id)
 
     def _looks_at_model(self, op: Any) -> bool:

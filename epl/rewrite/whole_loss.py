@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.errors import RewriteError
-from epl.ir import editor
+from epl.ir import editor, static_shapes
 from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
@@ -171,6 +171,11 @@ class _Surgery:
                         [_SCRIPT, _MADE], 0, lambda outside, clone: like.get(outside.name, outside))
         copies.add(ops, [_MADE], lambda op, clone: op.device,
                    dropped=[c for op in ops for c in op.control_inputs])
+        for op in ops:
+            counted = self._data.counted(op)
+            if counted is not None:
+                static_shapes.stand(copies.op(op, _MADE), counted._replace(
+                    tensor=copies.tensor(counted.tensor, _MADE)))
         return copies.tensor(tensor, _MADE)
 
     def _factor(self, tensor: Any, divisors: Any) -> Any:

@@ -114,13 +114,32 @@ LOSSES = {
     "sums_by_number": lambda e, m, o: tf.reduce_mean(
         tf.unsorted_segment_sum(e, tf.cast(o, tf.int32), 4)),
     "by_its_size": lambda e, m, o: tf.reduce_sum(e) / tf.cast(tf.size(e), tf.float32),
+    "by_ones_of_its_shape": lambda e, m, o: by_ones_of_its_shape(e),
 }
 
 
-def train(stage, loss_of, resource, feeds=None, opt=None):
-    """Losses and variables of three steps."""
+def by_ones_of_its_shape(error):
+    """As slim's losses count what is there: for each row the elements that it has, if any count."""
+    rows = tf.reshape(tf.slice(tf.shape(error), [0], [1]), [])
+    each = tf.cast(tf.size(error), tf.float32) / tf.cast(rows, tf.float32)
+    each = tf.where(tf.equal(tf.constant(1.0), 0), 0.0, each)
+    return tf.div_no_nan(tf.reduce_sum(error), tf.reduce_sum(tf.ones(tf.reshape(rows, [1])) * each))
+
+
+def train(stage, loss_of, resource, opt=None, fixed=0):
+    """Losses and variables of three steps.
+
+    Args:
+      fixed: rows of a batch whose shape is known when the graph is built; 0: they are fed.
+    """
     x = tf.placeholder(tf.float32, [None, 3])
     mask, other = tf.placeholder(tf.float32, [None]), tf.placeholder(tf.float32, [None])
+    fed = {x: ROWS, mask: MASK, other: OTHER}
+    if fixed:
+        data = tf.data.Dataset.from_tensor_slices((ROWS, MASK, OTHER)).repeat()
+        x, mask, other = tf.data.make_one_shot_iterator(
+            data.batch(fixed, drop_remainder=True)).get_next()
+        fed = {}
     with tf.variable_scope("m", use_resource=resource):
         with stage(0):
             hidden = layers.dense(x, 4, tf.tanh, kernel_initializer=tf.ones_initializer())
@@ -130,10 +149,9 @@ def train(stage, loss_of, resource, feeds=None, opt=None):
             if opt is not None:
                 opt = opt()
             train_op = (opt or tf.train.MomentumOptimizer(0.05, 0.9)).minimize(loss)
-    fed = {x: ROWS, mask: MASK, other: OTHER}
     fetched = [loss, loss * 2.0, train_op]
     with devices.session() as session:
-        before = session.run(loss, fed)
+        before = [] if fixed else session.run(loss, fed)
         steps = [session.run(fetched, fed)[:2] for _ in range(3)]
         return before, steps, session.run(tf.global_variables())
 
@@ -150,6 +168,18 @@ def test_equals_one_device(name, layout):
         found = run(layout, script)
     assert not [call for call in said.call_args_list if "the loss" in call[0][0]]
     assert_same(found, reference(("terms", name), script), 2e-5, 2e-6)
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, REPLICAS], ids=str)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.xdist_group("terms " + name)) for name in sorted(LOSSES)])
+def test_of_a_fixed_batch_equals_one_device(name, layout):
+    """TensorFlow makes constants of its sizes."""
+    with mock.patch.object(tf.logging, "warning") as said:
+        found = run(layout, lambda stage: train(stage, LOSSES[name], True, fixed=4))
+    assert not [call for call in said.call_args_list if "the loss" in call[0][0]]
+    assert_same(found, reference(("fixed terms", name), lambda stage: train(
+        stage, LOSSES[name], True, fixed=8)), 2e-5, 2e-6)
 
 
 @pytest.mark.parametrize("name", ["two_counts", "sum_with_weights", "normalised_mask"])
