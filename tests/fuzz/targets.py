@@ -235,8 +235,13 @@ class Squad(Target):
         return list(scores.values())
 
     def is_good(self, taken):
-        return all(np.isfinite(one) if isinstance(one, (int, float)) else
+        return all(self._is_score(one) if isinstance(one, (int, float)) else
                    all(isinstance(text, str) and text for text in one) for one in taken)
+
+    @staticmethod
+    def _is_score(number):
+        # A threshold is one of the doubts: an integer may be larger than any float.
+        return isinstance(number, int) or np.isfinite(number)
 
 
 class Checkpoint(Target):
