@@ -1,0 +1,198 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""Where a chain of units is cut into stages: exactly, whatever the units are.
+
+    units   0 1 2 3 | 4 5 | 6 7 8       3 stages; a stage's time is its work, the activations that
+    stage     0     |  1  |   2         it sends behind its end, and the gradients in front of it
+
+Of all divisions the one whose slowest stage is fastest; of these, one that sends the fewest bytes.
+With a budget for memory, of all divisions each of whose stages keeps to it:
+
+    state of the units + activations of a micro-batch x micro-batches in flight there
+
+A division of the first units into s stages follows from those of fewer units into s - 1 (the linear
+partition problem). What is found among few cuts, the narrowest of each stretch, is a bound for the
+search among all of them, which then has little left to look at.
+"""
+
+import bisect
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from epl.errors import ConfigError
+from epl.plan.costs import Chain, sums
+
+_COARSE = 48  # cuts of the first search
+_MIB = 1 << 20
+
+
+class Division(NamedTuple):
+    """A chain cut into stages.
+
+    Attributes:
+      starts: position of the first unit of each stage.
+      slowest: the time of the slowest stage, in FLOPs.
+      sent: bytes that cross the cuts, each way.
+    """
+
+    starts: Tuple[int, ...]
+    slowest: int
+    sent: int
+
+
+class Limits(NamedTuple):
+    """What stages have to keep to.
+
+    Attributes:
+      budget: bytes of each.
+      in_flight: micro-batches between forward and backward at most, by stage.
+    """
+
+    budget: int
+    in_flight: Sequence[int]
+
+
+def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = None) -> Division:
+    """The best division of a chain.
+
+    Args:
+      chain: the units, and what they hand on.
+      num_stages: 1 or more.
+      sent: what it takes to send a byte, in FLOPs (`costs.Rates.sent`).
+      limits: None: memory does not matter.
+
+    Raises:
+      ConfigError: more stages than units; stages that need more than the budget however the chain
+        is cut.
+    """
+    if num_stages > len(chain.units):
+        raise ConfigError(
+            "pipeline.num_stages = {}, but the model has {} part(s) that can be cut apart (a loop "
+            "or a condition is one part): use {} or less".format(
+                num_stages, len(chain.units), len(chain.units)))
+    search = _Search(chain, num_stages, sent, limits)
+    if limits is not None and search.filled(limits.budget) is None:
+        raise ConfigError(
+            "auto.memory_budget_mb = {}, but however the model is cut into {} stage(s), one of "
+            "them needs {} MiB or more: use that, more stages, a smaller batch, or a schedule with "
+            "fewer micro-batches in flight".format(
+                limits.budget // _MIB, num_stages, -(-search.least_budget() // _MIB)))
+    return search.best()
+
+
+class _Search:
+    """The divisions of one chain into one number of stages."""
+
+    def __init__(self, chain: Chain, num_stages: int, sent: int, limits: Optional[Limits]):
+        self._num_units, self._num_stages = len(chain.units), num_stages
+        self._sent, self._limits = sent, limits
+        self._work = sums([unit.work for unit in chain.units])
+        self._activations = sums([unit.activations for unit in chain.units])
+        self._state = sums([unit.state for unit in chain.units])
+        self._width = [0] + chain.widths() + [0]  # of the cut in front of each unit
+
+    def filled(self, budget: int) -> Optional[List[int]]:
+        """Starts of the division whose stages are as long as a budget allows, the first before all.
+
+        If that leaves over units, every division needs more: None.
+        """
+        starts = [0]
+        for stage in range(self._num_stages):
+            last = self._num_units - (self._num_stages - 1 - stage)
+            end = starts[-1]
+            while end < last and self._memory(stage, starts[-1], end + 1) <= budget:
+                end += 1
+            if end == starts[-1]:
+                return None
+            starts.append(end)
+        return starts[:-1] if starts[-1] == self._num_units else None
+
+    def least_budget(self) -> int:
+        """The smallest budget that there is a division for."""
+        too_small, enough = 0, max(self._memory(stage, 0, self._num_units)
+                                   for stage in range(self._num_stages))
+        while enough - too_small > 1:
+            middle = (too_small + enough) // 2
+            if self.filled(middle) is None:
+                too_small = middle
+            else:
+                enough = middle
+        return enough
+
+    def best(self) -> Division:
+        """The division with the fastest slowest stage, and of these one that sends least."""
+        bound = self._work[-1] + 2 * self._sent * max(self._width)
+        for places in (self._narrowest(), list(range(self._num_units + 1))):
+            bound = self._slowest(places, bound)
+        starts, sent = self._fewest_bytes(list(range(self._num_units + 1)), bound)
+        return Division(starts, bound, sent)
+
+    def _slowest(self, places: List[int], bound: int) -> int:
+        """The time of the slowest stage in the best division with starts in `places`."""
+        before = {0: 0}
+        for stage in range(self._num_stages):
+            found: Dict[int, int] = {}
+            for first, end, time in self._stages(stage, before, places, bound):
+                found[end] = min(found.get(end, bound), max(before[first], time))
+            before = found
+        return before[self._num_units]
+
+    def _fewest_bytes(self, places: List[int], bound: int) -> Tuple[Tuple[int, ...], int]:
+        """(starts, bytes) of the division that sends least, with no stage slower than `bound`."""
+        before: Dict[int, Tuple[int, Tuple[int, ...]]] = {0: (0, ())}
+        for stage in range(self._num_stages):
+            found: Dict[int, Tuple[int, Tuple[int, ...]]] = {}
+            for first, end, _ in self._stages(stage, before, places, bound):
+                sent, starts = before[first]
+                sent += self._width[end]
+                if end not in found or sent < found[end][0]:
+                    found[end] = sent, starts + (first,)
+            before = found
+        sent, starts = before[self._num_units]
+        return starts, sent
+
+    def _stages(self, stage: int, before: Iterable[int], places: List[int],
+                bound: int) -> Iterator[Tuple[int, int, int]]:
+        """(first unit, unit behind the last, time) of what this stage can be.
+
+        Args:
+          stage: 0-based.
+          before: where it may begin.
+          places: where it may end, in order.
+          bound: neither it nor another stage takes longer.
+        """
+        total, behind = self._work[-1], self._num_stages - 1 - stage
+        firsts = sorted(before)
+        for end in places if behind else [self._num_units]:
+            if total - self._work[end] > behind * bound:
+                continue
+            if self._work[end] > (stage + 1) * bound:
+                break
+            for number in range(bisect.bisect_left(firsts, end) - 1, -1, -1):
+                first = firsts[number]
+                work = self._work[end] - self._work[first]
+                if work > bound or not self._fits(stage, first, end):
+                    break
+                time = work + self._sent * (self._width[first] + self._width[end])
+                if time <= bound:
+                    yield first, end, time
+
+    def _fits(self, stage: int, first: int, end: int) -> bool:
+        return self._limits is None or self._memory(stage, first, end) <= self._limits.budget
+
+    def _memory(self, stage: int, first: int, end: int) -> int:
+        assert self._limits is not None
+        return (self._state[end] - self._state[first] + self._limits.in_flight[stage]
+                * (self._activations[end] - self._activations[first]))
+
+    def _narrowest(self) -> List[int]:
+        """Places for a first search; among them are the starts of a division that is possible."""
+        windows: Dict[int, List[int]] = {}
+        for place in range(1, self._num_units):
+            windows.setdefault(self._work[place] * _COARSE // max(1, self._work[-1]), []).append(
+                place)
+        found = {min(some, key=lambda place: (self._width[place], place))
+                 for some in windows.values()}
+        possible = list(range(self._num_stages)) if self._limits is None else self.filled(
+            self._limits.budget)
+        assert possible is not None  # or the budget was refused
+        return sorted(found.union(possible, [0, self._num_units]))
