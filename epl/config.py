@@ -81,8 +81,9 @@ OPTIONS = {
     "communication.max_splits": Option(5, "fused gradient groups at most", minimum=1,
                                        maximum=MAX_SPLITS),
     "communication.communicator": Option(
-        "horovod", "what connects the workers: horovod, native (TensorFlow's own collectives), "
-        "auto, or another name of `epl.communicators.registry`"),
+        "horovod", "what connects the workers: horovod, shared_memory (those of one machine), "
+        "native (TensorFlow's own collectives), auto, or another name of "
+        "`epl.communicators.registry`"),
     "communication.sparse_as_dense": Option(False, "send sparse gradients as dense tensors"),
     "communication.fp16": Option(False, "send gradients as 16-bit floats"),
     "communication.fp16_scale": Option(

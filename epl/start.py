@@ -88,7 +88,8 @@ def _say_what_has_no_effect(config: Config) -> None:
 def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
     """Join the other workers; done here so that a job that cannot start ends before it is built."""
     communicator = registry.communicator(registry.resolve(
-        config.communication.communicator, cluster.worker_num))
+        config.communication.communicator, cluster.worker_num,
+        cluster.local_worker_num == cluster.worker_num, cluster.device_type == "gpu"))
     if cluster.worker_num > 1:
         communicator.prepare(session_config(None, Context(config, cluster, Worker())))
         communicator.connect(cluster.worker_index, cluster.hosts)

@@ -16,7 +16,7 @@ import select
 import socket
 import struct
 import time
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, Iterable, NamedTuple, Optional
 
 from epl.shared import secret as secrets
 
@@ -63,21 +63,23 @@ class Listener:
             raise
         self.place = Place(host, self._socket.getsockname()[1], secret or secrets.draw())
 
-    def connections(self, size: int, seconds: float = CONNECT_S) -> Dict[int, socket.socket]:
-        """rank -> the connection to that worker, of all of the `size` that come in time.
+    def connections(self, ranks: Iterable[int],
+                    seconds: float = CONNECT_S) -> Dict[int, socket.socket]:
+        """rank -> the connection to that worker, of all of `ranks` that come in time.
 
         Nobody listens afterwards.
         """
+        expected = frozenset(ranks)
         deadline = time.monotonic() + seconds
         known: Dict[int, socket.socket] = {}
         strangers: Dict[int, _Stranger] = {}
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         with self._socket:
-            while len(known) < size - 1 and time.monotonic() < deadline:
+            while len(known) < len(expected) and time.monotonic() < deadline:
                 for file, _ in poll.poll(1000.0 * max(0.0, deadline - time.monotonic())):
                     if file == self._socket.fileno():
-                        stranger = self._accepted(len(strangers) < _MOST_STRANGERS + size)
+                        stranger = self._accepted(len(strangers) < _MOST_STRANGERS + len(expected))
                         if stranger is not None:
                             strangers[stranger.connection.fileno()] = stranger
                             poll.register(stranger.connection, select.POLLIN)
@@ -87,7 +89,7 @@ class Listener:
                         continue
                     poll.unregister(file)
                     stranger = strangers.pop(file)
-                    if done in known or not 0 < done < size:
+                    if done in known or done not in expected:
                         stranger.connection.close()
                     else:
                         stranger.connection.setblocking(True)
@@ -118,22 +120,22 @@ class _Stranger:
         self._say(self._drawn)
 
     def hear(self, secret: str) -> Optional[int]:
-        """The rank of the worker that it is; 0 for none, None as long as that is not known."""
+        """The rank of the worker that it is; -1 for none, None as long as that is not known."""
         try:
             data = self.connection.recv(_HELLO.size - len(self._data))
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
-            return 0
+            return -1
         self._data += data
         if not data:
-            return 0
+            return -1
         if len(self._data) < _HELLO.size:
             return None
         rank, drawn, proof = _HELLO.unpack(self._data)
         facts = str(rank), self._drawn, drawn.decode("latin-1")
         if not secrets.equal(proof.decode("latin-1"), secrets.proof(secret, "worker", *facts)):
-            return 0
+            return -1
         self._say(secrets.proof(secret, "chief", *facts))
         return int(rank)
 

@@ -186,7 +186,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 def accepted(listener: Listener, size: int, seconds: float = CONNECT_S) -> Optional[Link]:
     """Worker 0's link to all other workers; None if not all come in time."""
-    connections = listener.connections(size, seconds)
+    connections = listener.connections(range(1, size), seconds)
     if len(connections) == size - 1:
         return Link(connections)
     for connection in connections.values():

@@ -13,6 +13,8 @@ They meet in memory. Whoever leaves takes nobody along: an exchange that waits f
 import threading
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
+import numpy as np
+
 from epl.communicators.base import Disconnected
 from epl.communicators.through_python import ThroughPython
 
@@ -108,4 +110,4 @@ class LoopbackCommunicator(ThroughPython):
 
     def exchange(self, name: str, ranks: Tuple[int, ...], value: Any,
                  seconds: Optional[float] = None) -> Optional[List[Any]]:
-        return self._world.meet(self.rank, name, ranks, value, seconds)
+        return self._world.meet(self.rank, name, ranks, np.array(value), seconds)

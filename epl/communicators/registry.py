@@ -16,6 +16,7 @@ Maker = Callable[[], Communicator]
 _makers: Dict[str, Union[str, Maker]] = {
     "horovod": "epl.communicators.horovod.backend:HorovodCommunicator",
     "native": "epl.communicators.native.backend:NativeCommunicator",
+    "shared_memory": "epl.communicators.shared_memory.backend:SharedMemoryCommunicator",
 }
 _made: Dict[str, Communicator] = {}  # a process is connected once, whatever is initialized again
 
@@ -34,7 +35,7 @@ def register(name: str, make: Union[str, Maker]) -> None:
       >>> from epl.communicators import registry
       >>> registry.register("mine", "my_package.mine:MyCommunicator")
       >>> registry.names()
-      ['horovod', 'mine', 'native']
+      ['horovod', 'mine', 'native', 'shared_memory']
       >>> epl.Config({"communication.communicator": "mine"}).communication.communicator
       'mine'
     """
@@ -46,26 +47,32 @@ def names() -> List[str]:
     return sorted(_makers)
 
 
-def resolve(name: str, workers: int) -> str:
+def resolve(name: str, workers: int, on_one_machine: bool = False, on_gpus: bool = False) -> str:
     """The name of the communicator that a configuration asks for.
 
     Args:
-      name: as the configuration says it; "auto": Horovod where it can be imported with TensorFlow,
-        else native.
+      name: as the configuration says it. "auto": shared memory between processors of one machine;
+        else Horovod where it can be imported with TensorFlow; else what needs nothing compiled.
       workers: how many have to be connected; one worker needs none, and nothing is imported.
+      on_one_machine: all of them are.
+      on_gpus: they compute there.
     """
     if name != AUTO:
         return name
-    made = [each for each in ("horovod", "native") if each in _made and _made[each].is_connected]
+    made = [each for each in sorted(_made) if _made[each].is_connected]
     if made or workers == 1:
         return (made or ["horovod"])[0]
+    if on_one_machine and not on_gpus:
+        return "shared_memory"
     from epl.communicators.horovod.backend import why_missing
 
     why = why_missing()
-    if why:
-        sys.stderr.write("epl: TensorFlow's own collectives connect the workers, as Horovod cannot "
-                         "be imported ({})\n".format(quoted(why)))
-    return "native" if why else "horovod"
+    if not why:
+        return "horovod"
+    sys.stderr.write("epl: {} the workers, as Horovod cannot be imported ({})\n".format(
+        "shared memory connects" if on_one_machine else "TensorFlow's own collectives connect",
+        quoted(why)))
+    return "shared_memory" if on_one_machine else "native"
 
 
 def communicator(name: str) -> Communicator:

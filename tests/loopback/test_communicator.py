@@ -177,12 +177,17 @@ def test_communicators_are_found_by_name(monkeypatch):
     assert {"horovod", "little"} <= set(registry.names())
 
 
-def test_auto_takes_horovod_where_it_can_be_imported(monkeypatch, capfd):
+def test_auto_takes_shared_memory_on_one_machine_else_horovod_where_it_is(monkeypatch, capfd):
     monkeypatch.setattr(registry, "_made", {})
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", None)  # its import fails
     assert registry.resolve("native", 2) == "native"
     assert registry.resolve("auto", 1) == "horovod" and capfd.readouterr().err == ""
+    assert registry.resolve("auto", 2, on_one_machine=True) == "shared_memory"
+    assert capfd.readouterr().err == ""
     assert registry.resolve("auto", 2) == "native"
     assert capfd.readouterr().err.startswith("epl: TensorFlow's own collectives connect the work")
+    assert registry.resolve("auto", 2, on_one_machine=True, on_gpus=True) == "shared_memory"
+    assert capfd.readouterr().err.startswith("epl: shared memory connects the workers, as Horovod")
     monkeypatch.setitem(sys.modules, "horovod.tensorflow", sys)
     assert registry.resolve("auto", 2) == "horovod" and capfd.readouterr().err == ""
+    assert registry.resolve("auto", 2, on_one_machine=True, on_gpus=True) == "horovod"

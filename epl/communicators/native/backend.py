@@ -12,8 +12,9 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.communicators.base import Communicator, Disconnected, Group, Met
-from epl.communicators.horovod import arrival, rendezvous, variables
+from epl.communicators.horovod import arrival
 from epl.communicators.native import collectives, links, server
+from epl.communicators.place import own_address, place_of
 from epl.errors import ConfigError
 from epl.shared import progress
 
@@ -46,12 +47,10 @@ class NativeCommunicator(Communicator):
 
     def connect(self, rank: int, hosts: Sequence[str]) -> None:
         if self._links is None:
-            if variables.RANK not in os.environ:
-                arrival.prepare_rendezvous(rank, hosts)
-            place = _place(rank, len(hosts))
+            place = place_of(rank, hosts, self.name)
             arrival.wait_for_all(os.environ, communicator=self.name)
             self._links = links.join(place, self._watch.lost)
-            self._server = server.start(rank, links.own_address(place.meeting), self._settings,
+            self._server = server.start(rank, own_address(place.meeting), self._settings,
                                         self.all_gather_bytes)
         super().connect(rank, hosts)
 
@@ -221,29 +220,3 @@ class _Watch:
 
 
 _SECOND_CHANCE_S = 0.8
-_PATIENCE_S = 30.0
-
-
-def _place(rank: int, size: int) -> links.Place:
-    """This worker, as the environment describes the job."""
-    meeting = rendezvous.meeting_of(os.environ)
-    if meeting is None or not meeting.secret:  # Horovod's runners have one that lets anybody in
-        raise ConfigError("the communicator 'native' needs a rendezvous of EPL's: start the "
-                          "workers with epl-launch, mpirun, srun or torchrun, or describe them in "
-                          "TF_CONFIG")
-    said = int(os.environ[variables.RANK]), int(os.environ[variables.SIZE])
-    if said != (rank, size):
-        raise ConfigError("the launcher says worker {} of {}, the cluster information says worker "
-                          "{} of {}; start all workers with one epl-launch".format(
-                              said[0], said[1], rank, size))
-    return links.Place(rank, size, meeting, _patience())
-
-
-def _patience() -> float:
-    """How long another worker may be silent: as long as with Horovod, by the same variable."""
-    text = os.environ.get(variables.TIMEOUT, "")
-    try:
-        return float(text) if text else _PATIENCE_S
-    except ValueError:
-        raise ConfigError("{} = {!r}: a number of seconds is needed".format(
-            variables.TIMEOUT, text[:50])) from None

@@ -19,12 +19,12 @@ import socket
 import struct
 import threading
 import time
-from typing import Callable, Deque, Dict, List, NamedTuple, Optional
+from typing import Callable, Deque, Dict, List, Optional
 
 from epl.communicators import handshake
 from epl.communicators.base import Disconnected
 from epl.communicators.horovod import arrival
-from epl.communicators.horovod.rendezvous import Meeting
+from epl.communicators.place import Place, own_address, store_of
 from epl.errors import WorkerLostError
 
 JOIN_S = 60.0  # all workers are there already, see `arrival`
@@ -37,29 +37,6 @@ _DATA, _LOST, _BYE, _BEAT = 1, 2, 3, 4
 
 _BEAT_S = 1.0
 _LONGEST_PAUSE_S = 3.0 * _BEAT_S  # between two looks; after a longer one it was we who were stopped
-
-
-class Place(NamedTuple):
-    """A worker in its job.
-
-    Attributes:
-      rank: which worker, 0-based.
-      size: how many there are.
-      meeting: the rendezvous of the job.
-      patience: how long another worker may be silent, in seconds.
-    """
-
-    rank: int
-    size: int
-    meeting: Meeting
-    patience: float = 30.0
-
-
-def own_address(meeting: Meeting) -> str:
-    """The address of this machine at which the others, who reach the rendezvous, reach it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((meeting.host, meeting.port or 9))  # chooses a route, sends nothing
-        return str(probe.getsockname()[0])
 
 
 class Links:
@@ -240,7 +217,7 @@ def join(place: Place, lost: Callable[[str], None]) -> Links:
     Raises:
       WorkerLostError: one of them did not.
     """
-    store = arrival.Store("{}:{}/{}".format(*place.meeting), str(place.meeting.port))
+    store = store_of(place)
     peers = _accept(place, store, JOIN_S) if place.rank == 0 else {
         0: _connect(place, store, JOIN_S)}
     return Links(peers, place, lost)
@@ -250,7 +227,7 @@ def _accept(place: Place, store: arrival.Store, seconds: float) -> Dict[int, soc
     """The hub's side of `join`."""
     listener = handshake.Listener(own_address(place.meeting), place.meeting.secret)
     store.put(_ADDRESS, "{}:{}".format(*listener.place[:2]).encode())
-    peers = listener.connections(place.size, seconds)
+    peers = listener.connections(range(1, place.size), seconds)
     missing = sorted(set(range(1, place.size)) - set(peers))
     if missing:
         for peer in peers.values():

@@ -53,8 +53,9 @@ def main():
     if communicator.name == "horovod":
         assert communicator._link is not None  # agreements take no cycle of Horovod
     with tf.Graph().as_default():
-        refused(lambda: communicator.send(tf.zeros([2]), "there", 1))
-        refused(lambda: communicator.receive(tf.float32, [2], "there", 0))
+        if communicator.name != "shared_memory":
+            refused(lambda: communicator.send(tf.zeros([2]), "there", 1))
+            refused(lambda: communicator.receive(tf.float32, [2], "there", 0))
         if communicator.name == "horovod":
             refused(lambda: communicator.all_reduce(tf.zeros([2]), "some", Group("some", (0, 2))))
         else:
