@@ -4,11 +4,12 @@
 
     python benchmarks/steps.py --rounds 9 --output docs/benchmarks
 
-For each model and number of workers there are three jobs, which stay for all rounds: `epl`,
-`horovod` (plain DistributedOptimizer, its own defaults), and `apart`, as many processes that know
-nothing of each other. In each round they run a block of steps in turns; those whose turn it is not
-are stopped (SIGSTOP), as the threads of an idle Horovod take time too. Reported are medians over
-the rounds, and medians of the ratios within a round. Writes `steps_<environment>.md` and `.png`.
+For each model and number of workers there are four jobs, which stay for all rounds: EPL through
+shared memory, EPL through Horovod, plain Horovod (DistributedOptimizer, its own defaults), and
+`apart`, as many processes that know nothing of each other. In each round they run a block of steps
+in turns; those whose turn it is not are stopped (SIGSTOP), as the threads of an idle Horovod take
+time too. Reported are medians over the rounds, and medians of the ratios within a round. Writes
+`steps_<environment>.md` and `.png`.
 """
 
 import argparse
@@ -24,7 +25,9 @@ import measuring
 from measuring import median_ratio
 
 WORKER = os.path.join(measuring.HERE, "steps_worker.py")
-KINDS = ("epl", "horovod", "apart")
+# How they are called in tables; EPL's kinds are names of its communicators.
+KINDS = {"epl:shared_memory": "EPL, shared memory", "epl:horovod": "EPL, Horovod",
+         "horovod": "Horovod", "apart": "apart"}
 STEPS = {"mlp": 200, "tiny": 20, "mini": 6}
 _START_S, _LOOK_EVERY_S = 300, 0.01
 
@@ -109,20 +112,19 @@ def measure(model, workers, rounds):
 
 def table(results):
     """The results as a Markdown table; `results` maps (model, workers) to that of `measure`."""
-    header = ["model", "workers", "EPL, steps/s", "Horovod", "apart", "EPL / Horovod",
-              "EPL / apart", "EPL, CPU ms per step and worker", "Horovod", "apart",
-              "EPL / Horovod, CPU"]
+    header = ["model", "workers", "what", "steps/s", "/ Horovod", "/ apart",
+              "CPU ms per step and worker", "/ Horovod"]
     rows = []
     for (model, workers), found in results.items():
         speed = {kind: [each[0] for each in found[kind]] for kind in KINDS}
         cpu = {kind: [1e3 * each[1] for each in found[kind]] for kind in KINDS}
-        cells = [model, str(workers)]
-        cells += ["{:.1f}".format(statistics.median(speed[kind])) for kind in KINDS]
-        cells += ["{:.2f}".format(median_ratio(speed["epl"], speed[kind]))
-                  for kind in ("horovod", "apart")]
-        cells += ["{:.2f}".format(statistics.median(cpu[kind])) for kind in KINDS]
-        cells.append("{:.2f}".format(median_ratio(cpu["epl"], cpu["horovod"])))
-        rows.append(cells)
+        for kind, name in KINDS.items():
+            rows.append([model, str(workers), name,
+                         "{:.1f}".format(statistics.median(speed[kind]))] + [
+                "{:.2f}".format(median_ratio(speed[kind], speed[peer]))
+                for peer in ("horovod", "apart")] + [
+                "{:.2f}".format(statistics.median(cpu[kind])),
+                "{:.2f}".format(median_ratio(cpu[kind], cpu["horovod"]))])
     return measuring.table(header, rows)
 
 
@@ -131,8 +133,9 @@ def picture(results, title):
     figure, axes = measuring.pyplot().subplots(1, len(results), figsize=(4 * len(results), 3.4),
                                                squeeze=False)
     for axis, ((model, workers), found) in zip(axes[0], results.items()):
-        measuring.bars(axis, {kind: [each[0] for each in found[kind]] for kind in KINDS},
-                       ["#3070b0", "#70a070", "#d8c890"])
+        measuring.bars(axis, {name.replace(", ", ",\n"): [each[0] for each in found[kind]]
+                              for kind, name in KINDS.items()},
+                       ["#3070b0", "#7090c0", "#70a070", "#d8c890"])
         axis.set_title("{}, {} workers".format(model, workers))
         axis.set_ylabel("steps/s")
     figure.suptitle(title)

@@ -3,9 +3,10 @@
 """One worker of `steps.py`: runs blocks of training steps when files ask for them.
 
 Usage: steps_worker.py KIND MODEL FOLDER
-KIND is plain (no exchange), epl or horovod; MODEL is mlp, tiny or mini (BERT). A file `go.<n>` in
-the folder holds the number of steps of block n; `done.<n>.<rank>` then tells what they took: JSON
-with `seconds` and `cpu`, the seconds of processor time. A block of 0 steps ends the worker.
+KIND is plain (no exchange), horovod, or epl:NAME with the name of a communicator; MODEL is mlp,
+tiny or mini (BERT). A file `go.<n>` in the folder holds the number of steps of block n;
+`done.<n>.<rank>` then tells what they took: JSON with `seconds` and `cpu`, the seconds of processor
+time. A block of 0 steps ends the worker.
 """
 
 import os
@@ -53,10 +54,10 @@ def train_op(kind, model):
 
 def begin(kind):
     """Initialize; returns what is run after the variables' initializers."""
-    if kind == "epl":
+    if kind.startswith("epl:"):
         import epl
 
-        epl.init()
+        epl.init(epl.Config({"communication.communicator": kind[len("epl:"):]}))
         epl.set_default_strategy(epl.replicate(device_count=1))
     elif kind == "horovod":
         import horovod.tensorflow as hvd
