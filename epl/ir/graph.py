@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`epl.Graph`: what a script can read of the graph that it builds."""
 
-from typing import Any, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -136,9 +136,9 @@ class Graph:
         return len(state_of(self.graph).annotations.task_graphs)
 
     @property
-    def operations(self) -> List[Any]:
-        """All `tf.Operation`s of the graph, those that EPL added too."""
-        return list(self.graph.get_operations())
+    def operations(self) -> Dict[str, Any]:
+        """Name -> `tf.Operation`, of all of the graph, those that EPL added too."""
+        return {op.name: op for op in self.graph.get_operations()}
 
     @property
     def gradients(self) -> List[Any]:
@@ -147,8 +147,11 @@ class Graph:
 
     @property
     def gc_tensors(self) -> List[Any]:
-        """The tensors at which recomputing begins; none, as nothing is recomputed yet."""
-        return []
+        """The tensors of the script that are kept for what is computed again to begin at.
+
+        They are known once a session ran something; none where nothing is computed again.
+        """
+        return list(state_of(self.graph).checkpoints.values())
 
     def get_collection(self, key: str) -> List[Any]:
         """As `epl.get_collection`, of this graph.

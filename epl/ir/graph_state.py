@@ -36,6 +36,8 @@ class GraphState:
       sizes_in_functions: names of such constants in the bodies of functions -> first dimensions
         that they count.
       gradients: what the script got of those that are aggregated (see `rewrite.groups`), tensors.
+      checkpoints: name -> tensor, of those that are kept where others are computed again, in the
+        order in which they are computed (see `rewrite.recompute`).
       env: the environment that it was first seen in (see `ir.environment`), or None.
       context: what it is trained under, once that is settled, or None.
       plan: what the graph was rewritten for, or None.
@@ -55,6 +57,7 @@ class GraphState:
         self.static_shapes: Dict[Any, Any] = {}
         self.sizes_in_functions: Dict[str, Set[int]] = {}
         self.gradients: List[Any] = []
+        self.checkpoints: Dict[str, Any] = {}
         self.env: Optional[Env] = None
         self.context: Optional[Context] = None
         self.plan: Optional[ParallelPlan] = None

@@ -284,6 +284,25 @@ def test_what_is_drawn_is_kept_as_a_byte_for_each_element(config):
     assert drawn == {tf.bool}
 
 
+@pytest.mark.parametrize("layout", [Layout(), Layout(micro_batches=2)], ids=str)
+def test_the_tensors_that_are_kept_can_be_asked_for(layout):
+    def script(stage, key):
+        x = tf.placeholder(tf.float32, [None, 3])
+        with stage(0):
+            loss = tf.reduce_mean(tf.square(layered(x, 8, 5, every=2)))
+        tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        assert epl.Graph.get().gc_tensors == []  # nothing is carried out yet
+        devices.session().close()
+        kept = epl.Graph.get().gc_tensors
+        assert not set(copies_of(x.graph)) & {t.op for t in kept}
+        assert key != "collection" or kept == tf.get_collection("checkpoints")
+        return len(kept)
+
+    assert devices.run(layout, lambda stage: script(stage, "collection"), COLLECTION) == 2
+    assert devices.run(layout, lambda stage: script(stage, "auto"), AUTO) > 0
+    assert devices.run(layout, lambda stage: script(stage, "")) == 0
+
+
 @pytest.mark.parametrize("config", [AUTO, COLLECTION], ids=["auto", "collection"])
 def test_the_backward_pass_reads_what_is_kept_and_copies(config):
     graph = built(Layout(), config)

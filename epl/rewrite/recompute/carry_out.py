@@ -67,6 +67,8 @@ def recompute(rewriting: Rewriting, family: Family) -> None:
             checked.compare()
         _let_updates_wait(copies, {variable: [op for name, op in ops if name == group.name]
                                    for variable, ops in updates.items()})
+        rewriting.state.checkpoints.update((t.name, t) for op in forward.ops for t in op.outputs
+                                           if t.name in kept.tensors)
         editor.say(rewriting.graph, "operation(s) computed again", len(copies.copies))
         editor.say(rewriting.graph, "segment(s)", len(copies.waiting))
         rewriting.state.record(Recomputed).by_group[group.name] = copies
