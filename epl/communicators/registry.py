@@ -3,10 +3,12 @@
 """Communicators by their names, as the configuration key `communication.communicator` says them."""
 
 import importlib
+import os
 import sys
 from typing import Callable, Dict, List, Union
 
 from epl.communicators.base import Communicator
+from epl.communicators.horovod import rendezvous
 from epl.errors import ConfigError, nearest, quoted
 
 AUTO = "auto"  # see `resolve`
@@ -51,8 +53,9 @@ def resolve(name: str, workers: int, on_one_machine: bool = False, on_gpus: bool
     """The name of the communicator that a configuration asks for.
 
     Args:
-      name: as the configuration says it. "auto": shared memory between processors of one machine;
-        else Horovod where it can be imported with TensorFlow; else what needs nothing compiled.
+      name: as the configuration says it. "auto": shared memory between processors of one machine,
+        unless Horovod's runner started them; else Horovod where it can be imported with
+        TensorFlow; else what needs nothing compiled.
       workers: how many have to be connected; one worker needs none, and nothing is imported.
       on_one_machine: all of them are.
       on_gpus: they compute there.
@@ -62,6 +65,7 @@ def resolve(name: str, workers: int, on_one_machine: bool = False, on_gpus: bool
     made = [each for each in sorted(_made) if _made[each].is_connected]
     if made or workers == 1:
         return (made or ["horovod"])[0]
+    on_one_machine = on_one_machine and not _met_by_others()
     if on_one_machine and not on_gpus:
         return "shared_memory"
     from epl.communicators.horovod.backend import why_missing
@@ -73,6 +77,12 @@ def resolve(name: str, workers: int, on_one_machine: bool = False, on_gpus: bool
         "shared memory connects" if on_one_machine else "TensorFlow's own collectives connect",
         quoted(why)))
     return "shared_memory" if on_one_machine else "native"
+
+
+def _met_by_others() -> bool:
+    """Whether the workers have a rendezvous that is not EPL's, as those of horovodrun."""
+    meeting = rendezvous.meeting_of(os.environ)
+    return meeting is not None and not meeting.secret
 
 
 def communicator(name: str) -> Communicator:

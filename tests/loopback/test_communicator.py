@@ -184,6 +184,11 @@ def test_auto_takes_shared_memory_on_one_machine_else_horovod_where_it_is(monkey
     assert registry.resolve("auto", 1) == "horovod" and capfd.readouterr().err == ""
     assert registry.resolve("auto", 2, on_one_machine=True) == "shared_memory"
     assert capfd.readouterr().err == ""
+    with monkeypatch.context() as others:  # horovodrun
+        others.setenv("HOROVOD_GLOO_RENDEZVOUS_ADDR", "127.0.0.1")
+        others.setenv("HOROVOD_GLOO_RENDEZVOUS_PORT", "1234")
+        assert registry.resolve("auto", 2, on_one_machine=True) == "native"
+    capfd.readouterr()
     assert registry.resolve("auto", 2) == "native"
     assert capfd.readouterr().err.startswith("epl: TensorFlow's own collectives connect the work")
     assert registry.resolve("auto", 2, on_one_machine=True, on_gpus=True) == "shared_memory"

@@ -5,9 +5,10 @@
     worker 0   writes a piece | says so --> all have | reads the pieces of all | next piece ...
     worker 1   writes a piece | says so --> all have | reads the pieces of all |
 
-Every worker adds up what all have written, in the order of ranks, so all get the same bits. A piece
-is written over two rounds later: whoever says that it has written the next one has read the last.
-What is small travels in what is said.
+Every worker adds up what all have written, in the order of ranks, so all get the same bits. Of what
+is large each adds up its share, and writes that as well: so nobody reads everything of everybody.
+A piece is written over two rounds later: whoever says that it has written the next one has read the
+last. What is small travels in what is said.
 """
 
 import os
@@ -16,7 +17,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from epl.communicators.base import Disconnected, all_workers
+from epl.communicators.base import Disconnected, all_workers, rows_of_member
 from epl.communicators.horovod import arrival
 from epl.communicators.place import Place, place_of
 from epl.communicators.shared_memory.joining import join
@@ -25,6 +26,10 @@ from epl.communicators.shared_memory.segments import PIECE, Seen, Segment
 from epl.communicators.through_python import ThroughPython, same_kind, together
 
 _SMALL = 1 << 10  # bytes that travel in a message
+# Bytes of all together from which on each adds up its share alone. Of two workers both read no less
+# then. Measured with four on two cores: 4 MiB 1.4 ms without and 1.7 ms with shares, 16 MiB 5.4 ms
+# and 4.2 ms, 70 MiB 26 ms and 20 ms.
+_LARGE = 8 << 20
 _HEAD = struct.Struct("<8sBQ")  # type of the elements, number of dimensions, piece or _HERE
 _PIECE = struct.Struct("<Q")  # where in its worker's file
 _HERE = 0  # the array's bytes follow
@@ -118,12 +123,30 @@ class SharedMemoryCommunicator(ThroughPython):
         assert every is not None  # there was no limit in time
         same_kind([(each.dtype, each.shape) for each in every])
         result = np.empty(value.shape, value.dtype)
-        flat = result.reshape(-1)
+        flat, shared = result.reshape(-1), len(ranks) > 2 and value.nbytes * len(ranks) > _LARGE
         for begin, pieces in self._pieces(name, ranks, value, every):
             arrays = [piece.view(value.dtype) for piece in pieces]
             part = flat[begin // value.itemsize:][:len(arrays[0])]
-            together(arrays, how, part)
+            if shared:
+                self._in_shares(name, ranks, arrays, how, part)
+            else:
+                together(arrays, how, part)
         return result
+
+    def _in_shares(self, name: str, ranks: _Ranks, arrays: List[Any], how: str,
+                   result: Any) -> None:
+        """As `together`: this worker's share of the elements, and those of the others."""
+        shares = [slice(first, first + count) for first, count in (
+            rows_of_member(len(result), position, len(ranks)) for position in range(len(ranks)))]
+        own = shares[ranks.index(self.rank)]
+        together([array[own] for array in arrays], how, result[own])
+        said = _PIECE.pack(self._written(name + " share", ranks, result[own], 0))
+        where = self._connected.exchange(name + " share", ranks, said)
+        assert where is not None  # there was no limit in time
+        for rank, share, one in zip(ranks, shares, where):
+            if rank != self.rank:
+                piece = self._seen[rank].piece(_PIECE.unpack(one)[0]).view(result.dtype)
+                result[share] = piece[:share.stop - share.start]
 
     def _said(self, name: str, ranks: _Ranks, value: Any,
               seconds: Optional[float]) -> Optional[List[_Array]]:
