@@ -46,8 +46,10 @@ def _later(default: Any, meaning: str, **limits: Any) -> Option:
 
 
 OPTIONS = {
-    "auto.auto_parallel": _later(False, "annotate the model automatically"),
-    "pipeline.num_stages": _later(-1, "stages for auto.auto_parallel"),
+    "auto.auto_parallel": Option(False, "choose the stages of a model that is not annotated"),
+    "auto.memory_budget_mb": Option(
+        0, "MiB that each stage of auto.auto_parallel may need; 0: any number", minimum=0),
+    "pipeline.num_stages": Option(-1, "stages for auto.auto_parallel; -1: one", minimum=-1),
     "pipeline.num_micro_batch": Option(1, "micro-batches per step", minimum=1,
                                         maximum=MAX_MICRO_BATCHES),
     "pipeline.strategy": Option(

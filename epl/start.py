@@ -17,6 +17,7 @@ from epl.errors import ConfigError
 from epl.ir import editor
 from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
+from epl.rewrite import automatic
 from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
 from epl.rewrite.predicted import Predicted, is_trained, predict
@@ -63,6 +64,7 @@ def init(config: Optional[Config] = None) -> None:
                           "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(
                               cluster.gpu_num_per_worker, tf.__version__))
     check_precision(config, cluster)
+    _check_automatic(config)
     if env.seat is None:
         process.begin(meets_others=cluster.worker_num > 1)
         communicator = _connected(config, cluster)
@@ -76,6 +78,24 @@ def init(config: Optional[Config] = None) -> None:
     if env.seat is None:
         begin_if_asked()
         process.arrange(env)
+
+
+def _check_automatic(config: Config) -> None:
+    """Raises ConfigError for keys of automatic stages that contradict one another."""
+    number, budget = config.pipeline.num_stages, config.auto.memory_budget_mb
+    if number == 0:
+        raise ConfigError("pipeline.num_stages = 0: use 1 or more, or leave it out")
+    if not config.auto.auto_parallel and (number != -1 or budget):
+        raise ConfigError(
+            "{} without auto.auto_parallel = True: it is for stages that EPL chooses; set "
+            "auto.auto_parallel, or leave it out and annotate the stages with epl.replicate"
+            .format("pipeline.num_stages = {}".format(number) if number != -1
+                    else "auto.memory_budget_mb = {}".format(budget)))
+    if budget and number < 2:
+        raise ConfigError(
+            "auto.memory_budget_mb = {} with pipeline.num_stages = {}: one stage is not cut, so "
+            "nothing keeps to it; use pipeline.num_stages = 2 or more, or leave the budget out"
+            .format(budget, number))
 
 
 def _say_what_has_no_effect(config: Config) -> None:
@@ -149,7 +169,8 @@ def explain(passes: bool = False, rows: Optional[int] = None) -> str:
     else:
         text = "\n".join([plan.describe()] + [
             line for group in groups_of(state_of(graph)) for line in group.describe()]
-            + _memory(graph, rows) + (_passes(graph) if passes else []))
+            + automatic.describe(graph, plan) + _memory(graph, rows)
+            + (_passes(graph) if passes else []))
     print(text)
     return text
 

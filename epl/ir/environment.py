@@ -9,7 +9,7 @@ A graph remembers the environment in which an entrance first saw it. Threads tha
 (those of a `Supervisor`, queue runners) find it there.
 """
 
-from typing import Any, Optional
+from typing import Any, List, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -17,6 +17,7 @@ from epl.cluster import Cluster
 from epl.context import Context
 from epl.env import Env
 from epl.errors import ConfigError
+from epl.ir.annotations import Strategy
 from epl.ir.graph_state import state_of
 from epl.plan.layout import Slices
 from epl.plan.parallel_plan import ParallelPlan, make_plan
@@ -62,6 +63,8 @@ def settle(graph: Any) -> None:
 def open_graph(graph: Any) -> None:
     """Let `graph` begin with what new graphs begin with, if nothing in it is annotated."""
     annotations, strategy = state_of(graph).annotations, _env(graph).opening_strategy
+    if strategy is None and context_of(graph).config.auto.auto_parallel:
+        strategy = Strategy("", 1)
     if strategy is not None and not annotations.task_graphs:
         annotations.begin(0, strategy)
 
@@ -73,11 +76,7 @@ def plan_for(graph: Any) -> Optional[ParallelPlan]:
 
 def intended_plan(graph: Any) -> Optional[ParallelPlan]:
     """What the annotations of `graph` ask for; None if nothing in it or around it is annotated."""
-    env = _env(graph)
-    stages = [(t.name, t.device_count) for t in state_of(graph).annotations.task_graphs]
-    strategy = env.opening_strategy or env.default_strategy
-    if not stages and strategy is not None:
-        stages = [(strategy.name, strategy.device_count)]
+    stages = stages_of(graph)
     if not stages:
         return None
     context = context_of(graph)
@@ -86,6 +85,39 @@ def intended_plan(graph: Any) -> Optional[ParallelPlan]:
                      config.pipeline.num_micro_batch,
                      config.communication.gradients_reduce_method, config.pipeline.strategy,
                      config.cluster.device_place_prefer_intra_node, cluster.slices)
+
+
+def stages_of(graph: Any) -> List[Tuple[str, int]]:
+    """(name, devices) of each stage of `graph`: those that are annotated, or that EPL chooses.
+
+    Raises:
+      ConfigError: several are annotated, or several devices for one, and EPL is to choose.
+    """
+    env = _env(graph)
+    annotated = [(t.name, t.device_count) for t in state_of(graph).annotations.task_graphs]
+    strategy = env.opening_strategy or env.default_strategy
+    if not annotated and strategy is not None:
+        annotated = [(strategy.name, strategy.device_count)]
+    if env.config is None or not context_of(graph).config.auto.auto_parallel:
+        return annotated
+    return _to_choose(annotated, max(1, context_of(graph).config.pipeline.num_stages))
+
+
+def _to_choose(annotated: List[Tuple[str, int]], number: int) -> List[Tuple[str, int]]:
+    """What EPL chooses: so many stages."""
+    if len(annotated) > 1:
+        raise ConfigError(
+            "auto.auto_parallel = True, but the script annotates {} stages ({}): leave the "
+            "annotations out and say pipeline.num_stages, or leave auto.auto_parallel out".format(
+                len(annotated), ", ".join("'{}'".format(name) for name, _ in annotated)))
+    if number == 1:
+        return annotated or [("", 1)]
+    if annotated and annotated[0][1] != 1:
+        raise ConfigError(
+            "epl.replicate(device_count={}) with auto.auto_parallel and pipeline.num_stages = {}: "
+            "automatic stages have one device each; use device_count=1, or annotate the stages"
+            .format(annotated[0][1], number))
+    return [("", 1)] * number
 
 
 def check_replicas(graph: Any, plan: ParallelPlan) -> None:

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`epl.Graph`: what a script can read of the graph that it builds."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from epl.env import Env
 from epl.ir.collections import get_all_collections, get_collection
-from epl.ir.environment import context_of, plan_for, remember
+from epl.ir.environment import context_of, plan_for, remember, stages_of
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import state_of
 from epl.plan.layout import Placement
@@ -48,7 +48,7 @@ class TaskGraphView:
     @property
     def is_last_stage(self) -> bool:
         """The stage of the loss."""
-        return self.index == len(state_of(self._graph).annotations.task_graphs) - 1
+        return self.index == len(_stages(self._graph)) - 1
 
     @property
     def num_replicas(self) -> int:
@@ -126,14 +126,14 @@ class Graph:
 
     @property
     def taskgraphs(self) -> List[TaskGraphView]:
-        """The stages that are annotated so far."""
-        return [TaskGraphView(self.graph, each.position, each.name, each.device_count)
-                for each in state_of(self.graph).annotations.task_graphs]
+        """The stages that are annotated so far, or that EPL chooses."""
+        return [TaskGraphView(self.graph, number, name, device_count)
+                for number, (name, device_count) in enumerate(_stages(self.graph))]
 
     @property
     def num_stages(self) -> int:
-        """How many stages are annotated so far."""
-        return len(state_of(self.graph).annotations.task_graphs)
+        """How many stages are annotated so far, or are for EPL to choose."""
+        return len(_stages(self.graph))
 
     @property
     def operations(self) -> Dict[str, Any]:
@@ -182,3 +182,9 @@ class Graph:
     def __repr__(self) -> str:
         return "epl.Graph with {} TaskGraph(s) and {} operations".format(
             self.num_stages, len(self.operations))
+
+
+def _stages(graph: Any) -> List[Tuple[str, int]]:
+    """(name, devices) of each; a strategy that `graph` does not begin with yet does not count."""
+    chosen = context_of(graph).config.auto.auto_parallel
+    return stages_of(graph) if chosen or state_of(graph).annotations.task_graphs else []

@@ -11,6 +11,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 from epl import compat
 from epl.ir.annotations import Annotations
+from epl.ir.assigned import AssignedStages
 
 
 class RowGradient(NamedTuple):
@@ -88,20 +89,26 @@ class Provenance:
       annotations: the TaskGraphs of the script.
       calls: what TensorFlow built for gradients.
       first_gradient_id: the first operation that was built for gradients of variables, or None.
+      assigned: the stages, where the script has left them to EPL and they are chosen, or None.
     """
 
     def __init__(self, annotations: Annotations) -> None:
         self.annotations = annotations
         self.calls = GradientCalls()
         self.first_gradient_id: Optional[int] = None
+        self.assigned: Optional[AssignedStages] = None
         self._made, self._backward, self._adopted = _Intervals(), _Intervals(), _Intervals()
         self._starts: List[int] = []  # last op id before each interval of `_differentiated`
         self._differentiated: List[Any] = []
 
     def stage_of(self, op: Any) -> int:
-        """The stage in whose interval `op` was created, or that a pass put it in."""
+        """The stage that a pass put `op` in, or that was chosen, or in whose interval it is."""
         stage = self._adopted.of(op, None)
-        return self.annotations.task_graph_of(compat.op_id(op)) if stage is None else int(stage)
+        if stage is not None:
+            return int(stage)
+        if self.assigned is not None:
+            return self.assigned.stage_of(op)
+        return self.annotations.task_graph_of(compat.op_id(op))
 
     def is_gradient(self, op: Any) -> bool:
         """True for an operation that TensorFlow built for gradients."""

@@ -117,7 +117,7 @@ def _check_total(device_counts: Sequence[int], num_workers: int, devices_per_wor
     if total < size:
         raise ConfigError(
             "{} for {}: a replica needs {} more; use epl-launch {}, or ask for fewer devices in "
-            "epl.replicate(device_count)".format(
+            "epl.replicate(device_count) or for fewer stages".format(
                 there, needed, size - total, _flags(1, size)))
     if total % size:
         raise ConfigError(

@@ -23,7 +23,7 @@ from epl.plan.action import FORWARD
 from epl.plan.layout import Device
 from epl.plan.memory import DeviceMemory, StageMemory, at_peak
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import op_traits
+from epl.rewrite import automatic, op_traits
 from epl.rewrite.groups import groups_of, parts
 from epl.rewrite.partition import StepPartition, partition_step
 from epl.rewrite.place import balance_by_size
@@ -74,6 +74,8 @@ def predict(graph: Any, rows: Optional[int] = None) -> Predicted:
     if plan is None or not _writes(graph):
         raise ConfigError("{}: ask behind the optimizer's minimize".format(
             "no strategy is set" if plan is None else "nothing is trained yet"))
+    if automatic.is_wanted(graph, plan):
+        automatic.assign(graph, state, plan)
     found: Dict[Device, DeviceMemory] = {}
     remarks: List[str] = []
     for family in known:

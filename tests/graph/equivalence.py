@@ -239,8 +239,9 @@ def run_epl(entry):
     optimized = not isinstance(entry, layouts.Unoptimized)
     case = entry if optimized else entry.case
     stage = start_epl(case.layout)
+    built_in = 1 if case.layout.annotation == layouts.AUTOMATIC else len(case.layout.devices)
     return train(case.training, MODELS[case.training.model].model,
-                 GLOBAL_BATCH // case.layout.clones, stage, len(case.layout.devices),
+                 GLOBAL_BATCH // case.layout.clones, stage, built_in,
                  lambda masks: epl.add_to_collection(masks, epl.GraphKeys.GLOBAL_CONCAT_OBJECTS),
                  optimized)
 
@@ -250,10 +251,15 @@ def start_epl(layout):
     import epl
 
     os.environ["EPL_GPU_PER_WORKER"] = str(layout.num_devices)
-    epl.init(epl.Config({"pipeline.num_micro_batch": layout.micro_batches,
-                         "pipeline.strategy": layout.schedule}))
+    options = {"pipeline.num_micro_batch": layout.micro_batches,
+               "pipeline.strategy": layout.schedule}
+    if layout.annotation == layouts.AUTOMATIC:
+        options.update({"auto.auto_parallel": True, "pipeline.num_stages": len(layout.devices)})
+    epl.init(epl.Config(options))
 
     def stage(number):
+        if layout.annotation == layouts.AUTOMATIC:
+            return contextlib.nullcontext()
         strategy = epl.replicate(layout.devices[number], name="stage_{}".format(number))
         if layout.annotation == layouts.BLOCK:
             return strategy

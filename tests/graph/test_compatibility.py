@@ -44,7 +44,8 @@ def test_entries():
         assert ("raises" in entry) == (entry["state"] == "not available"), entry
         assert entry["state"] != "differs" or entry.get("how"), entry
     assert set(OPTIONS) - set(names) == {  # which are EPL's own
-        "amp.dtype", "communication.communicator", "gradient_checkpoint.budget_mb"}
+        "amp.dtype", "auto.memory_budget_mb", "communication.communicator",
+        "gradient_checkpoint.budget_mb"}
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])

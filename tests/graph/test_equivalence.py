@@ -47,8 +47,10 @@ _ENVIRONMENT = {"EPL_NUM_WORKERS": "1", "EPL_WORKER_INDEX": "0", "EPL_DEVICE_TYP
 def selected_cases():
     stride = int(os.environ.get("EPL_FULL_MATRIX", "0"))
     if stride:
-        return layouts.full_matrix()[::stride] + layouts.sliced_matrix()
-    return layouts.default_matrix() + layouts.sliced_matrix()[::2]
+        return (layouts.full_matrix()[::stride] + layouts.automatic_matrix()
+                + layouts.sliced_matrix())
+    return (layouts.default_matrix() + layouts.automatic_matrix()[::17]
+            + layouts.sliced_matrix()[::2])
 
 
 def marked_cases():

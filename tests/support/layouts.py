@@ -15,7 +15,7 @@ from tests.support import staged_models
 OPTIMIZERS = ("sgd", "momentum", "adam", "decayed_momentum")
 SCHEDULES = ("PreferForward", "PreferBackward", "PreferBackwardOptimizer")
 # How a script says where a stage begins.
-BLOCK, DEFAULT = "block", "default"
+BLOCK, DEFAULT, AUTOMATIC = "block", "default", "automatic"
 
 STAGES = (1, 2, 4)
 REPLICAS = (1, 2)
@@ -92,7 +92,8 @@ class Layout(NamedTuple):
       replicas: model replicas.
       micro_batches: micro-batches per replica and step.
       schedule: value of `pipeline.strategy`.
-      annotation: BLOCK: `with epl.replicate(...)`; DEFAULT: `epl.set_default_strategy(...)`.
+      annotation: BLOCK: `with epl.replicate(...)`; DEFAULT: `epl.set_default_strategy(...)`;
+        AUTOMATIC: `auto.auto_parallel`, the script says nothing.
     """
 
     devices: Tuple[int, ...]
@@ -247,6 +248,17 @@ def choices(case: Case) -> Dict[str, object]:
 def pairs(case: Case) -> Set[Tuple[object, ...]]:
     """All pairs of two dimensions' choices."""
     return set(itertools.combinations(sorted(choices(case).items(), key=lambda i: i[0]), 2))
+
+
+def automatic_matrix() -> List[Case]:
+    """Every model in stages that EPL chooses; optimizers, clipping and variables take turns."""
+    models = [name for name in sorted(MODELS) if not MODELS[name].random]
+    return [Case(Training(model, OPTIMIZERS[number % 4], clip=number % 3 == 0,
+                          resource=number % 5 < 3),
+                 Layout((1,) * stages, 1, micro_batches, SCHEDULES[number % len(SCHEDULES)],
+                        AUTOMATIC))
+            for stages, micro_batches in itertools.product((2, 4), (1, 4))
+            for number, model in enumerate(models)]
 
 
 def sliced_matrix() -> List[Case]:

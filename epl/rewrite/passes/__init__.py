@@ -12,6 +12,7 @@ from typing import List
 from epl.rewrite.passes import (
     accumulate,
     aggregate,
+    automatic,
     branches,
     clones,
     completed,
@@ -40,7 +41,7 @@ from epl.rewrite.passes.base import FAMILY, GRAPH, Pass
 
 __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
-PASSES: List[Pass] = [files.PASS, loss_scale.PASS, zero.PLAN, leaving.PASS] + [
+PASSES: List[Pass] = [files.PASS, automatic.PASS, loss_scale.PASS, zero.PLAN, leaving.PASS] + [
     each.PASS for each in (
         losses, branches, seeds, whole_loss, recompute, partition, place, deferred, clones, order,
         accumulate, aggregate,

@@ -16,7 +16,7 @@ from epl.rewrite import op_traits
 from epl.rewrite.recompute.forward import Forward, source_of
 from epl.rewrite.recompute.kept import Kept, borders, with_smallest
 
-_ROWS = 32  # what stands for sizes of data that nothing says, where only ratios matter
+ROWS = 32  # what stands for sizes of data that nothing says, where only ratios matter
 
 
 class Planned(NamedTuple):
@@ -49,7 +49,7 @@ class Planner:
         """
         self._forward, self._stages, self._actions = forward, stages, actions
         self._budget = budget
-        self._copy = _with_sizes(forward.ops, None if budget is not None else _ROWS)
+        self._copy = with_sizes(forward.ops, None if budget is not None else ROWS)
         self._costs = flops.count(self._copy.get_operations())[0]
         self._bound = with_smallest(forward, Kept(borders(forward, stages), [], set())).tensors
         self._sizes: Dict[str, int] = {}
@@ -145,13 +145,13 @@ class Planner:
                     "(dataset.batch(..., drop_remainder=True)); or leave the budget out".format(
                         tensor.name, shape))
             size = int(tensor.dtype.base_dtype.size or 0)
-            for dimension in shape.as_list() if shape.ndims is not None else [_ROWS]:
-                size *= _ROWS if dimension is None else dimension
+            for dimension in shape.as_list() if shape.ndims is not None else [ROWS]:
+                size *= ROWS if dimension is None else dimension
             self._sizes[tensor.name] = size
         return self._sizes[tensor.name]
 
 
-def _with_sizes(ops: List[Any], rows: Optional[int]) -> Any:
+def with_sizes(ops: List[Any], rows: Optional[int]) -> Any:
     """A copy of the forward pass with sizes, as far as they are known or can be made up."""
     try:
         return known_shapes.shapes_of(ops, rows)
