@@ -269,6 +269,11 @@ def data_origin(op: Any) -> Optional[Any]:
     return next((o for o in origins if not is_variable(o) and o.type not in STEP_SCOPED), None)
 
 
+def can_be_fed(op: Any) -> bool:
+    """True for a placeholder of whatever kind."""
+    return op.type in PLACEHOLDERS or op.type == _DEFAULTS
+
+
 def brings_data(op: Any) -> bool:
     """True if `op` reads from outside of the graph: it is fed, or takes from a dataset or queue."""
     if op.type in PLACEHOLDERS:

@@ -48,7 +48,8 @@ class Terms(NamedTuple):
     """What stands between the rows and the losses.
 
     Attributes:
-      sums: name of a tensor that adds up rows -> (it, the numbers that it is divided by).
+      sums: name of a tensor that adds up rows -> (it, the numbers that it is divided by, and the
+        names of numbers that are fed).
       statistics: name of a tensor -> it, of which the value for the whole batch counts.
       strange: (kind of trouble, operation) of what is no mean and cannot be made one.
       normalised: operations that normalise rows by what the model makes of their part.
@@ -102,7 +103,8 @@ class _Walk:
         """`tensor` is a term of a loss.
 
         Args:
-          divisors: the numbers that it is divided by on the way; None if that makes it a mean.
+          divisors: the numbers that it is divided by on the way, and the names of those that are
+            fed; None if that makes it a mean.
         """
         relation, op = self._axes.of(tensor), tensor.op
         if relation in (_MEAN, _SUM):
@@ -116,7 +118,7 @@ class _Walk:
             is_mean = divisors is None or any(
                 behind in self._averaged for behind in data_ancestors([op]))
             if not is_mean:
-                self.found.sums[tensor.name] = tensor, divisors
+                self.found.sums[tensor.name] = tensor, self._within(op.inputs[0], divisors)
         elif op.type not in _RULES or any(map(self._has_rows, op.inputs)) \
                 or op in self._partition.loop or op in self._partition.conditional:
             self._strange("unknown", op)
@@ -147,7 +149,7 @@ class _Walk:
         if not self._known(below):
             self._strange("count", below.op)
             return
-        self.term(above, self._divided(divisors, below, tf.get_static_value(below)))
+        self.term(above, self._divided(divisors, below))
 
     def _product(self, op: Any, divisors: Any) -> None:
         left, right = op.inputs
@@ -157,24 +159,49 @@ class _Walk:
         if not self._known(right):
             self._strange("product", op)
             return
-        value = tf.get_static_value(right)
+        self.term(left, self._multiplied(divisors, right))
+
+    def _within(self, tensor: Any, divisors: Any) -> Any:
+        """`divisors` and what rows are divided by, one by one, before they are added up."""
+        while True:
+            op, left = tensor.op, tensor.op.inputs[0] if tensor.op.inputs else None
+            if op.type in _DIVIDES and self._data.is_alike(op.inputs[1]):
+                divisors = self._divided(divisors, op.inputs[1])
+            elif op.type == "Mul" and any(map(self._data.is_alike, op.inputs)):
+                left, right = sorted(op.inputs, key=self._data.is_alike)
+                divisors = self._multiplied(divisors, right)
+            elif op.type not in _KEEPS_ELEMENTS and op.type not in ("Neg", "Sum"):
+                return divisors
+            tensor = left
+
+    def _multiplied(self, divisors: Any, factor: Any) -> Any:
+        """`divisors` of what is multiplied with `factor`, which may be one by such a number."""
+        value = tf.get_static_value(factor)
+        if value is None and factor.op.type in _DIVIDES and self._data.is_fed(factor.op.inputs[1]):
+            return self._divided(self._multiplied(divisors, factor.op.inputs[0]),
+                                 factor.op.inputs[1])
         if value is None or np.ndim(value) or not value:
-            self.term(left, divisors)
-        else:
-            self.term(left, self._divided(divisors, right, 1.0 / value))
-
-    def _divided(self, divisors: Any, below: Any, value: Any) -> Any:
-        """`divisors` and `below`, whose value is known or not.
-
-        What is computed from constants, with no variable, follows from a static shape: it counts
-        the rows of a part.
-        """
-        if divisors is None or (value is None and not self._data.is_learned(below)
-                                and below.op not in self._partition.batch_dependent):
-            return None
-        if value is None or np.ndim(value):
             return divisors
-        return divisors + (float(value),)
+        return divisors if divisors is None else divisors + (1.0 / float(value),)
+
+    def _divided(self, divisors: Any, below: Any) -> Any:
+        """`divisors` and `below`.
+
+        What is fed may count rows, too. What is computed from constants, with no variable, follows
+        from a static shape: it counts the rows of a part.
+        """
+        value = tf.get_static_value(below)
+        if divisors is None or np.ndim(value):
+            return divisors
+        if value is not None:
+            return divisors + (float(value),)
+        if self._data.is_learned(below) or below.op in self._partition.batch_dependent:
+            return divisors
+        if not self._data.is_fed(below):
+            return None
+        if below.op.type == "Mul":  # twice the number of rows, say
+            return self._divided(self._divided(divisors, below.op.inputs[0]), below.op.inputs[1])
+        return divisors + (below.name,)
 
     def _known(self, tensor: Any) -> bool:
         """True for what is alike in all parts, or can be made so."""
@@ -364,6 +391,12 @@ class Data:
     def is_learned(self, tensor: Any) -> bool:
         """True for what depends on the model's variables, say."""
         return tensor.op in self._learned
+
+    def is_fed(self, tensor: Any) -> bool:
+        """True for what is the same for all parts and follows from what is fed."""
+        return self.is_alike(tensor) and not self.is_learned(tensor) \
+            and tensor.op not in self.batch_dependent \
+            and any(map(op_traits.can_be_fed, data_ancestors([tensor.op])))
 
     def is_of_shapes(self, tensor: Any) -> bool:
         """True for what only numbers of rows decide."""

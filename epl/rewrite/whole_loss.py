@@ -20,7 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.errors import RewriteError
-from epl.ir import editor, static_shapes
+from epl.ir import editor, feeds, static_shapes
 from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
@@ -182,18 +182,37 @@ class _Surgery:
         """How often a sum over rows counts: as often as there are parts.
 
         Some scripts write the number of rows as a constant: that of a part, or of what a worker is
-        fed. A larger batch would have a larger one: then the sum is a mean over these rows.
+        fed. A larger batch would have a larger one: then the sum is a mean over these rows. A
+        number that is fed beside the rows is one of the rows that are fed, unless it is declared to
+        be the same on all workers.
         """
-        numbers = {int(n) for n in divisors + (np.prod(divisors),) if n > 2 and n == round(n)}
         self._warn_of_pairs(tensor, divisors)
+        fed = [name for name in divisors if isinstance(name, str)]
         factor: Any = tf.constant(self._num_parts)
+        if self._is_own(fed):
+            factor = tf.constant(self._parts_here)
+            self._warn_of_fed(tensor, fed)
+        numbers = self._numbers(divisors, fed)
         if numbers:
-            counts = tf.stack(self._counts(tensor))
-            for parts_in_it in (self._parts_here, 1):
-                is_count = tf.equal(tf.expand_dims(counts * parts_in_it, 1),
-                                    tf.constant(sorted(numbers), tf.int64))
+            counts = tf.cast(tf.stack(self._counts(tensor)), tf.float64)
+            for parts_in_it in (self._num_parts, self._parts_here, 1):
+                is_count = tf.equal(tf.expand_dims(counts * parts_in_it, 1), tf.stack(numbers))
                 factor = tf.where(tf.reduce_any(is_count), tf.constant(parts_in_it), factor)
         return tf.cast(factor, tensor.dtype)
+
+    def _numbers(self, divisors: Any, fed: List[str]) -> List[Any]:
+        """What may count rows: the whole numbers above 2, those that are fed, and the product."""
+        known = [n for n in divisors if not isinstance(n, str)]
+        whole = {float(n) for n in known + [np.prod(known)] if n > 2 and n == round(n)}
+        found = [tf.cast(self._graph.get_tensor_by_name(name), tf.float64) for name in fed]
+        found += [tf.reduce_prod(tf.stack(found)) * float(np.prod(known))] if found else []
+        return [tf.constant(n, tf.float64) for n in sorted(whole)] + found
+
+    def _is_own(self, fed: List[str]) -> bool:
+        """True if a number that is fed is one that each worker has of its own."""
+        behind = data_ancestors(self._graph.get_tensor_by_name(name).op for name in fed)
+        return any(op_traits.can_be_fed(op) and not feeds.is_declared_shared(op.outputs[0])
+                   for op in behind)
 
     def _warn_of_pairs(self, tensor: Any, divisors: Any) -> None:
         """A half is a factor of many losses; where parts have two rows it may be their number."""
@@ -205,6 +224,17 @@ class _Surgery:
                 "a factor of 1/2, not for the number of rows; if it is that, divide by "
                 "tf.shape(...)[0], or use tf.reduce_mean".format(
                     self._losses[0].name, tensor.op.name, compat.made_at(tensor.op)))
+
+    def _warn_of_fed(self, tensor: Any, fed: List[str]) -> None:
+        """Nobody knows whether workers feed a number of their rows or one of the whole batch."""
+        if self._num_parts > self._parts_here:
+            tf.logging.warning(
+                "the loss {} divides the sum '{}'{} over rows by {}, which is fed: EPL takes that "
+                "for a number of the rows that this worker feeds in a step, and all workers count "
+                "alike; if it has nothing to do with the rows, declare the placeholder with "
+                "epl.share_feed; if workers feed unequal numbers, compute it from the rows".format(
+                    self._losses[0].name, tensor.op.name, compat.made_at(tensor.op),
+                    " and ".join(fed)))
 
     def _counts(self, tensor: Any) -> List[Any]:
         """The numbers of a part's rows, and of their elements, that `tensor` adds up."""
