@@ -25,6 +25,7 @@ from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
+from epl.rewrite.gradient_functions import GradientFunctions
 from epl.rewrite.groups import GradientGroup, parts
 from epl.rewrite.loss_record import Statistic, WholeLosses
 from epl.rewrite.losses import averaged_gradients
@@ -79,6 +80,7 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
                 losses[0].name, first.name, compat.made_at(first)))
     if terms.sums or statistics:
         surgery.carry_out(terms.sums, statistics)
+    surgery.gradient_functions(family).give_size_of_whole(graph, family[0].name, num_parts)
 
 
 class _Surgery:
@@ -105,6 +107,12 @@ class _Surgery:
                    and not op_traits.is_random(op) and not any(
                        op_traits.is_handle(t) or op_traits.reads_variable(t) for t in op.inputs)
                    for op in self._between(tensors))
+
+    def gradient_functions(self, family: List[GradientGroup]) -> GradientFunctions:
+        """Those of the script in the backward pass."""
+        raw = [part for group in family for g in group.gradients for part in parts(g.raw)]
+        return GradientFunctions(self._losses, self._forward, self._backward, raw, self._partition,
+                                 self._axes, self._state.provenance)
 
     def carry_out(self, sums: Dict[str, Any], statistics: Dict[str, Any]) -> None:
         """Multiply sums and replace statistics (name -> tensor) where gradients read them."""
