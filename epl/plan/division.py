@@ -5,7 +5,8 @@
     units   0 1 2 3 | 4 5 | 6 7 8       3 stages; a stage's time is its work, the activations that
     stage     0     |  1  |   2         it sends behind its end, and the gradients in front of it
 
-Of all divisions the one whose slowest stage is fastest; of these, one that sends the fewest bytes.
+Of all divisions the one whose slowest stage is fastest; of these, and of those that are slower by
+a slack at most, one that sends the fewest bytes: a model's narrow places are between its layers.
 With a budget for memory, of all divisions each of whose stages keeps to it:
 
     state of the units + activations of a micro-batch x micro-batches in flight there
@@ -51,7 +52,8 @@ class Limits(NamedTuple):
     in_flight: Sequence[int]
 
 
-def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = None) -> Division:
+def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = None,
+           slack: int = 0) -> Division:
     """The best division of a chain.
 
     Args:
@@ -59,6 +61,8 @@ def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = 
       num_stages: 1 or more.
       sent: what it takes to send a byte, in FLOPs (`costs.Rates.sent`).
       limits: None: memory does not matter.
+      slack: percent by which the slowest stage may be slower than in the fastest division, where
+        that sends fewer bytes.
 
     Raises:
       ConfigError: more stages than units; stages that need more than the budget however the chain
@@ -76,7 +80,7 @@ def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = 
             "them needs {} MiB or more: use that, more stages, a smaller batch, or a schedule with "
             "fewer micro-batches in flight".format(
                 limits.budget // _MIB, num_stages, -(-search.least_budget() // _MIB)))
-    return search.best()
+    return search.best(slack)
 
 
 class _Search:
@@ -118,13 +122,18 @@ class _Search:
                 enough = middle
         return enough
 
-    def best(self) -> Division:
-        """The division with the fastest slowest stage, and of these one that sends least."""
+    def best(self, slack: int) -> Division:
+        """The division that sends least, of those that are slower by no more than `slack` %."""
         bound = self._work[-1] + 2 * self._sent * max(self._width)
         for places in (self._narrowest(), list(range(self._num_units + 1))):
             bound = self._slowest(places, bound)
-        starts, sent = self._fewest_bytes(list(range(self._num_units + 1)), bound)
-        return Division(starts, bound, sent)
+        starts, sent = self._fewest_bytes(list(range(self._num_units + 1)),
+                                          bound * (100 + slack) // 100)
+        return Division(starts, max(map(self._time, starts, starts[1:] + (self._num_units,))), sent)
+
+    def _time(self, first: int, end: int) -> int:
+        return (self._work[end] - self._work[first]
+                + self._sent * (self._width[first] + self._width[end]))
 
     def _slowest(self, places: List[int], bound: int) -> int:
         """The time of the slowest stage in the best division with starts in `places`."""
@@ -172,7 +181,7 @@ class _Search:
                 work = self._work[end] - self._work[first]
                 if work > bound or not self._fits(stage, first, end):
                     break
-                time = work + self._sent * (self._width[first] + self._width[end])
+                time = self._time(first, end)
                 if time <= bound:
                     yield first, end, time
 

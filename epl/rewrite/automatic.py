@@ -24,6 +24,8 @@ from epl.rewrite.groups import groups_of
 from epl.rewrite.recompute.planned import most_in_flight
 from epl.rewrite.rewriting import raw_of, script_of
 
+_SLACK = 2  # percent of the slowest stage's time: no cost is known better than that
+
 
 class Automatic(NamedTuple):
     """What was chosen for a graph.
@@ -87,8 +89,8 @@ def assign(graph: Any, state: GraphState, plan: ParallelPlan) -> None:
     step = _step(state)
     line = Line(step)
     chain = Costs(line, step, exact=bool(budget)).chain(RATES[kind])
-    division = divide(chain, plan.num_stages, RATES[kind].sent, Limits(
-        budget, [most_in_flight(own) for own in plan.actions]) if budget else None)
+    limits = Limits(budget, [most_in_flight(own) for own in plan.actions]) if budget else None
+    division = divide(chain, plan.num_stages, RATES[kind].sent, limits, _SLACK)
     starts = list(division.starts)
     chosen = {op: bisect.bisect_right(starts, unit) - 1 for op, unit in line.unit.items()}
     state.provenance.assigned = AssignedStages(_all(graph, state, chosen))

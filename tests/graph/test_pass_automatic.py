@@ -67,6 +67,21 @@ def test_equal_layers_are_cut_in_the_middle():
         assert [partition.stage[op] for op in gradients] == [1, 1, 0, 0]
 
 
+def test_blocks_are_cut_apart_not_through():
+    """Inside of a block crosses four or five times as much as between two."""
+    with automatic():
+        hidden = tf.matmul(rows(), weights("first", 8, 256))
+        between = []
+        for number in range(4):
+            between.append(hidden)
+            wide = tf.tanh(tf.matmul(hidden, weights("out%d" % number, 256, 1024)))
+            hidden = hidden + tf.matmul(wide, weights("in%d" % number, 1024, 256))
+        found, stage_of = cut(tf.reduce_mean(hidden))
+        assert [stage_of(t) for t in between[1:]] == [0, 0, 1]
+        assert found.division.sent == 32 * 256 * 4  # counted for 32 rows
+        assert found.first[1] in between[2].consumers()
+
+
 def test_the_flops_of_all_parts_are_those_of_the_step():
     with automatic(WHOLE) as graph:
         x = tf.placeholder(tf.float32, [4, 8], "x")

@@ -66,6 +66,17 @@ def test_no_division_is_better(seed):
 
 
 @pytest.mark.parametrize("seed", range(80))
+def test_with_a_slack_none_that_is_nearly_as_fast_sends_less(seed):
+    chain, num_stages, _ = drawn(seed)
+    all_judged = [judged(chain, starts) for starts in divisions(chain, num_stages)]
+    found = divide(chain, num_stages, SENT, slack=20)
+    assert judged(chain, found.starts) == (found.slowest, found.sent)
+    bound = min(all_judged)[0] * 120 // 100
+    assert found.slowest <= bound
+    assert found.sent == min(sent for slowest, sent in all_judged if slowest <= bound)
+
+
+@pytest.mark.parametrize("seed", range(80))
 def test_no_division_within_a_budget_is_better(seed):
     chain, num_stages, in_flight = drawn(seed)
     needs = {starts: fullest(chain, starts, in_flight) for starts in divisions(chain, num_stages)}
