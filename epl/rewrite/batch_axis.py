@@ -2,7 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds how tensors of one clone relate to those of the whole batch (see `relations`)."""
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+)
 
 from epl import compat
 from epl.ir import static_shapes
@@ -73,13 +84,15 @@ class BatchAxes:
       exact: rows that are computed with numbers of a part do not count as rows at all.
       mixed: they do count, whatever the numbers.
       sources: the operations that bring rows in, as far as they are known beforehand.
+      like: name of a tensor -> the one whose relation it has, whatever computes it.
     """
 
     def __init__(self, batch_dependent: Callable[[Any], bool],
                  axis_of: Callable[[Any], Optional[int]],
                  is_backward: Callable[[Any], bool], exact: bool = False, mixed: bool = False,
-                 sources: Iterable[Any] = ()):
+                 sources: Iterable[Any] = (), like: Optional[Mapping[str, Any]] = None):
         self._batch_dependent = batch_dependent
+        self._like = like or {}
         self._axis_of = axis_of
         self._is_backward = is_backward
         self._exact, self._mixed = exact, mixed
@@ -118,6 +131,7 @@ class BatchAxes:
         if stands_for is not None:
             return [stands_for.tensor.op]
         behind = [t.op for t in op.inputs if not loops.closes(t.op)]
+        behind += [self._like[t.name].op for t in op.outputs if t.name in self._like]
         return behind + self._guards(op) + [tensor.op for tensor in loops.handed_on(op)]
 
     def _relations(self, op: Any) -> Sequence[Any]:
@@ -154,7 +168,9 @@ class BatchAxes:
             guard = guards.pop() if len(guards) == 1 else None
             found = [(guard if isinstance(guard, Row) else UNKNOWN) if relation == SAME
                      else relation for relation in found]
-        return found if len(found) == number else [found[0]] * number
+        found = found if len(found) == number else [found[0]] * number
+        return [self._relation(self._like[t.name]) if t.name in self._like else relation
+                for t, relation in zip(op.outputs, found)]
 
     def _note_sizes(self, op: Any) -> None:
         axis = self._axis_of(op)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pass `losses`: are the gradients of the whole batch those of its parts, put together?"""
 
-from typing import Any, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 from epl import compat
 from epl.ir.graph_state import GraphState
@@ -37,9 +37,9 @@ def check_losses(family: List[GradientGroup], state: GraphState, plan: ParallelP
     check.of_variables(state.record(Groups).own)
     if plan.reduce_method == "mean":
         averaged = averaged_gradients(calls)
-        names = {gradient.name for gradient in averaged}
+        of_rows = gradients_of_rows(calls)
         check.of_sums([gradient for call in calls for _, gradient in call.results
-                       if gradient.name not in names])
+                       if gradient.name in of_rows])
         check.of_means(averaged)
 
 
@@ -47,6 +47,18 @@ def averaged_gradients(calls: Iterable[GradientCall]) -> List[Any]:
     """The gradients by rows of what is no sum over rows: each is one of a part's mean, say."""
     return [gradient for call in calls for x, gradient in call.results
             if not all(is_sum_over_rows(loss, x) for loss in call.losses)]
+
+
+def gradients_of_rows(calls: Iterable[GradientCall]) -> Dict[str, Any]:
+    """All others: each row's is its own, however many rows there are.
+
+    Returns:
+      name of a gradient -> the tensor with rows by which it is.
+    """
+    calls = list(calls)
+    averaged = {gradient.name for gradient in averaged_gradients(calls)}
+    return {gradient.name: x for call in calls for x, gradient in call.results
+            if gradient.name not in averaged}
 
 
 def _check_not_per_row(ys: List[Any]) -> None:

@@ -319,13 +319,22 @@ class _Walk:
                 self._axes.of(t), (Reduced, Rows)))
 
     def _strange(self, kind: str, op: Any) -> None:
-        # What is computed from gradients has a pass of its own (see `rewrite.losses`).
-        # What v2 loops keep for gradients is made with these, but of nothing.
-        if any(self._data.is_gradient(behind) and behind in self._data.batch_dependent
-               for behind in data_ancestors([op])):
-            return
-        if (kind, op) not in self.found.strange:
+        if not self._is_of_gradients(kind, op) and (kind, op) not in self.found.strange:
             self.found.strange.append((kind, op))
+
+    def _is_of_gradients(self, kind: str, op: Any) -> bool:
+        """True for what is computed from gradients: that has a pass of its own (`rewrite.losses`).
+
+        Gradients of the rows' values by rows are rows like others. Those of a mean are, too, but
+        for their size. What v2 loops keep for gradients is made with these, but of nothing.
+        """
+        if self._data.is_gradient(op):
+            return True
+        used = [tensor for behind in data_ancestors([op]) if not self._data.is_gradient(behind)
+                for tensor in behind.inputs
+                if self._data.is_gradient(tensor.op) and tensor.op in self._data.batch_dependent]
+        return any(not self._has_rows(tensor) or (
+            kind != "normalised" and tensor.op in self._averaged) for tensor in used)
 
 
 def _added(*powers: Optional[int]) -> Optional[int]:

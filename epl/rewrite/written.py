@@ -7,7 +7,7 @@ from the batch beside them may run alone, too (a metric, in an evaluation): a st
 instead. A copy is also what waits for such a write.
 """
 
-from typing import Any, Dict, List, Sequence, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -121,14 +121,14 @@ def view_of(state: GraphState) -> View:
     return view._replace(axes=axes_of([view], state))
 
 
-def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False,
-            mixed: bool = False) -> BatchAxes:
+def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False, mixed: bool = False,
+            like: Optional[Mapping[str, Any]] = None) -> BatchAxes:
     """How tensors of a graph relate to the whole batch.
 
     Args:
       known: views or partitions of what depends on it.
       state: the graph's record.
-      exact, mixed: as in `BatchAxes`.
+      exact, mixed, like: as in `BatchAxes`.
     """
     batch_dependent = set().union(*[k.batch_dependent for k in known])
     sources = set().union(*[k.sources for k in known])
@@ -137,7 +137,7 @@ def axes_of(known: Sequence[Any], state: GraphState, exact: bool = False,
     return BatchAxes(
         lambda op: op in batch_dependent or op in sources,
         lambda op: _axis_of_rows(op) if op in sources - sparse else None,
-        state.provenance.is_backward, exact, mixed, sources)
+        state.provenance.is_backward, exact, mixed, sources, like)
 
 
 def _axis_of_rows(source: Any) -> Any:

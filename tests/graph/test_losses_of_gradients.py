@@ -5,6 +5,8 @@
 Every function builds a step from (x, y, w): fed features and labels, and a weight.
 """
 
+from unittest import mock
+
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -66,6 +68,14 @@ def gradients_of_a_sum(x, y, w):
     return minimize(mean(x, y, w) + tf.reduce_mean(tf.square(tf.add_n(norms) - 1.0)))
 
 
+def penalty_that_is_added_up(x, y, w):
+    """A sum over the rows counts for all parts, also if it is one of their gradients."""
+    slope, = tf.gradients(output(x, w), x)
+    mask = tf.cast(y > 0.5, tf.float32)
+    return minimize(mean(x, y, w) + 0.02 * tf.reduce_sum(tf.square(slope)) + 0.1 * tf.reduce_sum(
+        mask * tf.square(slope)) / (1.0 + tf.reduce_sum(mask)))
+
+
 def sign_of_a_mean(x, y, w):
     direction = tf.stop_gradient(tf.sign(tf.gradients(mean(x, y, w), x)[0]))
     return minimize(mean(x, y, w) + mean(x + 0.1 * direction, y, w))
@@ -115,9 +125,9 @@ def in_grad_ys_and_in_the_step(x, y, w):
 
 @LAYOUTS
 @pytest.mark.parametrize("step", [
-    penalty_of_rows, forces, gradients_of_a_sum, sign_of_a_mean, normalized,
-    normalized_in_two_steps, linear_in_a_mean, gradients_added, in_a_loss_and_in_the_step,
-    in_grad_ys_and_in_the_step],
+    penalty_of_rows, forces, gradients_of_a_sum, penalty_that_is_added_up, sign_of_a_mean,
+    normalized, normalized_in_two_steps, linear_in_a_mean, gradients_added,
+    in_a_loss_and_in_the_step, in_grad_ys_and_in_the_step],
     ids=lambda step: step.__name__)
 def test_gives_what_one_device_gives(layout, step):
     devices.assert_same(trained(layout, step), trained(None, step))
@@ -229,6 +239,36 @@ def more_added_on_the_way(x, y, w):
 def test_what_is_not_linear_is_refused_by_name(layout, step, words):
     with refused("'odd'", *words):
         trained(layout, step)
+
+
+def norm_over_all_rows(x, y, w):
+    norm = tf.sqrt(tf.reduce_sum(tf.square(tf.gradients(output(x, w), x)[0])))
+    return minimize(mean(x, y, w) + tf.square(norm - 1.0, name="odd"))
+
+
+def lengths_beside_their_mean(x, y, w):
+    """As the regularisation of path lengths."""
+    length = tf.norm(tf.gradients(tf.reduce_sum(output(x, w) * y), x)[0], axis=1)
+    odd = tf.subtract(length, tf.reduce_mean(length), name="odd")
+    return minimize(mean(x, y, w) + tf.reduce_mean(tf.square(odd)))
+
+
+@pytest.mark.parametrize("step", [norm_over_all_rows, lengths_beside_their_mean],
+                         ids=lambda step: step.__name__)
+def test_numbers_of_all_rows_of_gradients_are_told_of(step):
+    """They are rows like others."""
+    with mock.patch.object(tf.logging, "warning") as said:
+        trained(REPLICAS, step)
+    texts = [call[0][0] for call in said.call_args_list]
+    assert any("'odd'" in text and "differs from one device" in text for text in texts), texts
+
+
+@pytest.mark.parametrize("step", [penalty_of_rows, penalty_that_is_added_up, normalized],
+                         ids=lambda step: step.__name__)
+def test_what_is_right_is_not_told_of(step):
+    with mock.patch.object(tf.logging, "warning") as said:
+        trained(REPLICAS, step)
+    assert not [call for call in said.call_args_list if "differs" in call[0][0]]
 
 
 @LAYOUTS

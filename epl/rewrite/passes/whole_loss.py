@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradients are those of the loss of the whole batch; it is noted what parts may differ by."""
 
-from epl.rewrite import unequal, whole_loss, written
+from epl.rewrite import losses, unequal, whole_loss, written
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
 
@@ -12,10 +12,10 @@ def _run(rewriting: Rewriting, family: Family) -> None:
     for group in family:
         group.measures = unequal.measures(group, partition, parts, rewriting.num_workers,
                                           rewriting.state.provenance.is_gradient)
-    whole_loss.make_whole(
-        rewriting.graph, family, rewriting.state, partition,
-        written.axes_of([partition], rewriting.state, mixed=True), parts * rewriting.num_workers,
-        parts)
+    axes = written.axes_of([partition], rewriting.state, mixed=True, like=losses.gradients_of_rows(
+        rewriting.state.provenance.calls))
+    whole_loss.make_whole(rewriting.graph, family, rewriting.state, partition, axes,
+                          parts * rewriting.num_workers, parts)
 
 
 def _wanted(rewriting: Rewriting, family: Family) -> bool:
