@@ -48,6 +48,11 @@ from tensorflow.python.training.experimental.loss_scale import DynamicLossScale
 from tensorflow.python.util import nest
 
 try:
+    from tensorflow.python.util import _pywrap_util_port as util_port
+except ImportError:  # 1.15
+    util_port = None
+
+try:
     from tensorflow_estimator.python.estimator import run_config as run_config_module
     from tensorflow_estimator.python.estimator import training as estimator_training_module
 except ImportError:  # there is none from TensorFlow 2.16 on; what an update left behind is broken
@@ -67,8 +72,9 @@ _PATCHING = threading.RLock()
 # What EPL patches, and TensorFlow keeps to itself.
 MonitoredSessionBase = monitored_session_module._MonitoredSession
 
-# Kernels for CPUs that TensorFlow takes by default from 2.9 on.
-HAS_ONEDNN = tf.__version__.split(".")[0] == "2"
+# Kernels for CPUs that TensorFlow 2 takes on processors that have instructions for them, or as
+# TF_ENABLE_ONEDNN_OPTS says.
+HAS_ONEDNN = util_port is not None and bool(util_port.IsMklEnabled())
 
 HAS_ESTIMATOR = run_config_module is not None
 if HAS_ESTIMATOR:
