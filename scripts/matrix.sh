@@ -7,12 +7,12 @@
 #   scripts/matrix.sh 2.12.1 2.21.0 intel-tensorflow==1.15.2
 #
 # Makes an environment for each of these versions of TensorFlow (without any: for all that are
-# supported), runs in it those of the fast tests that build graphs (tests/graph, tests/loopback;
-# with --all the others too, which build none) and the sample of the README, and prints a row of the
-# table of docs/versions.md, which --write puts there. From 2.16 on there are two rows: with Keras 3,
-# and with tf-keras (TF_USE_LEGACY_KERAS=1). The environments are without Horovod, whose build takes
-# minutes; they are kept in <directory>/.venv-<TensorFlow> (without --directory: beside this
-# repository's others).
+# supported), runs in it those of the fast tests that build graphs (tests/graph, tests/loopback,
+# tests/examples; with --all the others too, which build none) and the sample of the README, and
+# prints a row of the table of docs/versions.md, which --write puts there. From 2.16 on there are
+# two rows: with Keras 3, and with tf-keras (TF_USE_LEGACY_KERAS=1). The environments are without
+# Horovod, whose build takes minutes; they are kept in <directory>/.venv-<TensorFlow> (without
+# --directory: beside this repository's others).
 #
 # Exit code 0: no test failed, and the sample printed the README's losses everywhere.
 
@@ -105,7 +105,7 @@ row() {
   say "$about: $((SECONDS - start)) s"
 }
 
-directory=$root write= asked=() tests=(tests/graph tests/loopback)
+directory=$root write= asked=() tests=(tests/graph tests/loopback tests/examples)
 while [ $# -gt 0 ]; do
   case $1 in
     --write) write=yes ;;

@@ -190,7 +190,8 @@ def _last(description: Dict[str, Any], count: int) -> Any:
 
 
 def _integers(values: Any) -> Any:
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=np.asarray(values).tolist()))
+    numbers = np.asarray(values, np.int64).tolist()  # newer protobufs refuse booleans
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=numbers))
 
 
 def _window(example: Any, with_places: bool) -> Window:

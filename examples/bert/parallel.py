@@ -4,9 +4,12 @@
 
 import argparse
 import functools
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, List, Optional
+
+import numpy as np
 
 import epl
+from epl.communicators.base import Disconnected
 from examples.bert import flags as command_line
 from examples.bert import loss_curve
 from examples.bert.errors import UserError
@@ -43,7 +46,8 @@ def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = Non
     clones = cluster.total_gpu_num * config.pipeline.num_micro_batch
     return Worker(cluster.worker_num, cluster.worker_index, functools.partial(_part, stages),
                   stages, on_stage, _show_mean_of_global_batch,
-                  functools.partial(_check_memory, memory_limit_mb), _exchange(cluster.worker_num),
+                  functools.partial(_check_memory, memory_limit_mb),
+                  _EplExchange() if cluster.worker_num > 1 else Exchange(),
                   _timeline_hook if clones > 1 else None)
 
 
@@ -87,13 +91,36 @@ def _check_memory(limit_mb: Optional[int]) -> None:
                 "--num_pipe_stages".format(device.index, device.worker, needed, limit_mb))
 
 
-def _exchange(workers: int) -> Exchange:
-    if workers == 1:
-        return Exchange()
-    # One worker needs no Horovod.
-    from examples.bert.horovod_exchange import HorovodExchange
+class _EplExchange(Exchange):
+    """The exchange between the workers that `epl.init` has connected.
 
-    return HorovodExchange()
+    A worker that waits for one that is gone gets an error at once.
+    """
+
+    def __init__(self) -> None:
+        self._communicator = epl.Env.get().context.connection
+
+    def from_chief(self, array: Any) -> Any:
+        given = _exchanged(lambda data: [self._communicator.broadcast_bytes(data)], array)
+        return given[0].reshape(array.shape)
+
+    def gather(self, rows: Any) -> Any:
+        every = _exchanged(self._communicator.all_gather_bytes, rows)
+        return np.concatenate([part.reshape((-1,) + rows.shape[1:]) for part in every])
+
+
+def _exchanged(exchange: Callable[[bytes], List[bytes]], array: Any) -> List[Any]:
+    """What an exchange gives for the content of an array: flat arrays of its type.
+
+    Raises:
+      UserError: another worker is gone.
+    """
+    try:
+        every = exchange(array.tobytes())
+    except Disconnected as error:
+        raise UserError("the connection to the other workers is lost, one of them has ended ({})"
+                        .format(error)) from None
+    return [np.frombuffer(data, array.dtype) for data in every]
 
 
 def _timeline_hook(directory: str, steps: Iterable[int]) -> Any:

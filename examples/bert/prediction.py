@@ -11,13 +11,15 @@ each batch is the one that a single worker would run:
 """
 
 import argparse
-from typing import Any, List, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
-from examples.bert import squad_model
-from examples.bert.features import Window
+from examples.bert.checkpoints import latest_checkpoint
+from examples.bert.features import Window, columns
 from examples.bert.progress_bar import ProgressBar
+from examples.bert.squad_model import SquadModel, session_config
 from examples.bert.worker import Worker
 
 
@@ -28,12 +30,12 @@ def share(windows: Sequence[Window], batch_size: int, worker: Worker) -> Sequenc
     return windows[first * batch_size:last * batch_size]
 
 
-def score(estimator: Any, windows: Sequence[Window], flags: argparse.Namespace,
+def score(model: SquadModel, windows: Sequence[Window], flags: argparse.Namespace,
           worker: Worker) -> Any:
     """The scores of all windows, on every worker; each computes its share.
 
     Args:
-      estimator: of `squad_model.SquadModel`, with a checkpoint on the chief.
+      model: with the chief's last checkpoint if there is one, else as it begins.
       windows: what to score, the same on all workers.
       flags: the command line.
       worker: this one.
@@ -42,21 +44,39 @@ def score(estimator: Any, windows: Sequence[Window], flags: argparse.Namespace,
       float32 [windows, 2, max_seq_length]: of starts and ends.
     """
     own = share(windows, flags.predict_batch_size, worker)
-    input_fn = squad_model.predict_input_fn(own, flags.predict_batch_size, flags.max_seq_length)
-    outputs = estimator.predict(input_fn, hooks=worker.exchange.session_hooks())
-    rows: List[Any] = []
-    for output in _shown(outputs, len(own), worker):
-        rows.append([output["start_logits"], output["end_logits"]])
-    return worker.exchange.gather(
-        np.array(rows, np.float32).reshape([len(own), 2, flags.max_seq_length]))
+    found = [np.zeros([0, 2, flags.max_seq_length], np.float32)]
+    with tf.Graph().as_default():
+        tf.set_random_seed(flags.seed)
+        fed = {name: tf.placeholder(tf.int32, [None, flags.max_seq_length])
+               for name in ("input_ids", "input_mask", "segment_ids")}
+        scores = tf.stack(model.scores(fed), axis=1)
+        with tf.Session(config=session_config()) as session:
+            _restore(session, flags.output_dir, worker)
+            for batch in _batches(own, flags.predict_batch_size, worker):
+                arrays = columns(batch, flags.max_seq_length)
+                found.append(session.run(scores, {fed[name]: arrays[name] for name in fed}))
+    return worker.exchange.gather(np.concatenate(found))
 
 
-def _shown(outputs: Any, total: int, worker: Worker) -> Any:
-    """The outputs, with a progress bar on the chief."""
-    if not worker.is_chief or not total:
-        yield from outputs
+def _restore(session: tf.Session, directory: str, worker: Worker) -> None:
+    """Give every worker the chief's variables; others may not see its checkpoint."""
+    variables = tf.trainable_variables()
+    path = latest_checkpoint(directory) if worker.is_chief else None
+    session.run(tf.global_variables_initializer())
+    if path:
+        tf.train.Saver(variables).restore(session, path)
+    if worker.number > 1:
+        for variable in variables:
+            variable.load(worker.exchange.from_chief(session.run(variable)), session)
+
+
+def _batches(windows: Sequence[Window], size: int, worker: Worker) -> Iterator[Sequence[Window]]:
+    """The windows in batches, with a progress bar on the chief."""
+    batches = [windows[first:first + size] for first in range(0, len(windows), size)]
+    if not worker.is_chief or not batches:
+        yield from batches
         return
-    with ProgressBar("answers: windows scored by worker 0", total) as bar:
-        for output in outputs:
-            yield output
-            bar.advance(1)
+    with ProgressBar("answers: windows scored by worker 0", len(windows)) as bar:
+        for batch in batches:
+            yield batch
+            bar.advance(len(batch))

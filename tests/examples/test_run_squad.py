@@ -47,13 +47,14 @@ def part_of_dev(tmp_path, count=4):
 
 def test_training_goes_on_where_it_ended_and_every_question_gets_an_answer(tmp_path):
     path, ids = part_of_dev(tmp_path)
-    flags = ["--do_train", "--train_file=" + path, "--train_batch_size=6",
-             "--output_dir=" + str(tmp_path / "out")]
-    first = start("run_squad.py", "--num_train_epochs=2", *flags)
+    flags = ["--do_train", "--train_file=" + path, "--train_batch_size=6"]
+    first = start("run_squad.py", "--num_train_epochs=2", "--output_dir=" + str(tmp_path / "moved"),
+                  *flags)
     assert first.returncode == 0, first.stderr
     assert "step 4/4" in first.stdout and "model.ckpt-4" in first.stdout
+    (tmp_path / "moved").rename(tmp_path / "out")
     second = start("run_squad.py", "--num_train_epochs=3", "--do_predict",
-                   "--predict_file=" + path, *flags)
+                   "--predict_file=" + path, "--output_dir=" + str(tmp_path / "out"), *flags)
     assert second.returncode == 0, second.stderr
     assert "step 6/6" in second.stdout and "model.ckpt-6" in second.stdout
     best = json.loads((tmp_path / "out" / "predictions.json").read_text())
@@ -306,6 +307,24 @@ def test_a_table_that_is_padded(tmp_path, capsys):
                 .format(sample("vocab.txt"), pieces, pieces + 3)) in capsys.readouterr().out
         with open(str(tmp_path / output / "predictions.json")) as file:
             assert sorted(json.load(file)) == ["1", "q9"]
+
+
+@pytest.mark.fast
+def test_a_model_that_was_trained_elsewhere_answers(tmp_path):
+    from examples.bert import run_squad
+
+    path, _ = part_of_dev(tmp_path, 2)
+    answer = ["--do_predict", "--predict_file=" + path]
+    trained, elsewhere = tmp_path / "trained", tmp_path / "else" / "where"
+    run_squad.main(DEFAULTS + answer + [
+        "--do_train", "--train_file=" + path, "--train_batch_size=1", "--num_train_epochs=1",
+        "--save_checkpoints_steps=1", "--output_dir=" + str(trained)])
+    kept = {name for name in os.listdir(str(trained)) if name.endswith(".index")}
+    assert kept == {"model.ckpt-{}.index".format(step) for step in range(2, 7)}
+    run_squad.main(DEFAULTS + answer + [
+        "--init_checkpoint=" + str(trained / "model.ckpt-6"), "--output_dir=" + str(elsewhere)])
+    name = "nbest_predictions.json"
+    assert (elsewhere / name).read_text() == (trained / name).read_text()
 
 
 @pytest.mark.parametrize("change, message", [

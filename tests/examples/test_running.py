@@ -118,6 +118,9 @@ def test_two_workers_that_were_asked_to_stop_go_on(tmp_path, uninterrupted):
     check_losses(read_losses(str(output)), uninterrupted, 1e-5)
 
 
+# What is shown with it, other tests here show with Horovod, where that is.
+WITHOUT_HOROVOD = {"EPL_COMMUNICATION_COMMUNICATOR": "native"}
+
 # As epl-launch runs the scripts: every worker writes to a directory of its own.
 OWN_DIRECTORIES = """#!/bin/bash
 output=$1
@@ -133,9 +136,11 @@ def run_on_two_workers(tmp_path_factory):
     script = directory / "run.sh"
     script.write_text(OWN_DIRECTORIES.format(os.path.join(BERT, "run_squad_dp.py")))
     flags = MODEL + TRAIN + PREDICT + ["--num_train_epochs=0.5", "--profile"]
-    return script, flags, launch(str(script), directory / "logs", *flags, timeout=BUDGET).check()
+    return script, flags, launch(str(script), directory / "logs", *flags, timeout=BUDGET,
+                                 environment=WITHOUT_HOROVOD).check()
 
 
+@pytest.mark.fast
 def test_workers_share_the_questions_and_answer_as_one(tmp_path, shared):
     _, _, result = shared
     assert "windows scored by worker 0: 176/176 in" in result.output  # of 360
@@ -168,7 +173,8 @@ def test_the_chief_leaves_curve_summaries_and_timelines(shared):
 def test_what_is_trained_already_is_only_answered(shared):
     """Worker 1 cannot see the chief's checkpoint; it learns from the chief that there is one."""
     script, flags, result = shared
-    again = launch(str(script), result.directory, *flags, timeout=BUDGET).check()
+    again = launch(str(script), result.directory, *flags, timeout=BUDGET,
+                   environment=WITHOUT_HOROVOD).check()
     assert "loss_curve.png" in again.output and "step " not in again.output
     assert "windows scored by worker 0: 176/176" in again.output
 
@@ -187,7 +193,8 @@ def main():
     epl.init()
     worker = parallel.this_worker()
     joined = worker.exchange.gather(np.full([worker.index, 2], worker.index, np.float32))
-    assert joined.tolist() == [[1.0, 1.0]] and worker.exchange.from_chief(worker.index + 5) == 5
+    assert joined.tolist() == [[1.0, 1.0]]
+    assert worker.exchange.from_chief(np.int64([[worker.index + 5]])).tolist() == [[5]]
     print("exchanged", flush=True)
     if worker.is_chief:
         worker.exchange.gather(np.zeros([1, 2], np.float32))
@@ -196,10 +203,12 @@ sys.exit(exit_code(main))
 """
 
 
-def test_a_worker_that_waits_for_one_that_is_gone_gets_an_error(tmp_path):
+@pytest.mark.parametrize("communicator", ["horovod", "native"])
+def test_a_worker_that_waits_for_one_that_is_gone_gets_an_error(tmp_path, communicator):
     script = tmp_path / "leaves.py"
     script.write_text(LEAVES_EARLY.format(root=ROOT))
-    result = launch(str(script), tmp_path / "logs")
+    result = launch(str(script), tmp_path / "logs",
+                    environment={"EPL_COMMUNICATION_COMMUNICATOR": communicator})
     assert result.code == 1
     assert result.output.count("exchanged") == 2
     assert "error: the connection to the other workers is lost" in result.of_worker(0)

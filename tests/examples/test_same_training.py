@@ -76,6 +76,7 @@ def train_alone(directory, length):
     return done.stdout
 
 
+@pytest.mark.fast
 def test_a_pipeline_trains_as_one_device(tmp_path, plain):
     """One worker, two devices: two stages, two micro-batches of 8."""
     model, (expected, expected_output) = tmp_path / "model", plain[0]
@@ -85,6 +86,16 @@ def test_a_pipeline_trains_as_one_device(tmp_path, plain):
     check_same(variables(model), variables(expected))
     # Printed with four decimals.
     assert last_loss(result.output) == pytest.approx(last_loss(expected_output), abs=1.1e-4)
+
+
+@pytest.mark.fast
+def test_workers_train_as_one_device_without_horovod(tmp_path, plain):
+    """Two workers, one device each, connected by TensorFlow itself."""
+    model = tmp_path / "model"
+    launch(os.path.join(BERT, "run_squad_dp.py"), tmp_path / "logs", "--output_dir=" + str(model),
+           FIRST, *FLAGS, environment={"EPL_COMMUNICATION_COMMUNICATOR": "native"},
+           warm=True).check()
+    check_same(variables(model), variables(plain[0][0]))
 
 
 def test_replicas_with_micro_batches_go_on_as_one_device(tmp_path, plain):
