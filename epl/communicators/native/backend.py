@@ -26,6 +26,10 @@ _DECIDED = ("device_count", "gpu_options", "intra_op_parallelism_threads",
             "session_inter_op_thread_pool")
 
 
+# The first byte of what workers send each other outside of graphs.
+_MAXIMUM, _GATHER, _BROADCAST = b"m", b"g", b"b"
+
+
 class NativeCommunicator(Communicator):
     """All workers of a job, connected by TensorFlow's servers and by links of ours."""
 
@@ -153,23 +157,34 @@ class NativeCommunicator(Communicator):
 
     def all_reduce_max(self, numbers: Sequence[int],
                        seconds: Optional[float] = None) -> Optional[List[int]]:
-        every = self._connected.exchange(np.array(numbers, "<i8").tobytes(), seconds)
-        return None if every is None else [
-            int(number) for number in np.max([np.frombuffer(one, "<i8") for one in every], 0)]
+        every = self._connected.exchange(_MAXIMUM + np.array(numbers, "<i8").tobytes(), seconds)
+        return None if every is None else [int(number) for number in np.max(
+            [np.frombuffer(one, "<i8") for one in _of_kind(_MAXIMUM, every)], 0)]
 
     def all_gather_bytes(self, data: bytes) -> List[bytes]:
-        every = self._connected.exchange(data)
+        every = self._connected.exchange(_GATHER + data)
         assert every is not None  # there was no limit in time
-        return every
+        return _of_kind(_GATHER, every)
 
     def broadcast_bytes(self, data: bytes) -> bytes:
-        return self._connected.broadcast(data)
+        return _of_kind(_BROADCAST, [self._connected.broadcast(_BROADCAST + data)])[0]
 
     @property
     def _connected(self) -> links.Links:
         if self._links is None:
             raise Disconnected("this worker has not joined the others")
         return self._links
+
+
+def _of_kind(kind: bytes, every: List[bytes]) -> List[bytes]:
+    """What came, without its first byte, which says for which exchange it was sent.
+
+    Raises:
+      Disconnected: a worker came to another one, such as the last at the end of its script.
+    """
+    if not all(one.startswith(kind) for one in every):
+        raise Disconnected("a worker came to another exchange")
+    return [one[1:] for one in every]
 
 
 # What TensorFlow says of an exchange that did not come about.
