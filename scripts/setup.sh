@@ -13,6 +13,8 @@
 #
 # Environment:
 #   PYTHON          the Python to use, if it has a fitting version
+#   HOROVOD         0: without Horovod, so nothing is compiled (several workers then train with
+#                   communication.communicator=auto); a later run without it adds Horovod
 #   EPL_TENSORFLOW  another TensorFlow: tensorflow==2.15.1, tensorflow-gpu==1.15.5, or one that
 #                   scripts/requirements has a file for: tensorflow-cpu==2.16.2
 #   EPL_CACHE_DIR   where compiled Horovod wheels are kept (default: ~/.cache/epl)
@@ -34,23 +36,27 @@ usage() {
 # part is complete, so a part without its state is made again.
 packages_state() {
   {
-    cat "$here/setup.sh" "$here"/lib/*.sh "$here"/requirements/{horovod,lint}.txt
+    cat "$here/setup.sh" "$here"/lib/*.sh "$here/requirements/lint.txt"
     requirements_of "$tensorflow"
-    echo "$venv $python_version $wheels"
+    echo "$venv $python_version"
   } | sha256sum
+}
+
+horovod_state() {
+  { packages_state; echo "$horovod $wheels"; } | sha256sum
 }
 
 epl_state() {
   { packages_state; cat "$root"/{pyproject.toml,epl/version.py}; } | sha256sum
 }
 
-has_state() {  # packages|epl
+has_state() {  # packages|horovod|epl
   [ "$(cat "$venv/.$1-state" 2>/dev/null)" = "$("$1_state")" ] \
     && [ "$("$venv/bin/python" -c 'import platform; print(platform.python_version())' \
       2>/dev/null)" = "$python_version" ]
 }
 
-write_state() {  # packages|epl
+write_state() {  # packages|horovod|epl
   "$1_state" >"$venv/.$1-state.new"
   mv "$venv/.$1-state.new" "$venv/.$1-state"
 }
@@ -71,16 +77,18 @@ install_packages() {
 }
 
 make_packages() {
-  local how="compile and keep it (2 to 8 minutes)"
-  if cached_wheel "$wheels" >/dev/null; then how="compiled before"; fi
   rm -f "$venv"/.*-state  # first: without it, whatever is left counts for nothing
   rm -rf "$venv"
   step "$venv/logs" "Python $python_version" make_venv
   step "$venv/logs" "$tensorflow, test and benchmark packages" install_packages
-  if [ -n "$horovod" ]; then
-    step "$venv/logs" "$horovod, $how" install_horovod "$venv/bin/python" "$wheels" "$horovod"
-  fi
   write_state packages
+}
+
+add_horovod() {
+  local how="compile and keep it (2 to 8 minutes)"
+  if cached_wheel "$wheels" >/dev/null; then how="compiled before"; fi
+  step "$venv/logs" "$horovod, $how" install_horovod "$venv/bin/python" "$wheels" "$horovod"
+  write_state horovod
 }
 
 install_epl() {
@@ -102,6 +110,10 @@ case ${1:-} in
   -h | --help) usage; exit 0 ;;
   "" | tf1 | tf2) ;;
   *) echo "setup.sh: error: '$1' is no environment; use tf1 or tf2" >&2; exit 2 ;;
+esac
+case ${HOROVOD:-1} in
+  0 | 1) ;;
+  *) echo "setup.sh: error: HOROVOD='$HOROVOD' is neither 0 (without it) nor 1" >&2; exit 2 ;;
 esac
 if [ $# -gt 1 ]; then
   echo "setup.sh: error: one argument, tf1 or tf2, but got $#: $*" >&2
@@ -127,7 +139,7 @@ found=$(find_python_version $pythons) || preflight "$name" "$pythons" "" ""
 python_version=${found%% *} python=${found#* }
 export_horovod_options
 horovod=
-if horovod_builds_for "${tensorflow##*==}"; then
+if [ "${HOROVOD:-1}" = 1 ] && horovod_builds_for "${tensorflow##*==}"; then
   horovod=$(grep '^horovod==' "$here/requirements/horovod.txt")
 fi
 wheels=$(wheel_directory "$python_version" "$tensorflow" "${horovod:-none}")
@@ -138,16 +150,19 @@ if ! flock --nonblock 9; then
   flock 9
 fi
 stop_steps_on_signals
+if [ -n "$horovod" ] && ! has_state horovod; then
+  preflight "$name" "$pythons" "$python" "$wheels"
+fi
 if ! has_state packages; then
-  [ -z "$horovod" ] || preflight "$name" "$pythons" "$python" "$wheels"
   say "making .venv-$name of $python"
   make_packages
 fi
+if [ -n "$horovod" ] && ! has_state horovod; then add_horovod; fi
 if ! has_state epl; then
   step "$venv/logs" "epl, editable" install_epl
   write_state epl
 fi
 link
 say ".venv-$name is ready: Python $python_version, $tensorflow," \
-  "${horovod:-no Horovod, which was not built for it (jobs of one worker)}" \
+  "${horovod:-Horovod not asked for, or not built for it}" \
   "(source .venv/bin/activate)"

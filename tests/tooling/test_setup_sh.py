@@ -187,7 +187,7 @@ def test_another_tensorflow_gets_its_own_packages(small, links, tensorflow, horo
     assert code == 0, out + err
     assert ".venv-{} is ready".format(name) in out and tensorflow in out
     assert ("horovod==0.28.1" in out) == horovod
-    assert ("jobs of one worker" in out) != horovod
+    assert ("Horovod not asked for, or not built for it" in out) != horovod
     listed = subprocess.check_output(
         [str(small.path / (".venv-" + name) / "bin" / "python"), "-m", "pip", "list", "--format",
          "freeze", "--no-index"], universal_newlines=True).replace("_", "-")
@@ -278,7 +278,8 @@ def test_of_two_at_once_one_makes_the_environment(made):
 
 def test_a_repeated_run_does_nothing(made):
     repository, _ = made
-    states = [repository.venv / ".packages-state", repository.venv / ".epl-state"]
+    states = [repository.venv / ".{}-state".format(part) for part in
+              ("packages", "horovod", "epl")]
     before = [state.stat().st_mtime_ns for state in states]
     out = repository.make()
     assert out.count("\n") == 1 and ".venv-{} is ready".format(NAME) in out
@@ -302,7 +303,7 @@ def test_a_failing_step_shows_its_error_and_a_damaged_wheel_is_built_again(small
     code, out, err = small.setup(NAME)
     assert code == 1
     assert "RuntimeError: no room for this build" in err
-    assert not (small.venv / ".packages-state").exists() and not small.cached_wheels()
+    assert not (small.venv / ".horovod-state").exists() and not small.cached_wheels()
 
     kept, = glob.glob(os.path.join(small.variables["EPL_CACHE_DIR"], "wheels", "*"))
     with open(os.path.join(kept, "horovod-0.28.1-py3-none-any.whl"), "wb") as file:
@@ -311,6 +312,28 @@ def test_a_failing_step_shows_its_error_and_a_damaged_wheel_is_built_again(small
     small.make()
     wheel, = small.cached_wheels()
     assert zipfile.is_zipfile(wheel)
+
+
+def test_horovod_may_be_left_out_and_added_later(small):
+    """Without it no tool to compile it is needed; what is there stays when it is added."""
+    few = path_without(small.path.parent / "less", "g++", "cmake", "make")
+    code, out, err = small.setup(NAME, HOROVOD="0", PATH=few)
+    assert code == 0, out + err
+    assert "Horovod not asked for" in out and not small.cached_wheels()
+    packages = (small.venv / ".packages-state").stat().st_mtime_ns
+    code, _, err = small.setup(NAME, PATH=few)
+    assert code == 1 and "apt-get install cmake" in err
+    assert "horovod==0.28.1" in small.make() and len(small.cached_wheels()) == 1
+    assert (small.venv / ".packages-state").stat().st_mtime_ns == packages
+    code, out, _ = small.setup(NAME, HOROVOD="0", PATH=few)
+    assert code == 0 and out.count("\n") == 1
+    assert (small.venv / ".horovod-state").exists()
+
+
+def test_horovod_is_wanted_or_not(bare):
+    code, out, err = bare.setup(NAME, HOROVOD="no")
+    assert (code, out) == (2, "")
+    assert err == "setup.sh: error: HOROVOD='no' is neither 0 (without it) nor 1\n"
 
 
 def test_an_interrupted_build_ends_at_once_and_the_next_run_makes_it_whole(small):
@@ -331,5 +354,5 @@ def test_an_interrupted_build_ends_at_once_and_the_next_run_makes_it_whole(small
     assert not small.cached_wheels()
 
     small.mode.write_text("")
-    assert "making .venv-" in small.make()
+    assert "horovod==0.28.1, compile" in small.make()
     assert len(small.cached_wheels()) == 1
