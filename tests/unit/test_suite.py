@@ -36,8 +36,8 @@ def test_the_fast_tests_have_something_of_each_part(fast, part):
 
 def test_the_fast_tests_leave_out_what_takes_long(fast):
     directories = [name.split("/")[1] for name in fast]
-    assert "tooling" not in directories and "examples" not in directories
-    assert directories.count("dist") == 1
+    assert "tooling" not in directories
+    assert directories.count("dist") == 1 and directories.count("examples") < 10
     cases = [name for name in fast if name.startswith(FAST_PARTS[5])]
     assert len(cases) < 25
 
