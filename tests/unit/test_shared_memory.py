@@ -243,6 +243,12 @@ def test_workers_of_two_machines_are_refused():
         joining._check_same_machine(notes)
 
 
+def test_memory_that_cannot_be_opened_is_an_error_with_a_cure():
+    gone = joining._Note("here", 1, 1, segments.Where("/proc/1/fd/none", "mark"))
+    with pytest.raises(epl.ConfigError, match="No such file.* choose another one"):
+        joining._seen([gone])
+
+
 def test_a_file_that_is_another_one_is_not_read():
     own = segments.Segment()
     segments.Seen(own.where)

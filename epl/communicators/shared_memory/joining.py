@@ -73,8 +73,7 @@ def join(place: Place, own: Segment) -> Joined:
             place.rank, JOIN_S))
     watch = mesh.Watch({r: n.process for r, n in enumerate(notes) if r != place.rank},
                        place.patience)
-    return Joined(mesh.Mesh(place.rank, connections, watch.look),
-                  {rank: Seen(note.where) for rank, note in enumerate(notes)})
+    return Joined(mesh.Mesh(place.rank, connections, watch.look), _seen(notes))
 
 
 def _machine() -> str:
@@ -91,6 +90,15 @@ def _check_same_machine(notes: List[_Note]) -> None:
                 "the communicator 'shared_memory' connects workers of one machine, and one user, "
                 "that see each other's processes; worker 0 and worker {} are no such ones: choose "
                 "another one with communication.communicator".format(rank))
+
+
+def _seen(notes: List[_Note]) -> Dict[int, Seen]:
+    try:
+        return {rank: Seen(note.where) for rank, note in enumerate(notes)}
+    except (OSError, ValueError) as error:
+        raise ConfigError("the communicator 'shared_memory' cannot open another worker's memory "
+                          "({}); choose another one with communication.communicator".format(
+                              error)) from None
 
 
 def _exchanged(place: Place, own: _Note) -> List[_Note]:
