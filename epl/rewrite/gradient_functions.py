@@ -75,7 +75,10 @@ class GradientFunctions:
           num_parts: into how many parts the batch is divided.
         """
         for function in self._functions():
-            strange = self._strange(function)
+            relation = self._relation(function)
+            if relation == Reduced("mean"):
+                continue  # its gradient is no larger in a part
+            strange = self._strange(function, relation)
             if strange is not None:
                 tf.logging.warning(
                     "the gradient of the loss {} by rows goes through a gradient function of the "
@@ -103,14 +106,15 @@ class GradientFunctions:
             if entering and leaving:
                 yield _Function(of, ops, list(entering.values()), list(leaving.values()))
 
-    def _strange(self, function: _Function) -> Optional[Any]:
-        """What makes of gradients of parts something else than of those of the whole batch."""
-        changes_size = _departure(function)
+    def _relation(self, function: _Function) -> Any:
+        """How what the function is the gradient of relates to the whole batch; None: not alike."""
         used = [t for t in function.of.outputs if self._forward.intersection(t.consumers())]
         relations = {self._axes.of(t) for t in used}
-        relation = relations.pop() if len(relations) == 1 else None
-        if relation == Reduced("mean"):
-            return None  # its gradient is no larger in a part
+        return relations.pop() if len(relations) == 1 else None
+
+    def _strange(self, function: _Function, relation: Any) -> Optional[Any]:
+        """What makes of gradients of parts something else than of those of the whole batch."""
+        changes_size = _departure(function)
         is_apart = function.of in self._partition.loop or function.of in \
             self._partition.conditional or any(t.name in self._raw for t in function.leaving)
         if not isinstance(relation, Rows) or is_apart:

@@ -66,8 +66,10 @@ def _restore(session: tf.Session, directory: str, worker: Worker) -> None:
     if path:
         tf.train.Saver(variables).restore(session, path)
     if worker.number > 1:
-        for variable in variables:
-            variable.load(worker.exchange.from_chief(session.run(variable)), session)
+        given = [tf.placeholder(v.dtype.base_dtype, v.shape) for v in variables]
+        taken = [tf.assign(v, value) for v, value in zip(variables, given)]
+        for variable, value, take in zip(variables, given, taken):
+            session.run(take.op, {value: worker.exchange.from_chief(session.run(variable))})
 
 
 def _batches(windows: Sequence[Window], size: int, worker: Worker) -> Iterator[Sequence[Window]]:

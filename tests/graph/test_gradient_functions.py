@@ -39,13 +39,14 @@ def through(function, tensor):
     return tf.custom_gradient(lambda t: (tf.identity(t), function))(tensor)
 
 
-def train(stage, change, rows=ROWS):
+def train(stage, change, rows=ROWS, of_loss=tf.identity):
     """Losses and variables of three steps; `change` is applied to what the first stage gives."""
     x = tf.placeholder(tf.float32, [None, 3])
     with stage(0):
         hidden = change(devices.dense(x, 4, "first", tf.tanh))
     with stage(1):
-        loss = tf.reduce_mean(tf.square(devices.dense(hidden, 1, "second")[:, 0] - x[:, 1]))
+        loss = of_loss(
+            tf.reduce_mean(tf.square(devices.dense(hidden, 1, "second")[:, 0] - x[:, 1])))
     step = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
     with devices.session() as session:
         losses = [session.run([loss, step], {x: rows})[0] for _ in range(3)]
@@ -66,6 +67,17 @@ def test_row_by_row(name, layout):
         found = devices.run(layout, lambda stage: train(stage, change))
     assert not said.called
     assert_same(found, of_one_device(name, change))
+
+
+def test_the_gradient_of_a_mean_has_the_size_of_one_device_already():
+    def script(stage):
+        return train(stage, tf.identity, of_loss=lambda loss: through(
+            lambda g: tf.clip_by_value(g, -0.5, 0.5), loss))
+
+    with unoptimized(), mock.patch.object(tf.logging, "warning") as said:
+        found = devices.run(BOTH, script)
+    assert not said.called
+    assert_same(found, devices.run(None, script))
 
 
 def test_on_two_workers():
