@@ -12,6 +12,7 @@ from the data alone) has to be that of the whole batch: `whole_loss` makes it so
 told to the user.
 """
 
+import itertools
 from typing import Any, Callable, Container, Dict, Iterable, List, NamedTuple, Optional, Set
 
 import numpy as np
@@ -36,6 +37,8 @@ _KEEPS = frozenset(["Cast", "CheckNumerics", "CheckNumericsV2", "ExpandDims", "I
 _KEEPS_ELEMENTS = frozenset(["Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"])
 _DIVIDES = ("Div", "DivNoNan", "RealDiv")
 _ADDS_UP = frozenset(["L2Loss", "Sum", "UnsortedSegmentSum"])
+_COMPARES = frozenset(["Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "NotEqual"])
+_ENTERS = ("Enter", "RefEnter")
 # Of their inputs after the first these take no more than a form, or a place.
 _BY_FORM = frozenset(["BroadcastTo", "Fill", "MirrorPad", "Pad", "PadV2", "Reshape", "Slice",
                       "StridedSlice", "Tile"])
@@ -278,6 +281,31 @@ class _Walk:
             mixing = self._axes.mixing(op)
             if mixing is not None:
                 self._strange("normalised", mixing)
+        for op in self._data.conditions:
+            longest = self._longest(op)
+            if longest is not None:
+                self._strange("turns", longest.op)
+
+    def _longest(self, condition: Any) -> Optional[Any]:
+        """What of the batch says how many turns a loop has.
+
+        None also where rows are asked in the loop for a number of their own, as rows that end
+        before others are.
+        """
+        found = [t for t in self._entering(condition) if self._has_rows(t) or (
+            self._data.is_statistic(t) and not self._data.is_of_shapes(t))]
+        asked = [op for op in self._partition.loop if op.type in _COMPARES
+                 and op.outputs[0].shape.ndims != 0
+                 and self._partition.loop[op] == self._partition.loop.get(condition)]
+        if not found or any(map(self._has_rows, itertools.chain(*map(self._entering, asked)))):
+            return None
+        return found[0]
+
+    def _entering(self, op: Any) -> List[Any]:
+        """What of the data enters the loop of an operation that follows from it, for all turns."""
+        return [behind.inputs[0] for behind in loops.turn_of(op, _ENTERS)
+                if loops.is_enter(behind) and behind.get_attr("is_constant")
+                and self._axes.is_of_data(behind.inputs[0])]
 
     def _beside(self, op: Any, tensor: Any) -> None:
         """`op` computes rows with a number of their part, `tensor`."""
@@ -365,6 +393,7 @@ class Data:
     Attributes:
       model: the operations per batch that the losses are computed by, loops left out.
       exits: where the losses leave loops.
+      conditions: what ends these loops.
     """
 
     def __init__(self, partition: StepPartition, axes: BatchAxes,
@@ -376,6 +405,8 @@ class Data:
                       and not is_gradient(op) and op.outputs and op not in partition.loop]
         self.exits = [op for op in partition.ops if op in behind and loops.is_exit(op)
                       and op in partition.batch_dependent and not is_gradient(op)]
+        self.conditions = [op for op in partition.ops if op in behind and op.type == "LoopCond"
+                           and op in partition.batch_dependent and not is_gradient(op)]
         self._learned: Set[Any] = set()
         self._varying = set(partition.sources)  # what is not the same for all parts
         self._values = set(partition.sources)  # and not only by its number of rows
@@ -512,6 +543,9 @@ _TEXTS = {
                   "micro-batch, replica and worker takes its own rows alone",
     "decided": "depends on a branch at '{}'{} that the batch decides about: every micro-batch, "
                "replica and worker decides by its own rows",
+    "turns": "depends on a loop that has as many turns as '{}'{} says, a number of the batch, and "
+             "asks no row for its own: every micro-batch, replica and worker counts to that of its "
+             "own rows",
     "twice": "takes what '{}'{} gives twice, once divided by the batch size and once as it is",
     "unknown": "is computed by '{}'{} from numbers that stand for all rows of the batch, and EPL "
                "cannot tell how those of micro-batches, replicas and workers go together: it "

@@ -215,6 +215,12 @@ def decided(error):
     return tf.reduce_mean(tf.cond(tf.reduce_mean(error) > 0.5, lambda: error, lambda: error * 2.0))
 
 
+def to_the_longest(error, mask):
+    longest = tf.reduce_max(tf.cast(mask, tf.int32), name="s")
+    return tf.reduce_mean(tf.while_loop(
+        lambda n, _: n < longest, lambda n, inner: (n + 1, inner * 0.5), [0, error])[1])
+
+
 STRANGE = {
     "root": (lambda e, m: tf.sqrt(tf.reduce_mean(e), name="root"), "computed by 'm/root'"),
     "negatives": (in_batch_negatives, "is computed by"),
@@ -234,6 +240,10 @@ STRANGE = {
     "in_a_loop": (lambda e, m: tf.reduce_mean(tf.while_loop(
         lambda n, _: n < 2, lambda n, inner: (n + 1, tf.multiply(
             inner, tf.reduce_sum(inner), "s")), [0, e])[1]), "s'"),
+    "to_the_longest": (lambda e, m: tf.reduce_mean(tf.while_loop(
+        lambda n, _: n < tf.reduce_max(tf.cast(m, tf.int32)),
+        lambda n, inner: (n + 1, inner * 0.5), [0, e])[1]), "has as many turns as 'Placeholder_1'"),
+    "longest_before": (lambda e, m: to_the_longest(e, m), "has as many turns as 'm/s'"),
     "sum_of_unequal": (lambda e, m: tf.reduce_sum(e, name="s") / 4.0 + tf.reduce_sum(e) * 0.0
                        + tf.get_default_graph().get_tensor_by_name("m/s:0"), "gives twice"),
 }
@@ -406,6 +416,47 @@ def test_sequences_padded_to_an_open_length_are_rows_without_a_word(layout):
 
     with mock.patch.object(tf.logging, "warning") as said:
         found = run(layout, script)
+    assert not [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert_same(found, run(None, script))
+
+
+def test_a_loop_over_the_rows_of_a_part_needs_no_word():
+    def over_rows(error, mask, other):
+        return tf.reduce_mean(tf.map_fn(lambda pair: pair[0] * pair[1], (error, mask), tf.float32))
+
+    with mock.patch.object(tf.logging, "warning") as said:
+        found = run(BOTH, lambda stage: train(stage, over_rows, True))
+    assert not [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert_same(found, run(None, lambda stage: train(stage, over_rows, True)))
+
+
+@pytest.mark.parametrize("cell", [True, False])
+def test_rows_that_end_before_the_longest_are_rows_without_a_word(cell):
+    """In a recurrent network, and in a loop that asks each row for its length."""
+    words = RNG.randn(8, 5, 3).astype(np.float32)
+    lengths = np.array([1, 4, 2, 2, 5, 3, 1, 1], np.int32)
+
+    def by_hand(x, n):
+        return tf.while_loop(
+            lambda turn, _: turn < tf.reduce_max(n),
+            lambda turn, state: (turn + 1, tf.where(turn < n, state + 0.1 * tf.tanh(state), state)),
+            [0, tf.reduce_sum(x[:, 0], 1)])[1]
+
+    def script(stage):
+        x, n = tf.placeholder(tf.float32, [None, 5, 3]), tf.placeholder(tf.int32, [None])
+        with stage(0):
+            hidden = layers.dense(x, 3)
+        with stage(1):
+            last = tf.nn.dynamic_rnn(
+                tf.nn.rnn_cell.BasicRNNCell(2), hidden, n, dtype=tf.float32)[1] if cell else (
+                    by_hand(hidden, n))
+            loss = tf.reduce_mean(tf.square(last))
+        step = tf.train.GradientDescentOptimizer(0.5).minimize(loss)
+        with devices.session() as session:
+            return [session.run([loss, step], {x: words, n: lengths})[0] for _ in range(3)]
+
+    with mock.patch.object(tf.logging, "warning") as said:
+        found = run(BOTH, script)
     assert not [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
     assert_same(found, run(None, script))
 
