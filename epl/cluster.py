@@ -29,6 +29,7 @@ from epl.communicators.horovod import variables
 from epl.errors import ConfigError, quoted, shown
 from epl.limits import MAX_DEVICES, MAX_WORKERS
 from epl.plan.layout import Device, Slices
+from epl.plan.teams import Fold
 from epl.virtual_devices import VirtualDevice, chosen_slices, device_name, one_slice
 
 _DEVICE_TYPES = ("cpu", "gpu")
@@ -109,6 +110,15 @@ class Cluster:
         """The cluster that these variables describe, instead of the process's environment."""
         made = cls.__new__(cls)
         made._spec = _validated(read_environment(environ))
+        made.slices = None
+        return made
+
+    def of_teams(self, teams: Fold) -> "Cluster":
+        """This cluster with each team of workers as one worker, who has the devices of all."""
+        made = type(self).__new__(type(self))
+        made._spec = ClusterSpec(
+            [self.hosts[teams.members(team)[0]] for team in range(len(teams.seats))],
+            teams.team_of(self.worker_index), len(teams.seats[0]), self.device_type)
         made.slices = None
         return made
 

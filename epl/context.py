@@ -13,6 +13,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from epl.cluster import Cluster
 from epl.communicators.base import Communicator, Group, all_workers
 from epl.config import Config
+from epl.plan.teams import Fold
 
 
 class Wish(enum.IntEnum):
@@ -54,12 +55,29 @@ class Context(NamedTuple):
       cluster: the `epl.Cluster`.
       worker: this worker in its job.
       communicator: what connects it to the others; one worker has none.
+      teams: the teams of workers that hold replicas together; None: there are none. A team counts
+        as one worker: what is said above is said of teams then.
+      job: what `epl.init` put in force, of which `teams` made this; None: it is this.
     """
 
     config: Config
     cluster: Cluster
     worker: Worker
     communicator: Optional[Communicator] = None
+    teams: Optional[Fold] = None
+    job: Any = None
+
+    @property
+    def of_process(self) -> "Context":
+        """What `epl.init` put in force, where each worker is a process."""
+        return self.job or self
+
+    def in_teams(self, teams: Optional[Fold]) -> "Context":
+        """This context of a process, with each of `teams` as one worker; None: as it is."""
+        if teams is None:
+            return self
+        return self._replace(cluster=self.cluster.of_teams(teams), communicator=None, teams=teams,
+                             job=self)
 
     @property
     def connection(self) -> Communicator:
@@ -74,7 +92,7 @@ class Context(NamedTuple):
 
     def differences(self, other: "Context") -> List[str]:
         """What `other` says otherwise, as text."""
-        own, others = self._facts(), other._facts()
+        own, others = self.of_process._facts(), other.of_process._facts()
         return ["{} = {!r} instead of {!r}".format(name, others[name], own[name])
                 for name in own if own[name] != others[name]]
 

@@ -19,7 +19,7 @@ from epl.env import Env
 from epl.errors import ConfigError
 from epl.ir.annotations import Strategy
 from epl.ir.graph_state import state_of
-from epl.plan.layout import Slices
+from epl.plan.layout import Slices, on_one_worker
 from epl.plan.parallel_plan import ParallelPlan, make_plan
 
 
@@ -50,6 +50,10 @@ def settle(graph: Any) -> None:
       RuntimeError: it is trained under something else already.
     """
     now, state = _env(graph).context, state_of(graph)
+    plan = intended_plan(graph)
+    if plan is not None and plan.teams is not None:
+        check_teams(now, stages_of(graph))
+        now = now.in_teams(plan.teams)
     differences = state.context.differences(now) if state.context is not None else []
     if differences:
         raise RuntimeError(
@@ -79,7 +83,7 @@ def intended_plan(graph: Any) -> Optional[ParallelPlan]:
     stages = stages_of(graph)
     if not stages:
         return None
-    context = context_of(graph)
+    context = context_of(graph).of_process
     config, cluster = context.config, context.cluster
     return make_plan(stages, cluster.worker_num, cluster.gpu_num_per_worker,
                      config.pipeline.num_micro_batch,
@@ -120,6 +124,19 @@ def _to_choose(annotated: List[Tuple[str, int]], number: int) -> List[Tuple[str,
     return [("", 1)] * number
 
 
+def check_teams(context: Context, stages: List[Tuple[str, int]]) -> None:
+    """Raises NotImplementedError if a replica over several workers cannot be trained like this."""
+    config, cluster = context.config, context.cluster
+    counts = [count for _, count in stages]
+    raise NotImplementedError(
+        "a model replica of {} stage(s) on {} device(s) lies on several workers ({} worker(s) x {} "
+        "device(s)), and is not trained there yet in this version of EPL; use {}".format(
+            len(counts), sum(counts), cluster.worker_num, cluster.gpu_num_per_worker,
+            on_one_worker(counts, cluster.worker_num, cluster.gpu_num_per_worker,
+                          config.cluster.device_place_prefer_intra_node)
+            or "a layout with all devices of a replica on one worker"))
+
+
 def check_replicas(graph: Any, plan: ParallelPlan) -> None:
     """Raises ConfigError if the script divides its rows for another number of replicas."""
     counted_on = _env(graph).replicas_counted_on
@@ -141,11 +158,12 @@ def _env(graph: Any) -> Env:
 def _planned_slices(cluster: Cluster) -> Optional[Slices]:
     """TaskGraph -> replica -> devices of the default graph; None if `cluster` is not for it."""
     graph = tf.get_default_graph()
-    if not is_remembered(graph) or context_of(graph).cluster is not cluster:
+    if not is_remembered(graph) or context_of(graph).of_process.cluster is not cluster:
         return None
     plan = plan_for(graph)
     return None if plan is None else tuple(
-        tuple(placement.devices for placement in plan.placements[stage::plan.num_stages])
+        tuple(tuple(map(plan.real, placement.devices))
+              for placement in plan.placements[stage::plan.num_stages])
         for stage in range(plan.num_stages))
 
 

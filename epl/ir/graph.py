@@ -57,15 +57,18 @@ class TaskGraphView:
 
     @property
     def local_num_replicas(self) -> int:
-        """Copies of the stage in this worker."""
-        return len(self._plan.replicas_of(context_of(self._graph).cluster.worker_index))
+        """Copies of the stage in this worker, or those that it holds together with others."""
+        worker, plan = context_of(self._graph).of_process.cluster.worker_index, self._plan
+        return len(plan.replicas_of(
+            worker if plan.teams is None else plan.teams.team_of(worker)))
 
     @property
     def virtual_device(self) -> VirtualDevice:
         """The devices of all copies."""
-        cluster = context_of(self._graph).cluster
+        cluster = context_of(self._graph).of_process.cluster
         return VirtualDevice(self.index, [
-            [device_name(device, cluster.device_type) for device in placement.devices]
+            [device_name(self._plan.real(device), cluster.device_type)
+             for device in placement.devices]
             for placement in self._placements], cluster.worker_index)
 
     def format(self, max_depth: int = -1, prefix_list: Optional[Sequence[str]] = None) -> str:

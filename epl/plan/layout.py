@@ -62,7 +62,6 @@ def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: 
 
     Raises:
       ConfigError: too few devices for a replica, or some left over; `slices` for other stages.
-      NotImplementedError: a replica with devices on several workers.
     """
     if slices is not None:
         return _as_chosen(slices, device_counts)
@@ -72,11 +71,6 @@ def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: 
     placements: List[Placement] = []
     for replica in range(len(line) // size):
         own = line[replica * size:(replica + 1) * size]
-        workers = sorted({device.worker for device in own})
-        if len(workers) > 1:
-            raise NotImplementedError(_spanning(
-                replica, workers, device_counts, num_workers, devices_per_worker,
-                prefer_intra_node))
         for stage, count in enumerate(device_counts):
             placements.append(Placement(replica, stage, tuple(own[:count])))
             own = own[count:]
@@ -92,16 +86,8 @@ def _as_chosen(slices: Slices, device_counts: Sequence[int]) -> Tuple[Placement,
             "the cluster's layout has {} TaskGraph(s) of {} device(s) in {} replica(s), the model "
             "{} of {}: choose devices for each TaskGraph, or layout=None".format(
                 len(slices), counts, replicas, len(device_counts), list(device_counts)))
-    placements = tuple(Placement(replica, stage, slices[stage][replica])
-                       for replica in range(replicas[0]) for stage in range(len(slices)))
-    for replica in range(replicas[0]):
-        workers = sorted({device.worker for stage in slices for device in stage[replica]})
-        if len(workers) > 1:
-            raise NotImplementedError(
-                "the cluster's layout puts replica {} on workers {}, and a replica on several "
-                "workers is not available yet in this version of EPL; choose devices of one worker "
-                "for each replica".format(replica, " and ".join(map(str, workers))))
-    return placements
+    return tuple(Placement(replica, stage, slices[stage][replica])
+                 for replica in range(replicas[0]) for stage in range(len(slices)))
 
 
 def _in_line(num_workers: int, devices_per_worker: int, prefer_intra_node: bool) -> List[Device]:
@@ -125,20 +111,23 @@ def _check_total(device_counts: Sequence[int], num_workers: int, devices_per_wor
             .format(there, needed, total % size, size, _fitting(size, num_workers, total)))
 
 
-def _spanning(replica: int, workers: Sequence[int], device_counts: Sequence[int],
-              num_workers: int, devices_per_worker: int, prefer_intra_node: bool) -> str:
-    size = sum(device_counts)
-    cures = []
+def on_one_worker(device_counts: Sequence[int], num_workers: int, devices_per_worker: int,
+                  prefer_intra_node: bool = True) -> str:
+    """What to change so that every replica has one worker's devices alone, in words.
+
+    Args:
+      device_counts: devices that each stage of a replica asks for.
+      num_workers: processes in the job.
+      devices_per_worker: devices of each.
+      prefer_intra_node: as `lay_out` was told.
+    """
+    size, cures = sum(device_counts), []
     if not prefer_intra_node:
         cures.append("cluster.device_place_prefer_intra_node = True")
     if devices_per_worker % size:
-        total = num_workers * devices_per_worker
-        cures.append("epl-launch {}".format(_fitting(size, num_workers, total)))
-    return ("{} worker(s) x {} device(s) for {}-stage replicas of {} device(s) each: replica {} "
-            "would lie on workers {}, and a replica on several workers is not available yet in "
-            "this version of EPL; use {}".format(
-                num_workers, devices_per_worker, len(device_counts), size, replica,
-                " and ".join(str(w) for w in workers), " with ".join(cures)))
+        cures.append("epl-launch {}".format(_fitting(
+            size, num_workers, num_workers * devices_per_worker)))
+    return " with ".join(cures)
 
 
 def _fitting(size: int, num_workers: int, total: int) -> str:

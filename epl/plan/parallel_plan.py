@@ -19,6 +19,7 @@ from epl.plan.action import BACKWARD, FORWARD, KINDS, Action
 from epl.plan.drawing import draw
 from epl.plan.layout import Device, Placement, Slices, lay_out
 from epl.plan.simulator import Simulation, Times, simulate
+from epl.plan.teams import Fold, fold, spans
 
 _REDUCE_METHODS = ("mean", "sum")
 _CARRIED_OUT = (FORWARD, BACKWARD)  # kinds of actions that the rewrite has operations for
@@ -28,8 +29,10 @@ _OTHERS = "choose another schedule, such as 'preferbackward'"
 class ParallelPlan(NamedTuple):
     """What the rewrite carries out; immutable, the same on every worker.
 
+    Where replicas lie on several workers, these count as one: `teams` says who they are.
+
     Attributes:
-      num_workers: processes in the job.
+      num_workers: processes in the job, or teams of them.
       devices_per_worker: devices of each.
       stage_names: one name per stage.
       device_counts: devices that each stage of a replica has.
@@ -38,6 +41,7 @@ class ParallelPlan(NamedTuple):
       reduce_method: "mean" or "sum" over slices, micro-batches and replicas.
       schedule: name of the order of forwards and backwards.
       actions: what the device of every stage does, in that order; the same in all replicas.
+      teams: whose devices are those of each team; None: every replica lies on one worker.
     """
 
     num_workers: int
@@ -49,6 +53,7 @@ class ParallelPlan(NamedTuple):
     reduce_method: str
     schedule: str
     actions: Tuple[Tuple[Action, ...], ...]
+    teams: Optional[Fold] = None
 
     @property
     def num_stages(self) -> int:
@@ -101,6 +106,10 @@ class ParallelPlan(NamedTuple):
         devices = self.placements[replica * self.num_stages + stage].devices
         return devices[slice_index * len(devices) // self.num_slices]
 
+    def real(self, device: Device) -> Device:
+        """A device of the plan as (worker, index) of the job."""
+        return device if self.teams is None else self.teams.real(device)
+
     def simulate(self, times: Optional[Times] = None) -> Simulation:
         """A step of one replica without transfer times; `times` as of `simulator.simulate`."""
         return simulate(self.actions, times)
@@ -137,8 +146,7 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
       ValueError: no stage.
       ConfigError: a number or a name that cannot be used, too few devices for a replica, or some
         left over; a schedule that cannot run.
-      NotImplementedError: a layout or a schedule that this version cannot run, with the numbers and
-        the cure.
+      NotImplementedError: a layout or a schedule that this version cannot run, with the cure.
     """
     if not stages:
         raise ValueError("a plan needs one stage or more; call epl.set_default_strategy("
@@ -155,11 +163,14 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
     schedule = schedules.NAMES[schedule]
     _check_carried_out(schedule, actions)
     device_counts = tuple(count for _, count in stages)
+    placements = lay_out(device_counts, num_workers, devices_per_worker, prefer_intra_node, slices)
+    teams = fold(placements, num_workers) if spans(placements) else None
+    if teams is not None:
+        num_workers, devices_per_worker = len(teams.seats), len(teams.seats[0])
+        placements = lay_out(device_counts, num_workers, devices_per_worker)
     return ParallelPlan(
-        num_workers, devices_per_worker, _names(stages), device_counts,
-        lay_out(device_counts, num_workers, devices_per_worker, prefer_intra_node,
-                slices),
-        num_micro_batch, reduce_method, schedule, actions)
+        num_workers, devices_per_worker, _names(stages), device_counts, placements,
+        num_micro_batch, reduce_method, schedule, actions, teams)
 
 
 def _check_carried_out(schedule: str, actions: Tuple[Tuple[Action, ...], ...]) -> None:
@@ -191,13 +202,22 @@ def _names(stages: Sequence[Tuple[str, int]]) -> Tuple[str, ...]:
 
 
 def _summary(plan: ParallelPlan) -> List[str]:
+    workers, devices = plan.num_workers, plan.devices_per_worker
+    if plan.teams is not None:
+        members = len(plan.teams.members(0))
+        workers, devices = workers * members, devices // members
     lines = [
         "{} worker(s) x {} device(s), {} model replica(s) x {} stage(s), {} micro-batch(es) "
-        "per step".format(plan.num_workers, plan.devices_per_worker, plan.num_replicas,
-                          plan.num_stages, plan.num_micro_batch),
+        "per step".format(workers, devices, plan.num_replicas, plan.num_stages,
+                          plan.num_micro_batch),
         "global batch = script's batch x {} micro-batch(es) x {} replica(s); gradients: {}"
         .format(plan.num_micro_batch, plan.num_replicas, plan.reduce_method),
     ]
+    if plan.teams is not None:
+        lines += ["workers {} hold replica(s) {} together; worker {} leads them".format(
+            " ".join(map(str, plan.teams.members(team))),
+            " ".join(map(str, plan.replicas_of(team))), plan.teams.members(team)[0])
+            for team in range(plan.num_workers)]
     if plan.num_slices > 1:
         lines.append("every micro-batch is cut along axis 0 into {} slices".format(
             plan.num_slices))
@@ -207,7 +227,8 @@ def _summary(plan: ParallelPlan) -> List[str]:
 def _table(plan: ParallelPlan) -> List[str]:
     """A row per placement; devices as worker:device."""
     rows = [("worker:device", "name")] + [
-        (" ".join("{}:{}".format(*device) for device in p.devices), plan.stage_names[p.stage])
+        (" ".join("{}:{}".format(*plan.real(device)) for device in p.devices),
+         plan.stage_names[p.stage])
         for p in plan.placements]
     width = max(len(devices) for devices, _ in rows)
     numbers = [("replica", "stage")] + [(str(p.replica), str(p.stage)) for p in plan.placements]

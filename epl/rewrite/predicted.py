@@ -76,12 +76,15 @@ def predict(graph: Any, rows: Optional[int] = None) -> Predicted:
             "no strategy is set" if plan is None else "nothing is trained yet"))
     if automatic.is_wanted(graph, plan):
         automatic.assign(graph, state, plan)
+    own = context_of(graph).of_process.cluster.worker_index
     found: Dict[Device, DeviceMemory] = {}
     remarks: List[str] = []
     for family in known:
         model = _Model(graph, state, plan, _parts(graph, state, family), family, rows)
         for device, memory in model.devices():
-            if device not in found or memory.total > found[device].total:
+            device = plan.real(device)
+            if device.worker == own and (
+                    device not in found or memory.total > found[device].total):
                 found[device] = memory
         remarks += [each for each in model.remarks if each not in remarks]
     return Predicted(tuple(sorted(found.items())), tuple(remarks))

@@ -122,7 +122,8 @@ def _plan(graph: Any, state: GraphState) -> Optional[ParallelPlan]:
         return intended_plan(graph)
     needed = sum(t.device_count for t in state.annotations.task_graphs)
     fits = 1 < context_of(graph).cluster.gpu_num_per_worker >= needed
-    return intended_plan(graph) if needed > 1 and fits else None
+    plan = intended_plan(graph) if needed > 1 and fits else None
+    return plan if plan is None or plan.teams is None else None  # each worker runs all of it
 
 
 def _carry_out(rewriting: Rewriting) -> None:

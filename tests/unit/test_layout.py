@@ -7,7 +7,7 @@ import re
 import pytest
 
 from epl.errors import ConfigError
-from epl.plan.layout import Device, lay_out
+from epl.plan.layout import Device, lay_out, on_one_worker
 from epl.plan.parallel_plan import make_plan
 
 
@@ -44,37 +44,69 @@ def test_layouts(workers, devices, counts, prefer_intra_node, placements):
     assert plan.num_replicas * len(counts) == len(expected)
 
 
-@pytest.mark.parametrize("workers, devices, counts, prefer_intra_node, words", [
-    (2, 1, [1, 1], True, ["2 worker(s) x 1 device(s)", "2-stage replicas of 2 device(s) each",
-                          "replica 0 would lie on workers 0 and 1",
-                          "use epl-launch --num_workers 1 --gpu_per_worker 2"]),
-    (4, 1, [1, 1], True, ["4 worker(s) x 1", "workers 0 and 1",
-                          "--num_workers 2 --gpu_per_worker 2"]),
-    (4, 1, [2], True, ["1-stage replicas of 2", "--num_workers 2 --gpu_per_worker 2"]),
-    (2, 2, [1, 1, 1, 1], True, ["4-stage replicas of 4", "--num_workers 1 --gpu_per_worker 4"]),
-    (3, 1, [1, 2], True, ["workers 0 and 1 and 2", "--num_workers 1 --gpu_per_worker 3"]),
-    (2, 3, [1, 1], True, ["2 worker(s) x 3", "replica 1 would lie on workers 0 and 1",
-                          "--num_workers 3 --gpu_per_worker 2"]),
-    (2, 2, [1, 1], False, ["replica 0 would lie on workers 0 and 1",
-                           "use cluster.device_place_prefer_intra_node = True"]),
-    (2, 1, [1, 1], False, ["use cluster.device_place_prefer_intra_node = True with epl-launch "
-                           "--num_workers 1 --gpu_per_worker 2"]),
+@pytest.mark.parametrize("workers, devices, counts, prefer_intra_node, placements, teams", [
+    (2, 1, [1, 1], True, "w0d0 w1d0", ["01"]),
+    (2, 1, [1, 1], False, "w0d0 w1d0", ["01"]),
+    (2, 1, [2], True, "w0d0+w1d0", ["01"]),
+    (4, 1, [1, 1], True, "w0d0 w1d0  w2d0 w3d0", ["01", "23"]),
+    (4, 1, [1] * 4, True, "w0d0 w1d0 w2d0 w3d0", ["0123"]),
+    (4, 1, [1, 1], False, "w0d0 w1d0  w2d0 w3d0", ["01", "23"]),
+    (2, 2, [1, 1], False, "w0d0 w1d0  w0d1 w1d1", ["01"]),
+    (2, 2, [1] * 4, True, "w0d0 w0d1 w1d0 w1d1", ["01"]),
+    (2, 2, [1] * 4, False, "w0d0 w1d0 w0d1 w1d1", ["01"]),
+    (2, 2, [2, 2], True, "w0d0+w0d1 w1d0+w1d1", ["01"]),
+    (2, 3, [1, 1], True, "w0d0 w0d1  w0d2 w1d0  w1d1 w1d2", ["01"]),
+    (3, 2, [1] * 3, True, "w0d0 w0d1 w1d0  w1d1 w2d0 w2d1", ["012"]),
+    (3, 2, [1, 1], False, "w0d0 w1d0  w2d0 w0d1  w1d1 w2d1", ["012"]),
+    (4, 2, [1] * 4, True, "w0d0 w0d1 w1d0 w1d1  w2d0 w2d1 w3d0 w3d1", ["01", "23"]),
+    (4, 2, [1, 1], False, "w0d0 w1d0 w0d1 w1d1  w2d0 w3d0 w2d1 w3d1", ["01", "23"]),
 ])
-def test_a_replica_on_several_workers_is_refused(workers, devices, counts, prefer_intra_node,
-                                                 words):
-    with pytest.raises(NotImplementedError) as caught:
-        lay_out(counts, workers, devices, prefer_intra_node)
-    for word in words:
-        assert word in str(caught.value)
+def test_workers_hold_replicas_together(workers, devices, counts, prefer_intra_node, placements,
+                                        teams):
+    plan = make_plan([("", count) for count in counts], workers, devices,
+                     prefer_intra_node=prefer_intra_node)
+    assert [list(map(plan.real, p.devices)) for p in plan.placements] == rows(placements)
+    found = [plan.teams.members(team) for team in range(plan.num_workers)]
+    assert ["".join(map(str, members)) for members in found] == teams
+    assert all(plan.teams.team_of(w) == t for t, own in enumerate(found) for w in own)
+    assert plan.num_workers * plan.devices_per_worker == workers * devices
+    assert sorted(r for t in range(len(teams)) for r in plan.replicas_of(t)) == list(
+        range(plan.num_replicas))
 
 
-def test_only_what_is_wrong_is_named_as_the_cure():
+def test_who_holds_the_same_in_other_teams():
+    plan = make_plan([("", 1)] * 2, 4, 1)
+    assert [plan.teams.peers(device) for device in (Device(0, 0), Device(1, 1))] == [
+        (0, 2), (1, 3)]
+    with pytest.raises(IndexError, match="worker 4 is in no team"):
+        plan.teams.team_of(4)
+
+
+def test_a_chosen_layout_may_put_a_replica_on_several_workers():
+    slices = (((Device(0, 0),), (Device(0, 1),)), ((Device(1, 1),), (Device(1, 0),)))
+    plan = make_plan([("", 1)] * 2, 2, 2, slices=slices)
+    assert [list(map(plan.real, p.devices)) for p in plan.placements] == rows(
+        "w0d0 w1d1  w0d1 w1d0")
+
+
+def test_teams_that_are_not_alike_are_refused():
+    slices = (((Device(0, 0),), (Device(3, 0),)), ((Device(1, 0),), (Device(2, 0),)))
     with pytest.raises(NotImplementedError) as caught:
-        lay_out([1, 1], 2, 2, prefer_intra_node=False)
-    assert "epl-launch" not in str(caught.value)
-    with pytest.raises(NotImplementedError) as caught:
-        lay_out([1, 1], 2, 1, prefer_intra_node=True)
-    assert "prefer_intra_node" not in str(caught.value)
+        make_plan([("", 1)] * 2, 4, 1, slices=slices)
+    assert "workers 0 1 and on workers 2 3 in different ways (0:0 1:0 and 1:0 0:0" in str(
+        caught.value)
+
+
+@pytest.mark.parametrize("workers, devices, counts, prefer_intra_node, cure", [
+    (2, 1, [1, 1], True, "epl-launch --num_workers 1 --gpu_per_worker 2"),
+    (2, 2, [1] * 4, True, "epl-launch --num_workers 1 --gpu_per_worker 4"),
+    (2, 3, [1, 1], True, "epl-launch --num_workers 3 --gpu_per_worker 2"),
+    (2, 2, [1, 1], False, "cluster.device_place_prefer_intra_node = True"),
+    (2, 1, [1, 1], False, "cluster.device_place_prefer_intra_node = True with epl-launch "
+                          "--num_workers 1 --gpu_per_worker 2"),
+])
+def test_what_keeps_replicas_on_one_worker(workers, devices, counts, prefer_intra_node, cure):
+    assert on_one_worker(counts, workers, devices, prefer_intra_node) == cure
 
 
 @pytest.mark.parametrize("workers, devices, counts, words", [
@@ -119,19 +151,21 @@ def test_every_accepted_layout_uses_every_device_once_and_no_worker_more_than_an
         if isinstance(plan, Exception):
             continue
         accepted += 1
-        used = [device for p in plan.placements for device in p.devices]
+        used = [plan.real(device) for p in plan.placements for device in p.devices]
         assert sorted(used) == [(w, d) for w in range(workers) for d in range(devices)]
         assert all(len(p.devices) == counts[p.stage] for p in plan.placements)
-        replicas = [plan.replicas_of(w) for w in range(workers)]
+        replicas = [plan.replicas_of(w) for w in range(plan.num_workers)]
         assert sorted(r for own in replicas for r in own) == list(range(plan.num_replicas))
         assert len({len(own) for own in replicas}) == 1
     assert accepted > 50
 
 
-def test_every_layout_with_whole_replicas_on_each_worker_is_accepted():
+def test_every_layout_of_whole_replicas_is_accepted():
     for workers, devices, counts, prefer in SWEEP:
-        if devices % sum(counts) == 0 and prefer:
-            assert attempt(workers, devices, counts, prefer).num_stages == len(counts)
+        if workers * devices % sum(counts) == 0:
+            plan = attempt(workers, devices, counts, prefer)
+            assert plan.num_stages == len(counts)
+            assert plan.teams is None or devices % sum(counts) or not prefer
 
 
 def test_every_refusal_names_a_cure_that_works():
@@ -143,12 +177,8 @@ def test_every_refusal_names_a_cure_that_works():
         refused, refusal = refused + 1, str(refusal)
         flags = re.search(r"--num_workers (\d+) --gpu_per_worker (\d+)", refusal)
         cured = (int(flags.group(1)), int(flags.group(2))) if flags else (workers, devices)
-        prefer = prefer or "device_place_prefer_intra_node = True" in refusal
-        assert cured != (workers, devices) or "prefer_intra_node" in refusal
+        assert cured != (workers, devices)
         plan = attempt(cured[0], cured[1], counts, prefer)
-        if isinstance(plan, NotImplementedError):  # too many devices and the wrong order
-            assert "device_place_prefer_intra_node = True" in str(plan)
-            plan = attempt(cured[0], cured[1], counts, True)
         assert plan.num_stages == len(counts), refusal
         if "needs" not in refusal:
             assert cured[0] * cured[1] <= workers * devices

@@ -73,6 +73,9 @@ def test_replicas_and_clones_of_a_worker():
     plan = plan_of(1, 2, num_workers=2, devices_per_worker=6, num_micro_batch=5)
     assert [plan.replicas_of(w) for w in range(3)] == [(0, 1), (2, 3), ()]
     assert [plan.clones_per_worker(w) for w in range(3)] == [2 * 5 * 2, 2 * 5 * 2, 0]
+    pairs = plan_of(1, 1, num_workers=4, devices_per_worker=1, num_micro_batch=3)
+    assert [pairs.replicas_of(team) for team in range(3)] == [(0,), (1,), ()]
+    assert pairs.clones_per_worker(0) == 3
     columns = plan_of(1, num_workers=2, devices_per_worker=2, prefer_intra_node=False)
     assert [columns.replicas_of(w) for w in range(2)] == [(0, 2), (1, 3)]
 
@@ -135,6 +138,20 @@ micro-batches in flight at most, by stage: 4, 4
 stage 0 | F0 F1 F2 F3 .  .  B0 B1 B2 B3
 stage 1 | .  F0 F1 F2 F3 B0 B1 B2 B3 .
 """.strip()
+
+
+def test_the_table_of_pipelines_over_workers():
+    plan = make_plan([("encoder", 1), ("decoder", 1)], 4, 1)
+    assert plan.describe().splitlines()[:8] == """
+4 worker(s) x 1 device(s), 2 model replica(s) x 2 stage(s), 1 micro-batch(es) per step
+global batch = script's batch x 1 micro-batch(es) x 2 replica(s); gradients: mean
+workers 0 1 hold replica(s) 0 together; worker 0 leads them
+workers 2 3 hold replica(s) 1 together; worker 2 leads them
+ replica  stage  worker:device  name
+       0      0  0:0            encoder
+       0      1  1:0            decoder
+       1      0  2:0            encoder
+""".strip().splitlines()
 
 
 def test_one_stage_with_micro_batches_has_a_timetable_without_bubble():
