@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every test."""
 
+import collections
 import gc
 import os
 import signal
+import zlib
 
 import pytest
 
@@ -18,13 +20,29 @@ _FAST_FILES = ("tests/unit/", "tests/graph/test_pass_")
 _OWN = ("EPL_CONTROL_FLOW", "EPL_FULL_MATRIX", "EPL_RANDOM_PROGRAMS", "EPL_RANDOM_SEED")
 
 
+# A test of so many cases is shared out by --half; and all tests of what steers no TensorFlow.
+_MANY = 6
+_SHARED_OUT = "tests/tooling/"
+_WHOLE = "tests/unit/"  # cheap, and Python's version counts there
+
+
+def pytest_addoption(parser):
+    parser.addoption("--half", choices=("even", "odd"), help=(
+        "of tests of {} cases or more, and of those of tooling, run half of the cases; the other "
+        "half is for the other version of TensorFlow".format(_MANY)))
+
+
 def pytest_configure(config):
     _hear_signals()
     _forget_the_shell()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("half"):
+        out = _of_the_other_half(items, config.getoption("half") == "odd")
+        items[:] = [item for item in items if item not in out]
+        config.hook.pytest_deselected(items=list(out))
     for item in items:
         if item.nodeid.startswith(_FAST_FILES):
             item.add_marker(pytest.mark.fast)
@@ -50,6 +68,24 @@ def pytest_runtest_makereport(item, call):
             report.outcome = "skipped"
             report.longrepr = str(item.path if hasattr(item, "path") else item.fspath), \
                 item.location[1], "Skipped: " + reason
+
+
+def _of_the_other_half(items, is_odd):
+    """Those that another version of TensorFlow runs, drawn by the names of their cases.
+
+    Not every other one: cases are listed in loops, and the version would go with what the innermost
+    loop says.
+    """
+    cases = collections.Counter(item.nodeid.split("[")[0] for item in items)
+    return {item: None for item in items if not item.nodeid.startswith(_WHOLE)
+            and (cases[item.nodeid.split("[")[0]] >= _MANY or item.nodeid.startswith(_SHARED_OUT))
+            and zlib.crc32(_case(item).encode()) % 2 != is_odd}
+
+
+def _case(item):
+    """What a case is called in all tests that take it, so that they have in common what is made."""
+    name, _, case = item.nodeid.partition("[")
+    return case or name
 
 
 def _shares_with_its_file(item):

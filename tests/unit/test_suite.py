@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.support import warm
+from tests.support.combinations import FEATURES
 from tests.support.jobs import ROOT, environment_for
 
 # What `scripts/test.sh --fast` runs something of: how the names of its tests begin.
@@ -20,10 +21,10 @@ FAST_PARTS = ("tests/unit/test_plan.py::", "tests/unit/test_schedule.py::",
               "tests/dist/test_launcher_horovod.py::test_two_workers_meet_and_end")
 
 
-def collected(*arguments):
+def collected(*arguments, below="tests"):
     """The names of the tests that pytest would run."""
     argv = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--rootdir", ROOT,
-            os.path.join(ROOT, "tests")] + list(arguments)
+            os.path.join(ROOT, below)] + list(arguments)
     done = warm.run(argv, environment_for(), 240, stderr=subprocess.PIPE, text=True)
     done.check_returncode()
     return [line for line in done.stdout.splitlines() if "::" in line]
@@ -47,6 +48,18 @@ def fast():
     with open(os.path.join(ROOT, "scripts", "test.sh")) as script:
         assert "-m fast" in script.read()
     return collected("-m", "fast")
+
+
+def test_the_two_halves_are_the_whole():
+    """Every case is in one of them, and each has about half of those with any feature."""
+    below = "tests/loopback/test_combinations.py"
+    even, odd, whole = [set(collected(*half, below=below)) for half in (
+        ["--half", "even"], ["--half", "odd"], [])]
+    assert even | odd == whole
+    assert not [name for name in even & odd if "test_trains_as_one_device" in name]
+    for feature in FEATURES:
+        shares = [sum(feature in name for name in half) for half in (even, odd)]
+        assert min(shares) >= 3, feature
 
 
 def test_every_test_file_is_found_without_being_named():
