@@ -34,6 +34,8 @@ class Worker:
         `runtime.coordination`).
       check: the check that is on (see `checking`), or None.
       steps: held during a step: a worker is in one at a time, whatever its threads do.
+      graphs: those that have come to be trained (see `runtime.graphs`).
+      graphs_numbered: how many have got a number.
       held: weak references to the sessions that hold what other workers do not (see
         `runtime.held_state`), in the same order on all workers; None: it is closed.
     """
@@ -44,6 +46,8 @@ class Worker:
         self.ended_together = False
         self.check: Any = None
         self.steps = threading.RLock()
+        self.graphs: List[Any] = []
+        self.graphs_numbered = 0
         self.held: List[Any] = []
 
 

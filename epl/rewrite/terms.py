@@ -22,6 +22,7 @@ from epl import compat
 from epl.ir import static_shapes
 from epl.rewrite import loops, op_traits
 from epl.rewrite.batch_axis import FORM_ONLY, BatchAxes
+from epl.rewrite.lengths import FORMS
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import SAME, SHARED, Reduced, Rows, ShapeOf
 from epl.rewrite.shortcuts import is_shortcut
@@ -42,6 +43,14 @@ _ENTERS = ("Enter", "RefEnter")
 # Of their inputs after the first these take no more than a form, or a place.
 _BY_FORM = frozenset(["BroadcastTo", "Fill", "MirrorPad", "Pad", "PadV2", "Reshape", "Slice",
                       "StridedSlice", "Tile"])
+
+# Of places along an axis these make others, each of its own; the rest says how many there are.
+_GRIDS = {"BroadcastTo": 0, "Cast": 0, "ExpandDims": 0, "Fill": 1, "Identity": 0,
+          "MatrixBandPart": 0, "OneHot": 0, "Reshape": 0, "Tile": 0}
+_PLACE_BY_PLACE = _COMPARES | frozenset([
+    "Add", "AddV2", "ConcatV2", "Cos", "Div", "Exp", "FloorDiv", "FloorMod", "LogicalAnd",
+    "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "Pack", "Pow", "RealDiv",
+    "Select", "SelectV2", "Sin", "Sqrt", "Square", "Sub", "Transpose"])
 
 _MEAN, _SUM = Reduced("mean"), Reduced("sum")
 _ALIKE = (SHARED, SAME)
@@ -210,7 +219,8 @@ class _Walk:
         """True for what is alike in all parts, or can be made so."""
         if self._data.is_alike(tensor):
             return True
-        if self._data.is_statistic(tensor) and self._data.can_come_first(tensor):
+        if self._data.is_statistic(tensor) and self._data.can_come_first(tensor) \
+                and not self._data.is_of_lengths(tensor):
             self.found.statistics[tensor.name] = tensor
             return True
         return False
@@ -310,9 +320,7 @@ class _Walk:
     def _beside(self, op: Any, tensor: Any) -> None:
         """`op` computes rows with a number of their part, `tensor`."""
         if self._data.is_statistic(tensor):
-            # Other numbers are lengths, say, which parts are cut to.
-            counts = tensor.dtype.is_floating or op.type in ("Equal", "NotEqual")
-            if counts and not self._known(tensor):
+            if not self._data.is_grid(tensor) and not self._known(tensor):
                 self._strange("normalised", op)
         elif not self._axes.normalises(tensor):
             self._strange("normalised", op)
@@ -325,7 +333,8 @@ class _Walk:
                    for t in decisions(op))
 
     def _numbers_of_part(self, op: Any) -> List[Any]:
-        beside = self._axes.beside_rows(op)
+        forms = [op.inputs[n].name for n in FORMS.get(op.type, ()) if n < len(op.inputs)]
+        beside = [t for t in self._axes.beside_rows(op) if t.name not in forms]
         return [t for t in beside if (t is op.inputs[0] or op.type not in _BY_FORM) and not (
             op_traits.is_switch(t.op) and self._data.is_alike(t.op.inputs[0]))]  # decided
 
@@ -407,6 +416,7 @@ class Data:
                       and op in partition.batch_dependent and not is_gradient(op)]
         self.conditions = [op for op in partition.ops if op in behind and op.type == "LoopCond"
                            and op in partition.batch_dependent and not is_gradient(op)]
+        self._forward = set(self.model)
         self._learned: Set[Any] = set()
         self._varying = set(partition.sources)  # what is not the same for all parts
         self._values = set(partition.sources)  # and not only by its number of rows
@@ -453,6 +463,48 @@ class Data:
         if isinstance(relation, Reduced) or tensor.shape.ndims == 0:
             return True
         return all(self.is_alike(t) or self.is_statistic(t) for t in tensor.op.inputs)
+
+    def is_grid(self, tensor: Any) -> bool:
+        """True if parts differ in how long `tensor` is alone: the places along an axis, a mask."""
+        pending, seen = [tensor], set()
+        while pending:
+            value = pending.pop()
+            op = value.op
+            if value.name in seen or self.is_alike(value) or op.type in ("OnesLike", "ZerosLike"):
+                continue
+            seen.add(value.name)
+            if op.type == "Range":
+                pending.extend([op.inputs[0], op.inputs[2]])
+            elif op.type in _GRIDS:
+                pending.append(op.inputs[_GRIDS[op.type]])
+            elif op.type == "StridedSlice" and _goes_forward(op):
+                pending.append(op.inputs[0])
+            elif op.type in _PLACE_BY_PLACE and value.shape.ndims != 0:
+                pending.extend(op.inputs)
+            else:
+                return False
+        return True
+
+    def is_of_lengths(self, tensor: Any) -> bool:
+        """True if `tensor` has an axis that is as long as the data says, or says how long one is.
+
+        Another number in its place would not go with what else is that long.
+        """
+        if not tensor.shape.is_fully_defined() and any(
+                op.inputs[n].op in self._values for op in data_ancestors([tensor.op])
+                for n in FORMS.get(op.type, ()) if n < len(op.inputs)):
+            return True
+        pending, seen = [tensor], set()
+        while pending:
+            value = pending.pop()
+            for user in value.consumers() if value.name not in seen else ():
+                if value.name in [user.inputs[n].name for n in FORMS.get(user.type, ())
+                                  if n < len(user.inputs)]:
+                    return True
+                if user in self._forward and not user.outputs[0].dtype.is_floating:
+                    pending.extend(t for t in user.outputs if self.is_statistic(t))
+            seen.add(value.name)
+        return False
 
     def can_come_first(self, tensor: Any) -> bool:
         """True if `tensor` can be computed before the model is."""
@@ -524,6 +576,12 @@ class Data:
         return (isinstance(relation, Rows) and relation == self._axes.of(learned)
                 and tensor.op not in self._learned and tensor.dtype == learned.dtype
                 and _same_form(tensor, learned))
+
+
+def _goes_forward(op: Any) -> bool:
+    """True for a slice whose places are counted from the beginning of each axis."""
+    begin, strides = (tf.get_static_value(t) for t in (op.inputs[1], op.inputs[3]))
+    return begin is not None and strides is not None and min(begin) >= 0 and min(strides) > 0
 
 
 def _same_form(one: Any, other: Any) -> bool:

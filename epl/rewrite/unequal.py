@@ -5,8 +5,9 @@
 Datasets that keep the smaller batch at their end make parts of other numbers of rows, and workers
 that are fed other numbers. Nothing but static shapes says before a step that all have equally many
 (and that rows fed to one worker are divided evenly). A part that is padded to its own longest row
-has other lengths than the whole batch would have, and other numbers of elements in its means. Such
-numbers are counted where they may differ; their means travel with the gradients.
+has other lengths than the whole batch would have, and other numbers of elements in its means; so
+has one that the script cuts to its own longest row (`rewrite.lengths`). Such numbers are counted
+where they may differ; their means travel with the gradients.
 """
 
 from typing import Any, Callable, List, Optional, Sequence
@@ -16,8 +17,10 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
+from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId
 from epl.rewrite.groups import GradientGroup, Measure
+from epl.rewrite.lengths import Lengths
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.walk import data_ancestors
 
@@ -28,23 +31,36 @@ _ROWS = (
     "many rows. (Later steps like this say nothing.)")
 _ELEMENTS = (
     "a step averaged parts of different lengths: '{name}'{place} counts {own} elements on this "
-    "worker, {mean:g} in the mean over all parts. Each part is padded to its own longest row, so "
+    "worker, {mean:g} in the mean over all parts. Each part is as long as its own longest row, so "
     "that padding counts for more or less than on one device with the whole batch. Divide a masked "
-    "sum by the sum of the mask, or pad to a fixed length. (Later steps like this say nothing.)")
+    "sum by the sum of the mask, or cut and pad to a fixed length (maxlen=...). (Later steps like "
+    "this say nothing.)")
 _LENGTHS = (
     "the parts of a step are padded to different lengths: axis {axis} of '{name}'{place} has {own} "
     "on this worker, {mean:g} in the mean over all parts. On one device all rows are as long as "
     "the longest. It makes no difference where padding counts for nothing (masks, "
     "sequence_length); else pad to a fixed length. (Later steps like this say nothing.)")
+_CUT = (
+    "the parts of a step have different lengths: '{{name}}'{{place}} is as long as the longest row "
+    "of a part ({{own}} places on this worker, {{mean:g}} in the mean over all parts), and "
+    "'{reader}'{at} takes all of them in, without asking rows where they end. On one device all "
+    "rows are as long as the longest. Cut or pad to a fixed length (maxlen=...), or mask what is "
+    "behind the end of a row. (Later steps like this say nothing.)")
+_SIZES = (
+    "a step averaged parts of different lengths: the size of '{name}'{place}, which the model "
+    "computes with, is {own} on this worker, {mean:g} in the mean over all parts, as each part is "
+    "as long as its own longest row. Divide by numbers of the rows (their lengths, the sum of a "
+    "mask), or cut and pad to a fixed length (maxlen=...). (Later steps like this say nothing.)")
 
 
-def measures(group: GradientGroup, partition: StepPartition, num_clones: int, num_workers: int,
-             is_gradient: Callable[[Any], bool]) -> List[Measure]:
+def measures(group: GradientGroup, partition: StepPartition, axes: BatchAxes, num_clones: int,
+             num_workers: int, is_gradient: Callable[[Any], bool]) -> List[Measure]:
     """What may differ between the parts of a step; nothing if all are equal anyway.
 
     Args:
       group: whose steps are looked at.
       partition: what they consist of.
+      axes: how its tensors relate to the whole batch.
       num_clones: of this worker.
       num_workers: workers that take part.
       is_gradient: True for operations that TensorFlow built for gradients.
@@ -55,14 +71,19 @@ def measures(group: GradientGroup, partition: StepPartition, num_clones: int, nu
     rows = [(tensor, _axis_of_rows(tensor)) for tensor in tensors]
     found = [Measure(_ROWS, tensor, [axis]) for tensor, axis in rows
              if compat.static_shape(tensor)[axis] is None][:1]
-    lengths = [(tensor, axis) for tensor, of_rows in rows for axis, size in enumerate(
+    padded = [(tensor, axis) for tensor, of_rows in rows for axis, size in enumerate(
         compat.static_shape(tensor)) if size is None and axis != of_rows]
-    sources = {tensor.op for tensor, _ in lengths}
-    for op in sorted(model, key=compat.op_id) if lengths else ():
-        if op not in partition.loop and op not in partition.conditional and not is_gradient(op) \
-                and _counts_elements(op) and sources.intersection(data_ancestors([op])):
-            found.append(Measure(_ELEMENTS, op.inputs[0], _counted_axes(op)))
-    return found + [Measure(_LENGTHS, tensor, [axis]) for tensor, axis in lengths]
+    lengths = Lengths(model, partition, axes, {tensor.op for tensor, _ in padded}, is_gradient)
+    found += [Measure(_ELEMENTS, op.inputs[0], _counted_axes(op)) for op in lengths.means()]
+    found += [Measure(_SIZES, tensor, of_sizes) for tensor, of_sizes in lengths.sizes()]
+    found += [Measure(_CUT.format(reader=cut.reader.name, at=_literal(compat.made_at(cut.reader))),
+                      cut.tensor, cut.axes) for cut in lengths.cuts()]
+    return found + [Measure(_LENGTHS, tensor, [axis]) for tensor, axis in padded]
+
+
+def _literal(text: str) -> str:
+    """`text` as a template has it."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def counted(measure: Measure, group: GradientGroup, clones: List[CloneId], like: Any) -> List[Any]:
@@ -94,15 +115,6 @@ def _varying(partition: StepPartition, num_clones: int, num_workers: int) -> Lis
 
 def _axis_of_rows(tensor: Any) -> Any:
     return feeds.axis_of_rows(tensor) if tensor.op.type in feeds.PLACEHOLDERS else 0
-
-
-def _counts_elements(op: Any) -> bool:
-    """True for a mean over a number of elements that is not known beforehand, and such a number."""
-    shape, axes = op.inputs[0].shape if op.inputs else None, _counted_axes(op)
-    if op.type not in ("Mean", "Size") or shape.ndims is None or (op.type == "Mean" and not axes):
-        return False
-    sizes = compat.static_shape(op.inputs[0])
-    return None in (sizes if axes is None else [sizes[axis] for axis in axes])
 
 
 def _counted_axes(op: Any) -> Optional[List[int]]:

@@ -26,6 +26,7 @@ from epl.runtime import (
     broadcast,
     control_plane,
     fingerprint,
+    graphs,
     held_state,
     shared_feeds,
     stop,
@@ -120,14 +121,15 @@ def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
     context = context_of(session.graph)
     while True:
         progress.waiting_before_step("agreement")
-        outcome = _meet(context, what + shared_feeds.digest(fed), session)
+        step = graphs.named(what, session.graph)
+        outcome = _meet(context, step + shared_feeds.digest(fed), session)
         _level(session, outcome)
         if outcome.asked:
             continue
         if outcome.same:
             return
         if outcome.leaving or not outcome.stale:
-            wanted = _tell(context, Intent(what, can_end=coordinator is not None,
+            wanted = _tell(context, Intent(step, can_end=coordinator is not None,
                                            fed=shared_feeds.shown(fed)))
             if coordinator is None or not all_can_end(wanted):
                 raise different(wanted)

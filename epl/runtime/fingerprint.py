@@ -22,7 +22,7 @@ from epl.rewrite import sparse
 from epl.rewrite.groups import collectives_of, groups_of
 from epl.rewrite.walk import ancestors
 from epl.rewrite.zero import Zero
-from epl.runtime import control_plane
+from epl.runtime import control_plane, graphs
 from epl.version import __version__
 
 _SHARED_ROWS = ("rows of {}, looked up without data that was fed or read (feed what is to differ): "
@@ -45,7 +45,8 @@ def compare(graph: Any) -> None:
     """Compare this worker's program with the others'; every worker has to call this.
 
     Raises:
-      ConfigError: they differ; the same error on every worker.
+      ConfigError: they differ, or it cannot be told which of a worker's graphs belongs to which of
+        another's; the same error on every worker.
     """
     state = state_of(graph)
     lines = _lines(graph, state)
@@ -53,6 +54,7 @@ def compare(graph: Any) -> None:
     plane = control_plane.of(context_of(graph))
     if len(set(plane.all_gather_object(digest))) > 1:
         raise ConfigError(first_difference(plane.all_gather_object(lines)))
+    graphs.agree(graph, digest)
     state.record(_Compared).collectives = len(_all_collectives(state))
 
 

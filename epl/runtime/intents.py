@@ -56,7 +56,8 @@ def different(wanted: List[Intent]) -> Exception:
         ", as its hooks asked for it (run_context.request_stop())" if intent.asked else ""))
         for index, intent in enumerate(wanted)]
     cure = ("Every worker has to run the same steps in the same order: give all the same number of "
-            "batches, and do not train under 'if worker_index == 0'")
+            "batches, do not train under 'if worker_index == 0', and let threads that train take "
+            "turns in an order that all keep")
     if END_OF_TRAINING in [intent.what for intent in wanted]:
         cure += ("; to end training from one worker, call epl.request_stop(), which stops all "
                  "after the same step")

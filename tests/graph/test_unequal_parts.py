@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step whose parts have other numbers of rows says so, once."""
 
+import re
 from unittest import mock
 
 import numpy as np
@@ -133,3 +134,101 @@ def test_workers_that_feed_unequally_are_told(rows, length, expected):
         loopback.run(body)
     found = [call[0][0] for call in said.call_args_list if "in the mean over all" in call[0][0]]
     assert len(found) == (2 if expected else 0) and all(expected in text for text in found)
+
+
+# Each cuts to the longest row of its part: of the eight rows of a step a part of four has 4 or 3.
+SENTENCES = np.random.RandomState(5).rand(8, 5, 2).astype(np.float32)
+ENDS = np.array([1, 2, 4, 3, 2, 2, 3, 3])
+
+
+def hidden(x, n, w):
+    return tf.tanh(tf.tensordot(x[:, :tf.reduce_max(n)], w, 1), name="hidden")
+
+
+def mask_of(n):
+    return tf.sequence_mask(n, dtype=tf.float32)
+
+
+TOLD = {  # loss, what it says
+    "mean": (lambda x, n, w: tf.reduce_mean(hidden(x, n, w)), "'hidden'LINE counts"),
+    "mean_of_mask": (lambda x, n, w: tf.reduce_mean(
+        tf.reduce_sum(hidden(x, n, w), 2, name="words") * mask_of(n)), "'mul'LINE counts"),
+    "size": (lambda x, n, w: tf.reduce_sum(tf.reduce_sum(hidden(x, n, w), 2) * mask_of(n))
+             / tf.cast(tf.size(mask_of(n)), tf.float32), "'SequenceMask_1/Cast_1'LINE c"),
+    "shape": (lambda x, n, w: tf.reduce_mean(tf.reduce_sum(
+        hidden(x, n, w) * mask_of(n)[:, :, None], [1, 2]))
+        / tf.cast(tf.shape(hidden(x, n, w))[1], tf.float32), "the size of 'hidden_1'LINE, which"),
+    "sum": (lambda x, n, w: tf.reduce_mean(tf.reduce_sum(hidden(x, n, w), 1, name="all")),
+            "and 'all'LINE takes all"),
+    "softmax": (lambda x, n, w: tf.reduce_mean(tf.square(
+        tf.nn.softmax(hidden(x, n, w)[:, :, 0], name="all")[:, :1])), "and 'all'LINE takes all"),
+    "last": (lambda x, n, w: tf.reduce_mean(hidden(x, n, w)[:, -1]),
+             "and 'strided_slice_1'LINE takes"),
+    "state": (lambda x, n, w: tf.reduce_mean(tf.nn.dynamic_rnn(
+        tf.nn.rnn_cell.BasicRNNCell(2), hidden(x, n, w), dtype=tf.float32)[1]), "takes all"),
+    "one_hot": (lambda x, n, w: tf.reduce_mean(tf.one_hot(n, 1 + tf.reduce_max(n)) * w[0, 0]),
+                "'mul'LINE counts"),
+}
+EXACT = {
+    "masked": lambda x, n, w: tf.reduce_sum(tf.reduce_sum(hidden(x, n, w), 2) * mask_of(n))
+    / tf.reduce_sum(mask_of(n)),
+    "per_row": lambda x, n, w: tf.reduce_mean(tf.reduce_sum(
+        tf.reduce_sum(hidden(x, n, w), 2) * mask_of(n), 1) / tf.cast(n, tf.float32)),
+    "attention": lambda x, n, w: tf.reduce_mean(tf.reduce_sum(
+        tf.nn.softmax(tf.where(tf.sequence_mask(n), hidden(x, n, w)[:, :, 0], tf.fill(
+            tf.shape(mask_of(n)), -1e9))) * hidden(x, n, w)[:, :, 1], 1)),
+    "ends": lambda x, n, w: tf.reduce_mean(tf.nn.dynamic_rnn(
+        tf.nn.rnn_cell.BasicRNNCell(2), hidden(x, n, w), n, dtype=tf.float32)[1]),
+    "places": lambda x, n, w: tf.reduce_sum(
+        tf.reduce_sum(hidden(x, n, w), 2) * mask_of(n) * tf.cast(
+            tf.range(tf.reduce_max(n)), tf.float32)) / tf.reduce_sum(mask_of(n)),
+    # The longest of all rows is a number of the data, that of the whole batch.
+    "shorter": lambda x, n, w: tf.reduce_mean(tf.reduce_sum(tf.tensordot(x, w, 1), [1, 2])
+                                              * tf.cast(n < tf.reduce_max(n), tf.float32)),
+    "missing": lambda x, n, w: tf.reduce_mean(tf.reduce_sum(tf.tensordot(x, w, 1), [1, 2])
+                                              * tf.cast(tf.reduce_max(n) - n, tf.float32)),
+}
+
+
+def cut_to_the_longest(layout, loss_of):
+    """(losses of two steps, what was said) of rows that the script cuts itself."""
+    def script(stage):
+        x, n = tf.placeholder(tf.float32, [None, 5, 2]), tf.placeholder(tf.int32, [None])
+        with stage(0):
+            w = tf.get_variable("w", initializer=np.array([[.3, -.2], [.5, 1]], np.float32))
+        with stage(1):
+            loss = loss_of(x, n, w)
+        step = tf.train.GradientDescentOptimizer(0.25).minimize(loss)
+        with devices.session() as session:
+            return [session.run([loss, step], {x: SENTENCES, n: ENDS})[0] for _ in range(2)]
+
+    with mock.patch.object(tf.logging, "warning") as said, devices.unoptimized():
+        found = devices.run(layout, script)
+    return found, [call[0][0] for call in said.call_args_list if "length" in call[0][0]
+                   or "the loss" in call[0][0]]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_counts_a_length_of_its_part_is_named(name):
+    loss_of, expected = TOLD[name]
+    _, (text,) = cut_to_the_longest(ACCUMULATION, loss_of)
+    line = re.escape(" (tests/graph/test_unequal_parts.py:") + "[0-9]+\\)"
+    assert re.search(re.escape(expected).replace("LINE", line), text)
+    assert "different lengths" in text and "fixed length (maxlen=...)" in text
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_asks_rows_for_their_ends_needs_no_word(name):
+    found, said = cut_to_the_longest(ACCUMULATION, EXACT[name])
+    assert not said
+    devices.assert_same(found, cut_to_the_longest(None, EXACT[name])[0])
+
+
+def test_a_number_of_the_data_that_is_a_length_as_well_is_named():
+    """The whole batch's in its place would not go with what is as long as the part's."""
+    def turned(x, n, w):
+        places = tf.cast(tf.range(tf.reduce_max(n))[::-1], tf.float32)
+        return tf.reduce_sum(tf.reduce_sum(hidden(x, n, w), 2) * mask_of(n) * places) / 8.0
+
+    _, said = cut_to_the_longest(ACCUMULATION, turned)
+    assert any("compares with others of the batch" in text for text in said)

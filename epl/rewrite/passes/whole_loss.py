@@ -9,11 +9,11 @@ from epl.rewrite.rewriting import Family, Rewriting
 
 def _run(rewriting: Rewriting, family: Family) -> None:
     partition, parts = rewriting.partition(family), len(rewriting.clones)
-    for group in family:
-        group.measures = unequal.measures(group, partition, parts, rewriting.num_workers,
-                                          rewriting.state.provenance.is_gradient)
     axes = written.axes_of([partition], rewriting.state, mixed=True, like=losses.gradients_of_rows(
         rewriting.state.provenance.calls))
+    for group in family:
+        group.measures = unequal.measures(group, partition, axes, parts, rewriting.num_workers,
+                                          rewriting.state.provenance.is_gradient)
     whole_loss.make_whole(rewriting.graph, family, rewriting.state, partition, axes,
                           parts * rewriting.num_workers, parts)
 
