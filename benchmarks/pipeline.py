@@ -36,7 +36,7 @@ import measuring
 from measuring import Stepper, answer, median_ratio, table, virtual_devices
 
 SCRIPT = "pipeline_step.py"
-SCHEDULES = ("preferforward", "preferbackward", "preferbackwardoptimizer")
+SCHEDULES = ("preferforward", "preferbackward", "preferbackwardoptimizer", "zb-h1")
 SIDES = ("one", "accumulated", "ceiling") + SCHEDULES
 MICRO_BATCHES = 8
 PREDICTED = 2 * MICRO_BATCHES / (MICRO_BATCHES + 1)
@@ -46,7 +46,8 @@ THROUGHPUT = {"mlp": (512, 2, SIDES),
 # what is shown -> model, rows of a micro-batch
 MEMORY = {"activations": ("wide batch", 4096), "weights": ("mlp", 128)}
 # micro-batches in flight on stage 0 of 2, as the plan says
-IN_FLIGHT = {"preferforward": MICRO_BATCHES, "preferbackward": 2, "preferbackwardoptimizer": 3}
+IN_FLIGHT = {"preferforward": MICRO_BATCHES, "preferbackward": 2, "preferbackwardoptimizer": 3,
+             "zb-h1": 2}
 OVERHEAD = {"model": "tiny", "rows": 8, "micro_batches": 1}
 
 

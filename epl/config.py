@@ -50,6 +50,8 @@ OPTIONS = {
     "auto.memory_budget_mb": Option(
         0, "MiB that each stage of auto.auto_parallel may need; 0: any number", minimum=0),
     "pipeline.num_stages": Option(-1, "stages for auto.auto_parallel; -1: one", minimum=-1),
+    "pipeline.num_chunks": Option(
+        1, "stages on each device of a replica", minimum=1),
     "pipeline.num_micro_batch": Option(1, "micro-batches per step", minimum=1,
                                         maximum=MAX_MICRO_BATCHES),
     "pipeline.strategy": Option(

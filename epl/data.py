@@ -147,7 +147,7 @@ def _replicas(env: Env, devices: Optional[int]) -> int:
         graph = tf.get_default_graph()
         remember(graph, env)
         plan = plan_for(graph)
-        devices = sum(plan.device_counts) if plan is not None else 1
+        devices = plan.devices_per_replica if plan is not None else 1
     own = env.context.cluster.gpu_num_per_worker
     replicas, rest = divmod(own, devices) if devices > 0 else (0, 0)
     if rest or not replicas:

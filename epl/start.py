@@ -65,6 +65,7 @@ def init(config: Optional[Config] = None) -> None:
                               cluster.gpu_num_per_worker, tf.__version__))
     check_precision(config, cluster)
     _check_automatic(config)
+    _check_chunks(config)
     if env.seat is None:
         process.begin(meets_others=cluster.worker_num > 1)
         communicator = _connected(config, cluster)
@@ -96,6 +97,17 @@ def _check_automatic(config: Config) -> None:
             "auto.memory_budget_mb = {} with pipeline.num_stages = {}: one stage is not cut, so "
             "nothing keeps to it; use pipeline.num_stages = 2 or more, or leave the budget out"
             .format(budget, number))
+
+
+def _check_chunks(config: Config) -> None:
+    """Raises ConfigError for limits that are kept by stage, where devices have several."""
+    number = config.pipeline.num_chunks
+    for key in ("auto.memory_budget_mb", "gradient_checkpoint.budget_mb"):
+        if number > 1 and config.as_dict()[key]:
+            raise ConfigError(
+                "{} = {} with pipeline.num_chunks = {}: it is kept to by every stage, and {} of "
+                "them share a device; leave out one of the two".format(
+                    key, config.as_dict()[key], number, number))
 
 
 def _say_what_has_no_effect(config: Config) -> None:

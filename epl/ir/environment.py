@@ -88,7 +88,8 @@ def intended_plan(graph: Any) -> Optional[ParallelPlan]:
     return make_plan(stages, cluster.worker_num, cluster.gpu_num_per_worker,
                      config.pipeline.num_micro_batch,
                      config.communication.gradients_reduce_method, config.pipeline.strategy,
-                     config.cluster.device_place_prefer_intra_node, cluster.slices)
+                     config.cluster.device_place_prefer_intra_node, cluster.slices,
+                     config.pipeline.num_chunks)
 
 
 def stages_of(graph: Any) -> List[Tuple[str, int]]:
@@ -142,7 +143,7 @@ def check_replicas(graph: Any, plan: ParallelPlan) -> None:
     counted_on = _env(graph).replicas_counted_on
     replicas = plan.num_replicas // plan.num_workers
     if counted_on and replicas not in counted_on:
-        devices = sum(plan.device_counts)
+        devices = plan.devices_per_replica
         raise ConfigError(
             "epl.global_batch counted on {} replica(s) of the model in each worker, but one takes "
             "{} device(s), which makes {}: write epl.global_batch(..., devices_per_replica={})"

@@ -9,7 +9,7 @@ A device runs its actions one after the other; an action waits for what its kind
 (`action.KINDS`), on whatever device that is.
 """
 
-from typing import Dict, List, NamedTuple
+from typing import Container, Dict, List, NamedTuple
 
 from epl.errors import nearest
 from epl.plan.action import KINDS, MADE_ONCE, Action, Actions, makers
@@ -43,7 +43,7 @@ def turns(actions: Actions) -> List[Turn]:
         for device, own in enumerate(actions):
             while done[device] < len(own):
                 action = own[done[device]]
-                needs = _needs(action, devices, num_stages)
+                needs = needs_of(action, devices, num_stages)
                 if any(need not in ran for need in needs):
                     break
                 found.append(Turn(device, action, needs))
@@ -115,21 +115,21 @@ def _devices(actions: Actions) -> _Devices:
     return found
 
 
-def _needs(action: Action, devices: _Devices, num_stages: int) -> List[Action]:
-    """What `action` waits for."""
+def needs_of(action: Action, listed: Container[Action], num_stages: int) -> List[Action]:
+    """What `action` waits for, if a step consists of `listed`."""
     found = []
     for need in KINDS[action.kind].needs:
         stage = action.stage + need.neighbour
         if 0 <= stage < num_stages:
             able = makers(need.what, stage, action.micro_batch)
-            found.append(([a for a in able if a in devices] or able[:1])[-1])
+            found.append(([a for a in able if a in listed] or able[:1])[-1])
     return found
 
 
 def _waiting(device: int, action: Action, ran: Dict[Action, None], devices: _Devices,
              num_stages: int) -> str:
     """Why a device stands still before `action`."""
-    need = next(n for n in _needs(action, devices, num_stages) if n not in ran)
+    need = next(n for n in needs_of(action, devices, num_stages) if n not in ran)
     return "device {} waits before {} for {}, {}".format(
         device, action, need, "which device {} runs later".format(devices[need])
         if need in devices else "which no device lists")

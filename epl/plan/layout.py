@@ -45,8 +45,8 @@ class Placement(NamedTuple):
 
 
 def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: int,
-            prefer_intra_node: bool = True,
-            slices: Optional[Slices] = None) -> Tuple[Placement, ...]:
+            prefer_intra_node: bool = True, slices: Optional[Slices] = None,
+            columns: Optional[Sequence[Sequence[int]]] = None) -> Tuple[Placement, ...]:
     """Deal all devices to model replicas.
 
     Args:
@@ -56,6 +56,8 @@ def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: 
       prefer_intra_node: the line of devices goes worker by worker; else through the first devices
         of all workers, then through the second ones.
       slices: all devices, as the script deals them itself; None: in the order of the line.
+      columns: the stages that share a device, for every device of a replica, which are dealt out
+        by their first stages; None: each stage has its own.
 
     Returns:
       Every stage of every replica, in that order.
@@ -65,16 +67,29 @@ def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: 
     """
     if slices is not None:
         return _as_chosen(slices, device_counts)
-    _check_total(device_counts, num_workers, devices_per_worker)
+    together = sorted(columns or [(stage,) for stage in range(len(device_counts))])
+    widths = [_width(column, device_counts) for column in together]
+    _check_total(len(device_counts), sum(widths), num_workers, devices_per_worker)
     line = _in_line(num_workers, devices_per_worker, prefer_intra_node)
-    size = sum(device_counts)
+    size = sum(widths)
     placements: List[Placement] = []
     for replica in range(len(line) // size):
         own = line[replica * size:(replica + 1) * size]
-        for stage, count in enumerate(device_counts):
-            placements.append(Placement(replica, stage, tuple(own[:count])))
-            own = own[count:]
-    return tuple(placements)
+        for column, width in zip(together, widths):
+            placements.extend(Placement(replica, stage, tuple(own[:width])) for stage in column)
+            own = own[width:]
+    return tuple(sorted(placements))
+
+
+def _width(column: Sequence[int], device_counts: Sequence[int]) -> int:
+    """How many devices the stages of a column have, all the same ones."""
+    counts = sorted({device_counts[stage] for stage in column})
+    if len(counts) > 1:
+        raise ConfigError(
+            "stages {} share their devices (pipeline.num_chunks = {}), but ask for {} of them; let "
+            "them ask for as many".format(" and ".join(map(str, column)), len(column),
+                                          " and ".join(map(str, counts))))
+    return counts[0]
 
 
 def _as_chosen(slices: Slices, device_counts: Sequence[int]) -> Tuple[Placement, ...]:
@@ -96,10 +111,10 @@ def _in_line(num_workers: int, devices_per_worker: int, prefer_intra_node: bool)
     return [Device(w, i) for i in range(devices_per_worker) for w in range(num_workers)]
 
 
-def _check_total(device_counts: Sequence[int], num_workers: int, devices_per_worker: int) -> None:
-    total, size = num_workers * devices_per_worker, sum(device_counts)
+def _check_total(num_stages: int, size: int, num_workers: int, devices_per_worker: int) -> None:
+    total = num_workers * devices_per_worker
     there = "{} device(s) ({} worker(s) x {})".format(total, num_workers, devices_per_worker)
-    needed = "{}-stage replicas of {} device(s) each".format(len(device_counts), size)
+    needed = "{}-stage replicas of {} device(s) each".format(num_stages, size)
     if total < size:
         raise ConfigError(
             "{} for {}: a replica needs {} more; use epl-launch {}, or ask for fewer devices in "

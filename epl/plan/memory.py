@@ -11,13 +11,13 @@ Variables are there all the time. How many micro-batches are between forward and
 the schedule.
 """
 
-from typing import Iterable, List, NamedTuple, Optional
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
 
-from epl.plan.action import KINDS, Action
+from epl.plan.action import GRADIENTS_OF_INPUTS, KINDS, Action, Kind, Need
 
 
 class StageMemory(NamedTuple):
-    """What a stage takes on one device, in bytes.
+    """What a stage takes on its device, in bytes.
 
     Attributes:
       parameters: trained variables.
@@ -26,9 +26,12 @@ class StageMemory(NamedTuple):
       rows: sparse gradients of one micro-batch.
       held: what the forward pass of a micro-batch leaves for its backward pass.
       forward: most at a time in a forward pass.
-      backward: most at a time in a backward pass, with `held` and the gradients that it makes.
+      backward: most at a time in a backward pass, with `held` and the gradients that it makes; in
+        its first half, if there are two.
       update: most at a time in an update, beside the gradients; None: each variable is updated as
         soon as the backward pass has its gradient, which `backward` includes.
+      put_off: what is held instead of `held` between the gradients of inputs and those of weights.
+      weights: most at a time while the latter are computed, with `put_off` and what they make.
     """
 
     parameters: int
@@ -39,6 +42,8 @@ class StageMemory(NamedTuple):
     forward: int
     backward: int
     update: Optional[int]
+    put_off: int = 0
+    weights: int = 0
 
 
 class DeviceMemory(NamedTuple):
@@ -63,28 +68,54 @@ class DeviceMemory(NamedTuple):
         return self.parameters + self.state + self.gradients + self.activations + self.working
 
 
-def at_peak(stage: StageMemory, actions: Iterable[Action]) -> DeviceMemory:
-    """What is in use at the worst time of a step.
+def at_peak(stages: Mapping[int, StageMemory], actions: Iterable[Action]) -> DeviceMemory:
+    """What is in use on a device at the worst time of a step.
 
     Args:
-      stage: what the stage takes.
-      actions: what its device does, in that order.
+      stages: number -> what it takes, of every stage of the device.
+      actions: what the device does, in that order.
     """
     moments: List[List[int]] = []
-    in_flight = made = 0
+    held = 0
+    made = dict.fromkeys(stages, 0)
     for action in actions:
-        kind = KINDS[action.kind]
-        added = stage.gradients + made * stage.rows if made else 0
-        held = in_flight * stage.held
+        stage, kind = stages[action.stage], KINDS[action.kind]
+        before = _held_before(kind, stage)
+        more, own = stage.forward, 0
         if kind.computes_gradients:
-            more = stage.backward - stage.held
-            own = min(stage.gradients + stage.rows, max(0, more))
-            moments.append([added + own, held, more - own])
-        else:
-            moments.append([added, held, stage.forward])
-        in_flight += kind.opens - kind.closes
-        made += kind.closes
-    if stage.update is not None:
-        moments.append([stage.gradients + made * stage.rows, 0, stage.update])
+            peak = stage.weights if _is_put_off(kind) else stage.backward
+            own = min(stage.gradients + stage.rows, max(0, peak - before)) if kind.closes else 0
+            more = peak - before - own
+        moments.append([_summed(stages, made) + own, held, more])
+        held += _held_after(kind, stage) - before
+        made[action.stage] += kind.closes
+    updates = [stage.update for stage in stages.values() if stage.update is not None]
+    if updates:
+        moments.append([_summed(stages, made), 0, sum(updates)])
     gradients, activations, working = max(moments, key=sum, default=[0, 0, 0])
-    return DeviceMemory(stage.parameters, stage.state, gradients, activations, working)
+    return DeviceMemory(sum(stage.parameters for stage in stages.values()),
+                        sum(stage.state for stage in stages.values()),
+                        gradients, activations, working)
+
+
+def _summed(stages: Mapping[int, StageMemory], made: Dict[int, int]) -> int:
+    """The gradients of so many micro-batches of every stage."""
+    return sum(stages[number].gradients + count * stages[number].rows
+               for number, count in made.items() if count)
+
+
+def _is_put_off(kind: Kind) -> bool:
+    """True for gradients of weights that are computed behind those of inputs."""
+    return Need(GRADIENTS_OF_INPUTS, 0) in kind.needs
+
+
+def _held_before(kind: Kind, stage: StageMemory) -> int:
+    if kind.opens:
+        return 0
+    return stage.put_off if _is_put_off(kind) else stage.held
+
+
+def _held_after(kind: Kind, stage: StageMemory) -> int:
+    if kind.opens:
+        return stage.held
+    return 0 if kind.closes else stage.put_off

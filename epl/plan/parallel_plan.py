@@ -11,19 +11,26 @@ A clone of the model computes one slice of one micro-batch of one replica.
 from fractions import Fraction
 from functools import reduce
 from math import gcd
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from epl.errors import ConfigError, nearest
 from epl.plan import schedules
-from epl.plan.action import BACKWARD, FORWARD, KINDS, Action
+from epl.plan.action import (
+    BACKWARD,
+    FORWARD,
+    INPUT_GRADIENTS,
+    KINDS,
+    WEIGHT_GRADIENTS,
+    Action,
+)
 from epl.plan.drawing import draw
 from epl.plan.layout import Device, Placement, Slices, lay_out
 from epl.plan.simulator import Simulation, Times, simulate
 from epl.plan.teams import Fold, fold, spans
 
 _REDUCE_METHODS = ("mean", "sum")
-_CARRIED_OUT = (FORWARD, BACKWARD)  # kinds of actions that the rewrite has operations for
-_OTHERS = "choose another schedule, such as 'preferbackward'"
+# Kinds of actions that the rewrite has operations for, and what goes with what on a stage.
+_CARRIED_OUT = ((FORWARD, BACKWARD), (FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS))
 
 
 class ParallelPlan(NamedTuple):
@@ -40,7 +47,8 @@ class ParallelPlan(NamedTuple):
       num_micro_batch: micro-batches per replica and step.
       reduce_method: "mean" or "sum" over slices, micro-batches and replicas.
       schedule: name of the order of forwards and backwards.
-      actions: what the device of every stage does, in that order; the same in all replicas.
+      actions: what every device of a replica does, in that order; the same in all replicas. (All
+        devices that share the rows of a stage count as one.)
       teams: whose devices are those of each team; None: every replica lies on one worker.
     """
 
@@ -79,6 +87,25 @@ class ParallelPlan(NamedTuple):
         """The kinds of actions that there are, in the order of `action.KINDS`."""
         listed = {action.kind for own in self.actions for action in own}
         return tuple(kind for kind in KINDS if kind in listed)
+
+    @property
+    def columns(self) -> Tuple[Tuple[int, ...], ...]:
+        """The stages of every device of a replica."""
+        return columns_of(self.actions)
+
+    @property
+    def devices_per_replica(self) -> int:
+        """How many devices a replica takes."""
+        return sum(self.device_counts[column[0]] for column in self.columns)
+
+    def actions_of(self, stage: int) -> Tuple[Action, ...]:
+        """What is done for one stage, in that order."""
+        own = next(own for own, column in zip(self.actions, self.columns) if stage in column)
+        return tuple(action for action in own if action.stage == stage)
+
+    def splits_backward(self, stage: int) -> bool:
+        """True if the gradients of a stage's weights are an action of their own."""
+        return any(action.kind == WEIGHT_GRADIENTS for action in self.actions_of(stage))
 
     def replicas_of(self, worker: int) -> Tuple[int, ...]:
         """The replicas all of whose devices are on `worker`."""
@@ -128,7 +155,7 @@ class ParallelPlan(NamedTuple):
 def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_worker: int,
               num_micro_batch: int = 1, reduce_method: str = "mean",
               schedule: str = "preferbackward", prefer_intra_node: bool = True,
-              slices: Optional[Slices] = None) -> ParallelPlan:
+              slices: Optional[Slices] = None, num_chunks: int = 1) -> ParallelPlan:
     """Lay the model out over the devices.
 
     Args:
@@ -141,6 +168,7 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
       schedule: a name out of `schedules.NAMES`.
       prefer_intra_node: fill the devices of one worker before those of the next.
       slices: the devices of each stage, as the script chose them; None: see `lay_out`.
+      num_chunks: stages on each device of a replica; which ones, says the schedule.
 
     Raises:
       ValueError: no stage.
@@ -152,47 +180,67 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
         raise ValueError("a plan needs one stage or more; call epl.set_default_strategy("
                          "epl.replicate(device_count=1)) before the model is built")
     for what, value in [("num_workers", num_workers), ("devices_per_worker", devices_per_worker),
-                        ("num_micro_batch", num_micro_batch)] + [
+                        ("num_micro_batch", num_micro_batch),
+                        ("pipeline.num_chunks", num_chunks)] + [
                             ("device_count", count) for _, count in stages]:
         if value < 1:
             raise ConfigError("{} = {}: use 1 or more".format(what, value))
     if reduce_method not in _REDUCE_METHODS:
         raise ConfigError("reduce_method = {!r} is not one of {}; {}".format(
             reduce_method, list(_REDUCE_METHODS), nearest(str(reduce_method), _REDUCE_METHODS)))
-    actions = schedules.actions_of(schedule, schedules.Shape(len(stages), num_micro_batch))
+    if len(stages) % num_chunks:
+        raise ConfigError(
+            "pipeline.num_chunks = {} puts so many stages on every device, but the model has {}: "
+            "use a number of stages that is a multiple of {}".format(
+                num_chunks, len(stages), num_chunks))
+    if slices is not None and num_chunks > 1:
+        raise ConfigError("with pipeline.num_chunks = {} the schedule chooses the devices of "
+                          "stages: leave out the cluster's layout, or pipeline.num_chunks".format(
+                              num_chunks))
+    shape = schedules.Shape(len(stages), num_micro_batch, num_chunks)
+    actions = schedules.actions_of(schedule, shape)
     schedule = schedules.NAMES[schedule]
     _check_carried_out(schedule, actions)
     device_counts = tuple(count for _, count in stages)
-    placements = lay_out(device_counts, num_workers, devices_per_worker, prefer_intra_node, slices)
+    columns = columns_of(actions)
+    placements = lay_out(
+        device_counts, num_workers, devices_per_worker, prefer_intra_node, slices, columns)
     teams = fold(placements, num_workers) if spans(placements) else None
     if teams is not None:
         num_workers, devices_per_worker = len(teams.seats), len(teams.seats[0])
-        placements = lay_out(device_counts, num_workers, devices_per_worker)
+        placements = lay_out(device_counts, num_workers, devices_per_worker, columns=columns)
     return ParallelPlan(
         num_workers, devices_per_worker, _names(stages), device_counts, placements,
         num_micro_batch, reduce_method, schedule, actions, teams)
 
 
+def columns_of(actions: Sequence[Sequence[Action]]) -> Tuple[Tuple[int, ...], ...]:
+    """The stages of every device, from what it does."""
+    return tuple(tuple(sorted({action.stage for action in own})) for own in actions)
+
+
 def _check_carried_out(schedule: str, actions: Tuple[Tuple[Action, ...], ...]) -> None:
     """Raises NotImplementedError where the rewrite cannot make a graph do this yet."""
     for device, own in enumerate(actions):
-        for action in own:
-            if action.stage != device:
-                raise NotImplementedError(
-                    "pipeline.strategy = {!r} runs stage {} on device {}: this version of EPL runs "
-                    "stage 0 on device 0, stage 1 on device 1 and so on; {}".format(
-                        schedule, action.stage, device, _OTHERS))
-            if action.kind not in _CARRIED_OUT:
-                raise NotImplementedError(
-                    "pipeline.strategy = {!r} lists {}: this version of EPL runs actions of the "
-                    "kinds {} alone; {}".format(
-                        schedule, action, " and ".join(_CARRIED_OUT), _OTHERS))
-        if own and own[0] != Action(FORWARD, device, 0):
+        first = Action(FORWARD, own[0].stage, 0)
+        if own[0] != first:
             raise NotImplementedError(
                 "pipeline.strategy = {!r} lets device {} begin with {}: the operations of "
                 "micro-batch 0 are the script's own, which run outside of steps too and can wait "
-                "for no other; let it begin with {}".format(
-                    schedule, device, own[0], Action(FORWARD, device, 0)))
+                "for no other; let it begin with {}".format(schedule, device, own[0], first))
+    kinds: Dict[int, Set[str]] = {}
+    for action in (action for own in actions for action in own):
+        kinds.setdefault(action.stage, set()).add(action.kind)
+    for stage, found in sorted(kinds.items()):
+        if not any(found == set(able) for able in _CARRIED_OUT):
+            raise NotImplementedError(
+                "pipeline.strategy = {!r} lists actions of the kinds {} for stage {}: this version "
+                "of EPL runs those of {}; choose another schedule, such as 'preferbackward'".format(
+                    schedule, _and(sorted(found)), stage, ", or of ".join(map(_and, _CARRIED_OUT))))
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)
 
 
 def _names(stages: Sequence[Tuple[str, int]]) -> Tuple[str, ...]:
@@ -240,11 +288,16 @@ def _timetable(plan: ParallelPlan) -> List[str]:
     """The schedule as it would run; the times are an assumption, the order is the plan's."""
     simulation = plan.simulate(dict.fromkeys(plan.kinds, Fraction(1)))
     share = simulation.bubble_share
+    halves = any(plan.splits_backward(stage) for stage in range(plan.num_stages))
+    shared = len(plan.actions) < plan.num_stages
     return [
-        "schedule {} (assumed: backward time = forward time, transfers take no time):".format(
-            plan.schedule),
-        "bubble: {} = {:.1f} % of the stages' time".format(share, 100 * float(share)),
-        "micro-batches in flight at most, by stage: {}".format(
+        "schedule {} (assumed: {}, transfers take no time):".format(
+            plan.schedule, "all actions take the same time" if halves
+            else "backward time = forward time"),
+        "bubble: {} = {:.1f} % of the {}' time".format(
+            share, 100 * float(share), "devices" if shared else "stages"),
+        "micro-batches in flight at most, by {}: {}".format(
+            "device, once for each of its stages" if shared else "stage",
             ", ".join(map(str, simulation.peak_in_flight))),
         draw(simulation),
     ]

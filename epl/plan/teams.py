@@ -61,7 +61,8 @@ def fold(placements: Sequence[Placement], num_workers: int) -> Fold:
     number = {worker: team for team, workers in enumerate(teams) for worker in workers}
     seats: List[List[Device]] = [[] for _ in teams]
     for placement in placements:
-        seats[number[placement.devices[0].worker]].extend(placement.devices)
+        own = seats[number[placement.devices[0].worker]]
+        own.extend(device for device in placement.devices if device not in own)
     _check_alike(seats, teams)
     return Fold(tuple(map(tuple, seats)))
 

@@ -37,10 +37,11 @@ class Timeline(NamedTuple):
     def missing(self) -> List[Action]:
         """Actions of which nothing ran on the devices that the plan means for them."""
         seen = {span.action for span in self.spans}
+        some = set(self.action_map.actions.values())  # the first stage has no input gradients
         replicas = sorted({replica for replica, _ in self.action_map.devices})
         return [action for replica in replicas for own in self.plan.actions
                 for action in (each._replace(replica=replica) for each in own)
-                if action not in seen]
+                if action in some and action not in seen]
 
     @property
     def duration(self) -> int:

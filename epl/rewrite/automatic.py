@@ -89,7 +89,8 @@ def assign(graph: Any, state: GraphState, plan: ParallelPlan) -> None:
     step = _step(state)
     line = Line(step)
     chain = Costs(line, step, exact=bool(budget)).chain(RATES[kind])
-    limits = Limits(budget, [most_in_flight(own) for own in plan.actions]) if budget else None
+    most = [most_in_flight(plan.actions_of(stage)) for stage in range(plan.num_stages)]
+    limits = Limits(budget, most) if budget else None
     division = divide(chain, plan.num_stages, RATES[kind].sent, limits, _SLACK)
     starts = list(division.starts)
     chosen = {op: bisect.bisect_right(starts, unit) - 1 for op, unit in line.unit.items()}

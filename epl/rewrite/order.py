@@ -6,9 +6,10 @@ Of two actions that follow each other on a device
 
     ... exits of F1 --> [after F1] --> entries of B0 ...
 
-the second begins when the first has ended. Within an action nothing is ordered. The first action of
-every device is the forward pass of micro-batch 0, so that running the script's own forward
-operations alone, outside a training step, waits for nothing.
+the second begins when the first has ended. Within an action nothing is ordered. The forward pass of
+micro-batch 0 begins as soon as its inputs are there: its operations are the script's own, which run
+outside of a training step, too, and may wait for no others. It is the first thing that a device
+does; on further stages of the device, what is next waits for it and for what was before it.
 
 What may be awaited (a branch that is not taken never ends, a Switch always does):
 
@@ -27,7 +28,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import editor
-from epl.plan.action import KINDS, Action
+from epl.plan.action import FORWARD, KINDS, Action
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import loops, op_traits
 from epl.rewrite.clones import CloneId, CloneMap
@@ -94,8 +95,9 @@ def order_actions(graph: Any, partition: StepPartition, copies: CloneMap, plan: 
     """
     ordering = _Ordering(graph, _borders(partition), copies, plan, scope)
     last = [ordering.add_device([action._replace(replica=replica) for action in actions], pieces)
-            for replica in plan.replicas_of(worker) for stage, actions in enumerate(plan.actions)
-            for pieces in _slices_by_device(plan, replica, stage)]
+            for replica in plan.replicas_of(worker)
+            for actions, column in zip(plan.actions, plan.columns)
+            for pieces in _slices_by_device(plan, replica, column[0])]
     with compat.inserted(graph, scope + "/after"):
         done = tf.group(*[op for op in last if op is not None], name="all")
     return Order(ordering.edges, ordering.ends, done)
@@ -124,14 +126,17 @@ class _Ordering:
             if borders is None:
                 continue
             clones = [CloneId(action.replica, action.micro_batch, piece) for piece in pieces]
-            if barrier is not None:
+            exits = self._of_clones(borders.exits, clones)
+            if barrier is not None and _runs_outside_of_steps(action):
+                exits.append(barrier)
+            elif barrier is not None:
                 for entry in self._of_clones(borders.entries, clones):
                     editor.wait_for(entry, [barrier])
                     self.edges.append(Edge(barrier, entry))
             name = action.path
             if self._plan.num_slices > 1:
                 name += "/slice_{}".format(pieces[0])
-            barrier = self._barrier(name + "/end", self._of_clones(borders.exits, clones))
+            barrier = self._barrier(name + "/end", exits)
             if KINDS[action.kind].closes:
                 end = ActionEnd(barrier, self._barrier(name + "/released", [barrier]), ended)
                 self.ends.update({(clone, action.stage): end for clone in clones})
@@ -147,6 +152,10 @@ class _Ordering:
         with compat.inserted(self._graph, scope), \
                 tf.device(exits[0].device if exits else None), tf.control_dependencies(exits):
             return tf.no_op(last)
+
+
+def _runs_outside_of_steps(action: Action) -> bool:
+    return action.kind == FORWARD and action.micro_batch == 0
 
 
 def _slices_by_device(plan: ParallelPlan, replica: int, stage: int) -> List[List[int]]:

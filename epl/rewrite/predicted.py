@@ -19,12 +19,13 @@ from epl.ir import known_shapes
 from epl.ir.environment import context_of, plan_for
 from epl.ir.graph_state import GraphState, state_of
 from epl.ir.lifetimes import Again, Lifetimes, computed
-from epl.plan.action import FORWARD
+from epl.plan.action import FORWARD, WEIGHT_GRADIENTS
 from epl.plan.layout import Device
 from epl.plan.memory import DeviceMemory, StageMemory, at_peak
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import automatic, op_traits
 from epl.rewrite.groups import groups_of, parts
+from epl.rewrite.halves import in_halves
 from epl.rewrite.partition import StepPartition, partition_step
 from epl.rewrite.place import balance_by_size
 from epl.rewrite.recompute import planned
@@ -80,7 +81,8 @@ def predict(graph: Any, rows: Optional[int] = None) -> Predicted:
     found: Dict[Device, DeviceMemory] = {}
     remarks: List[str] = []
     for family in known:
-        model = _Model(graph, state, plan, _parts(graph, state, family), family, rows)
+        model = _Model(graph, state, plan, _parts(graph, state, plan, family), family,
+                       rows)
         for device, memory in model.devices():
             device = plan.real(device)
             if device.worker == own and (
@@ -108,10 +110,12 @@ class _Parts(NamedTuple):
     partition: Optional[StepPartition]
 
 
-def _parts(graph: Any, state: GraphState, family: Family) -> _Parts:
+def _parts(graph: Any, state: GraphState, plan: ParallelPlan, family: Family) -> _Parts:
     if not family:  # one device: gradients are TensorFlow's own, and nobody took them down
         return _Parts(set(), set(), set(), computed(_writes(graph)), None)
-    partition = partition_step(losses_of(family), raw_of(family), [], script_of(state))
+    partition = in_halves(
+        partition_step(losses_of(family), raw_of(family), [], script_of(state)), plan,
+        state.provenance)
     forward = computed(y.op for y in losses_of(family))
     needed = computed(t.op for t in raw_of(family)) - forward
     early = {op for op in needed if partition.phase.get(op) == FORWARD}
@@ -157,15 +161,17 @@ class _Model:
     def devices(self) -> List[Tuple[Device, DeviceMemory]]:
         """This worker's devices and what each needs."""
         memory = {stage: self._passes(stage) for stage in range(self._plan.num_stages)}
+        peaks = {column: at_peak({stage: memory[stage] for stage in column}, actions)
+                 for column, actions in zip(self._plan.columns, self._plan.actions)}
         variables = self._variables()
-        found = []
+        found = {}
         for placement in self._plan.placements:
+            column = next(each for each in peaks if placement.stage in each)
             for device in placement.devices:
                 if device.worker == self._worker:
                     parameters, kept = variables.get(device, (0, 0))
-                    found.append((device, at_peak(memory[placement.stage]._replace(
-                        parameters=parameters, state=kept), self._plan.actions[placement.stage])))
-        return found
+                    found[device] = peaks[column]._replace(parameters=parameters, state=kept)
+        return list(found.items())
 
     def _passes(self, stage: int) -> StageMemory:
         """What the passes of a stage take; variables are not counted here."""
@@ -177,15 +183,25 @@ class _Model:
                            Again(self._again, set(backward)))
         peak = device.run(forward)
         held = device.in_use
-        most = device.run(backward + update if at_once else backward)
+        late = [op for op in backward if self._is_put_off(op)]
+        early = [op for op in backward if not self._is_put_off(op)]
+        first = device.run(early) if late else 0
+        put_off = device.in_use if late else 0
+        most = device.run((late or early) + (update if at_once else []))
         dense, sparse = self._gradients(stage)
         share = self._plan.num_slices  # of a micro-batch's rows a device works on
         gradients, rows = sum(map(self._size.of, dense)), sum(map(self._size.of, sparse))
         own = gradients + rows
+        most = (most - own) // share + own if most > own else most
         return StageMemory(
             0, 0, gradients, rows // share, held // share, peak // share,
-            (most - own) // share + own if most > own else most,
-            None if at_once else self._updating(update, dense + sparse))
+            first // share if late else most,
+            None if at_once else self._updating(update, dense + sparse),
+            put_off // share, most if late else 0)
+
+    def _is_put_off(self, op: Any) -> bool:
+        partition = self._step.partition
+        return partition is not None and partition.phase.get(op) == WEIGHT_GRADIENTS
 
     def _updating(self, update: List[Any], gradients: List[Any]) -> int:
         device = Lifetimes(update, self._size.of, self._workspace)

@@ -120,7 +120,8 @@ def _plan(graph: Any, state: GraphState) -> Optional[ParallelPlan]:
     """The plan to carry out: that of the gradients, or one to place a model that is only run."""
     if groups_of(state):
         return intended_plan(graph)
-    needed = sum(t.device_count for t in state.annotations.task_graphs)
+    needed = sum(t.device_count for t in state.annotations.task_graphs) \
+        // context_of(graph).config.pipeline.num_chunks
     fits = 1 < context_of(graph).cluster.gpu_num_per_worker >= needed
     plan = intended_plan(graph) if needed > 1 and fits else None
     return plan if plan is None or plan.teams is None else None  # each worker runs all of it

@@ -13,6 +13,7 @@ from epl.rewrite import registered, written
 from epl.rewrite.aggregate import ReduceOptions
 from epl.rewrite.clones import CloneId
 from epl.rewrite.groups import GradientGroup, groups_of, parts
+from epl.rewrite.halves import in_halves
 from epl.rewrite.loss_record import WholeLosses, asked
 from epl.rewrite.partition import Script, StepPartition, partition_step
 from epl.rewrite.place import Devices
@@ -95,7 +96,7 @@ class Rewriting:
         partition = partition_step(ys, raw, others, self.script())
         if self.sources.cut(partition.sources):
             partition = partition_step(ys, raw, others, self.script())
-        return partition
+        return in_halves(partition, self.plan, self.state.provenance)
 
     def others(self, family: Family) -> List[Any]:
         """Tensors whose value every clone of `family` has to give, beside the gradients."""

@@ -252,7 +252,7 @@ def start_epl(layout):
 
     os.environ["EPL_GPU_PER_WORKER"] = str(layout.num_devices)
     options = {"pipeline.num_micro_batch": layout.micro_batches,
-               "pipeline.strategy": layout.schedule}
+               "pipeline.strategy": layout.schedule, "pipeline.num_chunks": layout.chunks}
     if layout.annotation == layouts.AUTOMATIC:
         options.update({"auto.auto_parallel": True, "pipeline.num_stages": len(layout.devices)})
     epl.init(epl.Config(options))

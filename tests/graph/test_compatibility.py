@@ -45,7 +45,7 @@ def test_entries():
         assert entry["state"] != "differs" or entry.get("how"), entry
     assert set(OPTIONS) - set(names) == {  # which are EPL's own
         "amp.dtype", "auto.memory_budget_mb", "communication.communicator",
-        "gradient_checkpoint.budget_mb"}
+        "gradient_checkpoint.budget_mb", "pipeline.num_chunks"}
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])

@@ -48,9 +48,9 @@ def selected_cases():
     stride = int(os.environ.get("EPL_FULL_MATRIX", "0"))
     if stride:
         return (layouts.full_matrix()[::stride] + layouts.automatic_matrix()
-                + layouts.sliced_matrix())
+                + layouts.ordered_matrix() + layouts.sliced_matrix())
     return (layouts.default_matrix() + layouts.automatic_matrix()[::17]
-            + layouts.sliced_matrix()[::2])
+            + layouts.ordered_matrix()[::11] + layouts.sliced_matrix()[::2])
 
 
 def marked_cases():

@@ -16,7 +16,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from epl.ir.environment import plan_for
 from epl.ir.graph_state import state_of
-from epl.plan.action import BACKWARD
+from epl.plan.action import BACKWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS
 from epl.rewrite import loops, op_traits
 from epl.rewrite.clones import CloneId
 from epl.rewrite.groups import groups_of
@@ -176,14 +176,16 @@ def _others():
         yield
 
 
-def pipeline(stages, micro_batches, schedule, replicas=1):
-    return started(Layout(stages, replicas, micro_batches), {"pipeline.strategy": schedule})
+def pipeline(stages, micro_batches, schedule, replicas=1, chunks=1):
+    return started(Layout(stages, replicas, micro_batches),
+                   {"pipeline.strategy": schedule, "pipeline.num_chunks": chunks},
+                   devices=stages * replicas // chunks)
 
 
 @functools.lru_cache(maxsize=None)
-def ordered_pipeline(name, stages, micro_batches, schedule, replicas=1, penalty=False):
+def ordered_pipeline(name, stages, micro_batches, schedule, replicas=1, penalty=False, chunks=1):
     """A rewritten pipeline to look at; several tests look at the same."""
-    with pipeline(stages, micro_batches, schedule, replicas) as graph:
+    with pipeline(stages, micro_batches, schedule, replicas, chunks) as graph:
         return Ordered(graph, MODELS[name], stages, penalty)
 
 
@@ -321,6 +323,41 @@ def test_the_first_cell_of_every_device_waits_for_nothing(schedule):
     first = {(replica, stage, "forward", 0) for replica in range(2) for stage in range(2)}
     assert first.isdisjoint({after for _, after in ordered.edges()})
     assert first <= {before for before, _ in ordered.edges()}
+
+
+@pytest.mark.parametrize("schedule, stages, chunks", [("ZB-H1", 2, 1), ("ZB-H1", 4, 1),
+                                                      ("PreferBackward", 4, 2), ("ZB-V", 4, 2)])
+def test_halves_and_stages_that_share_a_device_are_in_the_plans_order(schedule, stages, chunks):
+    ordered = ordered_pipeline("dense", stages, 4, schedule, chunks=chunks)
+    kinds = {cell[2] for cell in ordered.cells.values()}
+    assert kinds == set(ordered.plan.kinds)
+    found = ordered.edges()
+    for own in ordered.plan.actions:
+        cells = [(0, action.stage, action.kind, action.micro_batch) for action in own]
+        cells = [cell for cell in cells if cell in set(ordered.cells.values())]
+        for number, (one, other) in enumerate(zip(cells, cells[1:])):
+            if other[2:] == ("forward", 0):  # the script's own: what is next waits for both
+                assert other not in {after for _, after in found}
+                other = cells[number + 2]
+            assert (one, other) in found
+    own = ancestors([ordered.loss.op])
+    assert not own & {edge.barrier for edge in ordered.group.edges}
+    devices = {cell[1]: {op.device for op in ops} for cell, ops in ordered.of_cell().items()}
+    for device, column in enumerate(ordered.plan.columns):
+        for stage in column:
+            assert devices[stage] == {"/device:CPU:{}".format(device)}
+
+
+def test_gradients_of_inputs_wait_for_none_of_weights():
+    """TensorFlow ties the two gradients of a product together; here they are apart."""
+    partition = ordered_pipeline("dense", 4, 4, "ZB-H1").group.partition
+    late, early = [{op for op, kind in partition.phase.items() if kind == half}
+                   for half in (WEIGHT_GRADIENTS, INPUT_GRADIENTS)]
+    assert not late & ancestors(early)
+    for stage in range(4):
+        products = [[op for op in half if op.type == "MatMul" and partition.stage[op] == stage]
+                    for half in (early, late)]
+        assert list(map(len, products)) == ([1, 1] if stage else [0, 1])  # data needs no gradient
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -21,6 +21,8 @@ from tests.support import models
 BAR = 0.15
 PIPELINE = Layout(stages=2, micro_batches=4)
 GC = {"gradient_checkpoint.type": "auto"}
+HALVES = {"pipeline.strategy": "ZB-H1"}
+TWO_STAGES = {"pipeline.strategy": "ZB-V", "pipeline.num_chunks": 2}
 ALL_FORWARDS_FIRST = {"pipeline.strategy": "PreferForward"}
 
 
@@ -80,16 +82,20 @@ CASES = [
     (bert, PIPELINE, {}, False),
     (bert, PIPELINE, ALL_FORWARDS_FIRST, True),
     (bert, PIPELINE, GC, False),
+    (bert, PIPELINE, HALVES, False),
     (bert, BOTH, {}, False),
     (convolutions, ONE, {}, False),
     (convolutions, PIPELINE, {}, False),
     (convolutions, PIPELINE, ALL_FORWARDS_FIRST, False),
     (convolutions, ACCUMULATION, GC, False),
+    (convolutions, PIPELINE, HALVES, False),
+    (convolutions, PIPELINE, TWO_STAGES, False),
 ]
 
 
 @pytest.mark.parametrize("model, layout, config, clip", CASES, ids=[
-    "-".join([model.__name__, str(layout)] + sorted(config.values()) + ["clipped"] * clip)
+    "-".join([model.__name__, str(layout)] + sorted(map(str, config.values()))
+             + ["clipped"] * clip)
     for model, layout, config, clip in CASES])
 def test_the_prediction_is_near_what_a_step_allocates(model, layout, config, clip):
     """Within 15 %: TensorFlow's graph optimizer joins operations, and finds some needless."""
@@ -97,7 +103,8 @@ def test_the_prediction_is_near_what_a_step_allocates(model, layout, config, cli
         if layout.stages > 1:
             epl.set_default_strategy(epl.replicate(1, name="stage_{}".format(number)))
 
-    with devices.started(layout, config):
+    number = layout.stages * layout.replicas // config.get("pipeline.num_chunks", 1)
+    with devices.started(layout, config, devices=number):
         if layout.stages == 1:
             epl.set_default_strategy(epl.replicate(1))
         step = train_op(model(begin), clip)

@@ -29,7 +29,7 @@ WAITING = frozenset([
 ])
 
 _ACTIVATIONS = ("tanh", "sigmoid", "softplus", "relu", "linear")
-_SCHEDULES = ("preferbackward", "preferforward", "preferbackwardoptimizer")
+_SCHEDULES = ("preferbackward", "preferforward", "preferbackwardoptimizer", "zb-h1")
 _LOOPS = {"while", "recurrent", "map", "scan", "cond", "case"}  # or what may have one inside
 _MOST_DEVICES = 4
 _MOST_CLONES = 8

@@ -94,6 +94,7 @@ class Layout(NamedTuple):
       schedule: value of `pipeline.strategy`.
       annotation: BLOCK: `with epl.replicate(...)`; DEFAULT: `epl.set_default_strategy(...)`;
         AUTOMATIC: `auto.auto_parallel`, the script says nothing.
+      chunks: stages on each device.
     """
 
     devices: Tuple[int, ...]
@@ -101,10 +102,11 @@ class Layout(NamedTuple):
     micro_batches: int
     schedule: str
     annotation: str
+    chunks: int = 1
 
     @property
     def num_devices(self) -> int:
-        return self.replicas * sum(self.devices)
+        return self.replicas * sum(self.devices) // self.chunks
 
     @property
     def clones(self) -> int:
@@ -115,6 +117,8 @@ class Layout(NamedTuple):
         stages = "stages_{}".format(len(self.devices))
         if max(self.devices) > 1:
             stages = "devices_{}".format("+".join(map(str, self.devices)))
+        if self.chunks > 1:
+            stages += "-chunks_{}".format(self.chunks)
         return "{}-replicas_{}-micro_{}-{}-{}".format(
             stages, self.replicas, self.micro_batches, self.schedule, self.annotation)
 
@@ -259,6 +263,23 @@ def automatic_matrix() -> List[Case]:
                         AUTOMATIC))
             for stages, micro_batches in itertools.product((2, 4), (1, 4))
             for number, model in enumerate(models)]
+
+
+def ordered_matrix() -> List[Case]:
+    """Every model with several stages on a device, and with backwards in two halves."""
+    orders = [("ZB-H1", 2, 1, 1), ("ZB-H1", 4, 1, 2), ("PreferBackward", 4, 2, 1),
+              ("ZB-V", 4, 2, 1), ("PreferBackward", 2, 2, 2), ("ZB-V", 2, 2, 2)]
+    models = [name for name in sorted(MODELS) if not MODELS[name].random]
+    found = []
+    for schedule, stages, chunks, replicas in orders:
+        for model in models:
+            if stages <= MODELS[model].max_stages:
+                number = len(found)
+                layout = Layout((1,) * stages, replicas, 4, schedule,
+                                (BLOCK, DEFAULT, AUTOMATIC)[number % 3], chunks)
+                found.append(Case(Training(model, OPTIMIZERS[number % 4], clip=number % 3 == 0,
+                                           resource=number % 5 < 3), layout))
+    return found
 
 
 def sliced_matrix() -> List[Case]:

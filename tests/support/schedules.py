@@ -1,16 +1,11 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules of others, such as a script may register.
-
-`OTHERS` are carried out: orders in which no micro-batch waits for its turn. Two show what the
-vocabulary can say beyond that, several stages on a device and a backward in two halves; they are
-built here from what their papers describe.
-"""
+"""Schedules of others, such as a script may register: no micro-batch waits for its turn."""
 
 import contextlib
 from unittest import mock
 
-from epl.plan.action import BACKWARD, FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS, Action
+from epl.plan.action import BACKWARD, FORWARD, Action
 from epl.plan.schedules import registry
 
 
@@ -51,49 +46,3 @@ def pairs(shape):
 
 
 OTHERS = {"LastFirst": last_first, "Crossed": crossed, "Pairs": pairs}
-
-
-def interleaved(shape):
-    """Interleaved 1F1B (arXiv:2104.04473): device d of p has the stages d, d + p, d + 2p ...
-
-    The micro-batches go through in rounds of p: all of a round are forwarded on one stage of the
-    device before any on the next. So num_micro_batch has to be a multiple of p.
-    """
-    p, v, m = shape.num_devices, shape.stages_per_device, shape.num_micro_batch
-    assert m % p == 0, (p, m)
-
-    def of_device(device):
-        rounds = [range(first, first + p) for first in range(0, m, p)]
-        forward = [Action(FORWARD, chunk * p + device, number)
-                   for numbers in rounds for chunk in range(v) for number in numbers]
-        backward = [Action(BACKWARD, chunk * p + device, number)
-                    for numbers in rounds for chunk in reversed(range(v)) for number in numbers]
-        warm_up = min(len(forward), 2 * (p - device - 1) + (v - 1) * p)
-        return alternating(forward, backward, warm_up)
-    return [of_device(device) for device in range(p)]
-
-
-def zero_bubble(shape):
-    """ZB-H1 (arXiv:2401.10241, section 2): 1F1B with the weight gradients put off.
-
-    Device d puts the weight gradients of d micro-batches off: what others hold in activations of
-    micro-batches in flight, it holds in those. At the end they fill what was bubble.
-    """
-    p, m = shape.num_stages, shape.num_micro_batch
-
-    def of_device(device):
-        forward, inputs, weights = [[Action(kind, device, number) for number in range(m)] for kind
-                                    in (FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS)]
-        found, put_off = [], list(weights)
-        for action in alternating(forward, inputs, min(p - device - 1, m)):
-            found.append(action)
-            if action.kind == INPUT_GRADIENTS and action.micro_batch >= device:
-                found.append(put_off.pop(0))
-        return found + put_off
-    return [of_device(device) for device in range(p)]
-
-
-def alternating(forward, backward, warm_up):
-    """`warm_up` forwards, then one and one, then what is left."""
-    steady = [action for pair in zip(forward[warm_up:], backward) for action in pair]
-    return forward[:warm_up] + steady + backward[len(forward) - warm_up:]

@@ -13,7 +13,7 @@ STAGE = StageMemory(parameters=1000, state=2000, gradients=10, rows=0, held=100,
 
 
 def peak(schedule, stages, micro_batches, stage=0, memory=STAGE):
-    return at_peak(memory, actions_of(schedule, Shape(stages, micro_batches))[stage])
+    return at_peak({stage: memory}, actions_of(schedule, Shape(stages, micro_batches))[stage])
 
 
 def test_all_forwards_first_hold_all_micro_batches():
@@ -53,3 +53,27 @@ def test_the_worst_time_may_be_a_forward_pass_or_the_update(memory, expected):
 def test_what_is_updated_at_once_has_no_time_of_its_own():
     found = peak("preferbackward", 1, 1, memory=STAGE._replace(gradients=500, update=None))
     assert found == DeviceMemory(1000, 2000, 40, 100, 0)
+
+
+HALVES = STAGE._replace(backward=115, put_off=60, weights=85)
+
+
+def test_weight_gradients_that_are_put_off_keep_what_they_need():
+    # ZB-H1 on stage 1 of 2: F0 I0 F1 I1 W0 ...: in I1 the first 60 and the second 100 are there.
+    assert peak("zb-h1", 2, 2, stage=1, memory=HALVES._replace(backward=150)) == DeviceMemory(
+        1000, 2000, 0, 160, 50)
+    # In W0 60 and 60, 10 made and 15 beside them.
+    assert peak("zb-h1", 2, 2, stage=1, memory=HALVES._replace(weights=200)) == DeviceMemory(
+        1000, 2000, 10, 120, 130)
+
+
+def test_a_device_holds_what_all_its_stages_hold():
+    # Device 0 of 2, stages 0 and 2: F0a F1a F0b F1b B0b ...
+    upper = StageMemory(parameters=7, state=8, gradients=3, rows=0, held=30, forward=40,
+                        backward=35, update=1)
+    actions = actions_of("preferbackward", Shape(4, 2, 2))[0]
+    found = at_peak({0: STAGE, 2: upper}, actions)
+    assert found == DeviceMemory(1007, 2008, 0, 2 * 100 + 30, 40)  # in F1b
+    # In B0b two of each, and gradients of 3.
+    assert at_peak({0: STAGE, 2: upper._replace(backward=95)}, actions) == DeviceMemory(
+        1007, 2008, 3, 260, 62)

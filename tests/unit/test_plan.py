@@ -9,13 +9,17 @@ import sys
 import pytest
 
 import epl.plan
+from epl.errors import ConfigError
 from epl.ir.annotations import Annotations, Strategy
 from epl.plan.action import BACKWARD, FORWARD
 from epl.plan.buckets import TensorSpec, plan_buckets
 from epl.plan.parallel_plan import Device, ParallelPlan, Placement, make_plan
-from epl.plan.schedules import NAMES, Shape, actions_of
+from epl.plan.schedules import Shape, actions_of
 from epl.plan.simulator import simulate
 from tests.support.jobs import ROOT, environment_for
+
+# Schedules of whole backwards, with one stage on each device.
+WHOLE = ("preferbackward", "preferbackwardoptimizer", "preferforward")
 
 
 def plan_of(*device_counts, **changes):
@@ -101,7 +105,7 @@ def test_single_device_means_one_clone_on_one_device_per_worker(plan, single):
     assert plan.is_single_device is single
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES.values())))
+@pytest.mark.parametrize("name", WHOLE)
 def test_a_plan_runs_its_own_schedule(name):
     plan = plan_of(1, 1, 1, num_micro_batch=4, schedule=name)
     assert plan.actions == actions_of(name, Shape(3, 4))
@@ -162,7 +166,7 @@ def test_one_stage_with_micro_batches_has_a_timetable_without_bubble():
         "stage 0 | F0 B0 F1 B1"]
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES.values())))
+@pytest.mark.parametrize("name", WHOLE)
 @pytest.mark.parametrize("num_stages", [1, 2, 8])
 @pytest.mark.parametrize("num_micro_batch", [32, 64, 300])
 def test_a_table_stays_readable(name, num_stages, num_micro_batch):
@@ -171,6 +175,48 @@ def test_a_table_stays_readable(name, num_stages, num_micro_batch):
     assert max(map(len, lines)) <= 100
     assert len(lines) <= 6 + num_stages + 4 * (num_stages + 1) + 1
     assert "F0 " in text and lines[-num_stages].endswith("B{}".format(num_micro_batch - 1))
+
+
+def test_the_table_of_stages_that_share_devices():
+    plan = make_plan([("", 1)] * 4, 1, 4, 2, num_chunks=2)
+    assert (plan.num_replicas, plan.devices_per_replica) == (2, 2)
+    assert plan.columns == ((0, 2), (1, 3))
+    assert plan.actions_of(2) == tuple(a for a in plan.actions[0] if a.stage == 2)
+    assert plan.describe().splitlines()[2:] == """
+ replica  stage  worker:device  name
+       0      0  0:0            stage 0
+       0      1  0:1            stage 1
+       0      2  0:0            stage 2
+       0      3  0:1            stage 3
+       1      0  0:2            stage 0
+       1      1  0:3            stage 1
+       1      2  0:2            stage 2
+       1      3  0:3            stage 3
+schedule preferbackward (assumed: backward time = forward time, transfers take no time):
+bubble: 1/5 = 20.0 % of the devices' time
+micro-batches in flight at most, by device, once for each of its stages: 4, 3
+device 0, stages 0a 2b | F0a F1a F0b F1b .   B0b .   B1b B0a B1a
+device 1, stages 1a 3b | .   F0a F1a F0b B0b F1b B1b B0a B1a .
+""".strip("\n").splitlines()
+
+
+@pytest.mark.parametrize("stages, arguments, message", [
+    ([1] * 3, {}, "pipeline.num_chunks = 2 puts so many stages on every device, but the model has "
+     "3: use a number of stages that is a multiple of 2"),
+    ([1, 1, 2, 1], {}, "stages 0 and 2 share their devices (pipeline.num_chunks = 2), but ask for "
+     "1 and 2 of them; let them ask for as many"),
+    ([1] * 4, {"num_micro_batch": 3}, "interleaved stages take micro-batches in rounds of 2, as "
+     "many as a replica has devices, and 3 is no multiple of that"),
+    ([1] * 4, {"slices": ()}, "with pipeline.num_chunks = 2 the schedule chooses the devices"),
+    ([1] * 6, {"schedule": "zb-v", "num_chunks": 3, "devices_per_worker": 2},
+     "'zb-v' is for two stages on each device; set pipeline.num_chunks = 2"),
+])
+def test_stages_that_cannot_share_devices_are_refused(stages, arguments, message):
+    options = dict({"num_workers": 1, "devices_per_worker": 2, "num_micro_batch": 2,
+                    "num_chunks": 2}, **arguments)
+    with pytest.raises(ConfigError) as caught:
+        make_plan([("", count) for count in stages], **options)
+    assert message in str(caught.value)
 
 
 def test_all_workers_print_the_same_plan():

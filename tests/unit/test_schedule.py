@@ -12,7 +12,15 @@ import pytest
 
 from epl.config import Config
 from epl.errors import ConfigError
-from epl.plan.action import BACKWARD, FORWARD, INPUT_GRADIENTS, KINDS, WEIGHT_GRADIENTS, Action
+from epl.plan.action import (
+    BACKWARD,
+    FORWARD,
+    INPUT_GRADIENTS,
+    KINDS,
+    RECOMPUTE,
+    WEIGHT_GRADIENTS,
+    Action,
+)
 from epl.plan.drawing import draw
 from epl.plan.parallel_plan import make_plan
 from epl.plan.schedules import (
@@ -20,13 +28,15 @@ from epl.plan.schedules import (
     Shape,
     actions_of,
     gpipe,
+    interleaved,
     one_forward_one_backward,
+    zero_bubble,
 )
 from epl.plan.simulator import simulate
 from tests.support.jobs import ROOT
 from tests.support.schedules import registering
 
-BUILT_IN = ("preferforward", "preferbackward", "preferbackwardoptimizer")
+BUILT_IN = ("preferforward", "preferbackward", "preferbackwardoptimizer")  # whole backwards
 SIZES = [(p, m) for p in range(1, 9) for m in range(1, 17)]
 
 
@@ -82,26 +92,35 @@ def test_micro_batches_in_flight(name, peak):
             assert max(in_flight) == peak(stage, p, m), (stage, p, m)
 
 
+# What is drawn in the source and on the page, in this order.
+DRAWN = [(name, Shape(3, 5)) for name in BUILT_IN] + [
+    ("zb-h1", Shape(3, 4)), ("preferbackward", Shape(4, 4, 2)), ("zb-v", Shape(4, 4, 2))]
+
+
 def source():
-    return inspect.getsource(gpipe) + inspect.getsource(one_forward_one_backward)
+    halves, v = inspect.getsource(zero_bubble).split("def zb_h1")
+    return "".join(map(inspect.getsource, (gpipe, one_forward_one_backward))) + halves \
+        + inspect.getsource(interleaved) + v
 
 
 def test_the_tables_in_the_source_are_what_the_schedules_do():
-    rows = re.findall(r"^(?:# |    )(stage \d \| .*)$", source(), re.MULTILINE)
+    rows = re.findall(r"^(?:# |    )((?:stage|device) \d.* \| .*)$", source(), re.MULTILINE)
     expected = []
-    for name in BUILT_IN:
-        expected.extend(draw(simulate(actions_of(name, Shape(3, 5)))).splitlines())
-    assert rows == expected
+    for name, shape in DRAWN:
+        expected.extend(draw(simulate(actions_of(name, shape)), width=1000).splitlines())
+    assert len(rows) == len(expected) > 15
+    for row, drawn in zip(rows, expected):
+        assert row == drawn or (row.endswith(" ...") and drawn.startswith(row[:-3]))
 
 
 def test_the_peaks_in_the_source_are_those_of_the_schedules():
-    peaks = re.findall(r"^(?:# )?In flight at most: ([0-9, ]*)\.", source(), re.MULTILINE)
-    assert peaks == [", ".join(map(str, simulate(
-        actions_of(name, Shape(3, 5))).peak_in_flight)) for name in BUILT_IN]
+    peaks = re.findall(r"^(?:# )?In flight at most: ([0-9, ]*[0-9])[.,]", source(), re.MULTILINE)
+    assert peaks == [", ".join(map(str, simulate(actions_of(name, shape)).peak_in_flight))
+                     for name, shape in DRAWN]
 
 
 def test_schedules_are_found_by_name():
-    assert set(NAMES.values()) == set(BUILT_IN)
+    assert set(NAMES.values()) == set(BUILT_IN) | {"zb-h1", "zb-v"}
 
 
 @pytest.mark.parametrize("alias, name", [
@@ -122,7 +141,8 @@ def test_other_names_mean_the_same_wherever_they_are_given(alias, name, monkeypa
 @pytest.mark.parametrize("name, hint", [
     ("preferbackwards", "did you mean 'preferbackward'"),
     ("gpip", "did you mean 'gpipe'"),
-    ("zzz", "known: 1f1b, gpipe, preferbackward, preferbackwardoptimizer, preferforward"),
+    ("zzz", "known: 1f1b, gpipe, preferbackward, preferbackwardoptimizer, preferforward, zb-h1, "
+     "zb-v"),
 ])
 def test_an_unknown_schedule_names_the_nearest(name, hint):
     with pytest.raises(ConfigError) as caught:
@@ -147,7 +167,7 @@ def test_numbers_that_are_out_of_range_are_refused(name, arguments, message):
         actions_of(name, Shape(*arguments))
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", ["preferforward", "preferbackwardoptimizer", "zb-h1"])
 def test_a_schedule_for_one_stage_on_a_device_is_not_asked_for_two(name):
     with pytest.raises(NotImplementedError) as caught:
         actions_of(name, Shape(4, 4, stages_per_device=2))
@@ -197,7 +217,8 @@ def test_what_is_no_schedule_is_not_registered(registered, name, schedule, error
         registered(name, schedule)
 
 
-KINDS_OF = {"F": FORWARD, "B": BACKWARD, "I": INPUT_GRADIENTS, "W": WEIGHT_GRADIENTS}
+KINDS_OF = {"F": FORWARD, "B": BACKWARD, "R": RECOMPUTE, "I": INPUT_GRADIENTS,
+            "W": WEIGHT_GRADIENTS}
 
 
 def listed(text):
@@ -239,13 +260,10 @@ def test_a_schedule_that_is_no_step_says_what_is_wrong(registered, lower, messag
 
 
 @pytest.mark.parametrize("actions, message", [
-    ([listed("F0/0 I0/0 W0/0"), listed("F0/1 B0/1")],
-     "'mine' lists input gradients 0 of stage 0: this version of EPL runs actions of the kinds "
-     "forward and backward alone; choose another schedule, such as 'preferbackward'"),
-    ([listed("F0/1 B0/1"), listed("F0/0 B0/0")],
-     "'mine' runs stage 1 on device 0: this version of EPL runs stage 0 on device 0, stage 1 on "
-     "device 1 and so on; choose another"),
-    ([[], listed("F0/0 F0/1 B0/1 B0/0")], "'mine' runs stage 0 on device 1"),
+    ([listed("F0/0 I0/0 W0/0"), listed("F0/1 R0/1 B0/1")],
+     "'mine' lists actions of the kinds backward and forward and recompute for stage 1: this "
+     "version of EPL runs those of forward and backward, or of forward and input_gradients and "
+     "weight_gradients; choose another schedule, such as 'preferbackward'"),
     ([listed("F0/0 F0/1 B0/1 B0/0")],
      "'mine' is for 1 device(s), but 2 stage(s) with 1 on each are on 2; choose another"),
 ])
@@ -263,6 +281,15 @@ def test_a_device_begins_with_the_scripts_own_forward(registered):
         make_plan([("", 1)], 1, 1, 2, schedule="mine")
 
 
+def test_devices_are_dealt_out_by_their_first_stages(registered):
+    registered("mine", lambda shape: [listed("F0/1 B0/1"), listed("F0/0 B0/0")])
+    plan = make_plan([("", 1)] * 2, 1, 2, schedule="mine")
+    assert [(p.stage, p.devices[0].index) for p in plan.placements] == [(0, 0), (1, 1)]
+    registered("together", lambda shape: [listed("F0/0 F0/1 B0/1 B0/0")])
+    assert [p.devices[0].index for p in make_plan(
+        [("", 1)] * 2, 1, 1, schedule="together", num_chunks=2).placements] == [0, 0]
+
+
 # docs/schedules.md
 
 def page():
@@ -272,15 +299,16 @@ def page():
 
 def test_the_drawings_and_peaks_of_the_page_are_what_the_schedules_do():
     text = page().split("## One of your own")[0]
-    drawings = re.findall(r"^```\n(stage 0 .*?)\n```$", text, re.MULTILINE | re.DOTALL)
-    peaks = re.findall(r"In flight at\s+most: ([0-9, ]*[0-9])", text)
-    simulations = [simulate(actions_of(name, Shape(3, 5))) for name in BUILT_IN]
+    drawings = re.findall(r"^```\n(.*?)\n```$", text, re.MULTILINE | re.DOTALL)
+    peaks = [re.sub(r"\s+", " ", peak) for peak in re.findall(
+        r"In flight at\s+most:\s([0-9,\s]*[0-9])", text)]
+    simulations = [simulate(actions_of(name, shape)) for name, shape in DRAWN]
     assert drawings == [draw(simulation) for simulation in simulations]
     assert peaks == [", ".join(map(str, s.peak_in_flight)) for s in simulations]
-    named = [re.findall("`([A-Za-z0-9]+)`", line) for line in re.findall(
-        "^`Prefer.*", text, re.MULTILINE)]
+    named = [re.findall("`([-A-Za-z0-9]+)`", line) for line in re.findall(
+        "^`(?:Prefer|ZB).*", text, re.MULTILINE)]
     assert [{NAMES[name.lower()] for name in names} for names in named] == [
-        {name} for name in BUILT_IN]
+        {name} for name in BUILT_IN + ("zb-h1", "zb-v")]
     assert {name.lower() for names in named for name in names} == set(NAMES)
 
 

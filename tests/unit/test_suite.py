@@ -75,4 +75,4 @@ def test_jobs_hear_the_signals_that_the_suite_ignores():
     hears = "tests/dist/test_launcher.py::test_a_signal_to_the_launcher_ends_the_job"
     subprocess.check_call(
         ["bash", "-c", trap, "-", sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         hears], cwd=ROOT, env=environment_for(), timeout=60)
+         hears], cwd=ROOT, env=environment_for(), timeout=300)

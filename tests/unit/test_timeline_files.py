@@ -11,7 +11,7 @@ import pytest
 from epl.errors import ConfigError
 from epl.plan.action import BACKWARD, FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS
 from epl.plan.parallel_plan import make_plan
-from epl.plan.schedules import Shape
+from epl.plan.schedules import Shape, actions_of
 from epl.profiler import files as files_module
 from epl.profiler.chrome import chrome_trace
 from epl.profiler.events import COPIED, LAUNCHED, Event
@@ -19,7 +19,6 @@ from epl.profiler.files import check_output, write_timeline
 from epl.profiler.hook import _checked
 from epl.profiler.spans import make_spans
 from epl.profiler.timeline import make_timeline
-from tests.support.schedules import interleaved, zero_bubble
 from tests.unit.test_timeline import mapped, ran, simulated
 
 
@@ -141,9 +140,10 @@ TIMES = {FORWARD: 2000000, BACKWARD: 3000000, INPUT_GRADIENTS: 2000000, WEIGHT_G
 
 
 @pytest.mark.parametrize("actions, share, text", [
-    (zero_bubble(Shape(3, 5)), 6 / 31, "forward 2.00 ms, input gradients 2.00 ms, weight gradients "
-     "1.00 ms per micro-batch"),
-    (interleaved(Shape(6, 3, 2)), 2 / 8, "forward 2.00 ms, backward 3.00 ms per micro-batch")])
+    (actions_of("zb-h1", Shape(3, 5)), 6 / 31,
+     "forward 2.00 ms, input gradients 2.00 ms, weight gradients 1.00 ms per micro-batch"),
+    (actions_of("preferbackward", Shape(6, 3, 2)), 2 / 8,
+     "forward 2.00 ms, backward 3.00 ms per micro-batch")])
 def test_timelines_of_halves_and_of_several_stages_on_a_device(actions, share, text, tmp_path):
     num_stages = 1 + max(action.stage for own in actions for action in own)
     num_micro_batch = 1 + max(action.micro_batch for own in actions for action in own)

@@ -107,16 +107,23 @@ def actions_of(name: str, shape: Shape) -> Tuple[Tuple[Action, ...], ...]:
 
 @lru_cache(maxsize=32)
 def _checked(name: str, schedule: Schedule, shape: Shape) -> Tuple[Tuple[Action, ...], ...]:
-    actions = tuple(tuple(own) for own in schedule(shape))
+    try:
+        actions = tuple(tuple(own) for own in schedule(shape))
+    except ValueError as error:
+        raise _impossible(name, shape, error) from None
     if len(actions) != shape.num_devices:
         raise NotImplementedError(
             "pipeline.strategy = {!r} is for {} device(s), but {} stage(s) with {} on each are on "
-            "{}; choose another schedule, such as 'preferbackward'".format(
+            "{}; choose another schedule, such as 'preferbackward', or another "
+            "pipeline.num_chunks".format(
                 name, len(actions), shape.num_stages, shape.stages_per_device, shape.num_devices))
     try:
         check_step(actions, shape.num_stages, shape.num_micro_batch)
     except ValueError as error:
-        raise ConfigError("pipeline.strategy = {!r} cannot run {} micro-batch(es) on {} stage(s): "
-                          "{}".format(name, shape.num_micro_batch, shape.num_stages, error)) \
-            from None
+        raise _impossible(name, shape, error) from None
     return actions
+
+
+def _impossible(name: str, shape: Shape, error: ValueError) -> ConfigError:
+    return ConfigError("pipeline.strategy = {!r} cannot run {} micro-batch(es) on {} stage(s): {}"
+                       .format(name, shape.num_micro_batch, shape.num_stages, error))

@@ -177,7 +177,8 @@ class _Asked:
             usable = _on_path([group], forward.ops, self._checkpoints)
             return keep_collected(
                 forward, stages, self._last_stage, usable) if usable else None, {}
-        planner = Planner(forward, stages, self._plan.actions, self._budget or None)
+        actions = [self._plan.actions_of(stage) for stage in range(self._plan.num_stages)]
+        planner = Planner(forward, stages, actions, self._budget or None)
         return planner.plan(self._last_stage)
 
 

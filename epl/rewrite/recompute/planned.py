@@ -41,7 +41,7 @@ class Planner:
         Args:
           forward: the forward pass.
           stages: stage of each of its operations.
-          actions: of every stage, in the order in which its device runs them.
+          actions: of every stage, in the order in which they run.
           budget: bytes of each stage; None: about as few as possible.
 
         Raises:
