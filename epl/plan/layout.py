@@ -46,7 +46,7 @@ class Placement(NamedTuple):
 
 def lay_out(device_counts: Sequence[int], num_workers: int, devices_per_worker: int,
             prefer_intra_node: bool = True, slices: Optional[Slices] = None,
-            columns: Optional[Sequence[Sequence[int]]] = None) -> Tuple[Placement, ...]:
+            columns: Optional[Sequence[Tuple[int, ...]]] = None) -> Tuple[Placement, ...]:
     """Deal all devices to model replicas.
 
     Args:
