@@ -85,7 +85,7 @@ OPTIONS = {
     "communication.max_splits": Option(5, "fused gradient groups at most", minimum=1,
                                        maximum=MAX_SPLITS),
     "communication.communicator": Option(
-        "horovod", "what connects the workers: horovod, shared_memory (those of one machine), "
+        "auto", "what connects the workers: horovod, shared_memory (those of one machine), "
         "native (TensorFlow's own collectives), auto, or another name of "
         "`epl.communicators.registry`"),
     "communication.sparse_as_dense": Option(False, "send sparse gradients as dense tensors"),

@@ -13,8 +13,8 @@
 #
 # Environment:
 #   PYTHON          the Python to use, if it has a fitting version
-#   HOROVOD         0: without Horovod, so nothing is compiled (several workers then train with
-#                   communication.communicator=auto); a later run without it adds Horovod
+#   HOROVOD         0: without Horovod, so nothing is compiled (the tests, and GPUs, want it; workers
+#                   of one machine do not); a later run without it adds Horovod
 #   EPL_TENSORFLOW  another TensorFlow: tensorflow==2.15.1, tensorflow-gpu==1.15.5, or one that
 #                   scripts/requirements has a file for: tensorflow-cpu==2.16.2
 #   EPL_CACHE_DIR   where compiled Horovod wheels are kept (default: ~/.cache/epl)

@@ -54,8 +54,8 @@ def resolve(name: str, workers: int, on_one_machine: bool = False, on_gpus: bool
 
     Args:
       name: as the configuration says it. "auto": shared memory between processors of one machine,
-        unless Horovod's runner started them; else Horovod where it can be imported with
-        TensorFlow; else what needs nothing compiled.
+        unless Horovod's runner started them or the script has begun Horovod; else Horovod where it
+        can be imported with TensorFlow; else what needs nothing compiled.
       workers: how many have to be connected; one worker needs none, and nothing is imported.
       on_one_machine: all of them are.
       on_gpus: they compute there.
@@ -65,16 +65,17 @@ def resolve(name: str, workers: int, on_one_machine: bool = False, on_gpus: bool
     made = [each for each in sorted(_made) if _made[each].is_connected]
     if made or workers == 1:
         return (made or ["horovod"])[0]
-    on_one_machine = on_one_machine and not _met_by_others()
-    if on_one_machine and not on_gpus:
-        return "shared_memory"
-    from epl.communicators.horovod.backend import why_missing
+    from epl.communicators.horovod.backend import is_begun, why_missing
 
+    on_one_machine = on_one_machine and not _met_by_others()
+    if on_one_machine and not on_gpus and not is_begun():
+        return "shared_memory"
     why = why_missing()
     if not why:
         return "horovod"
-    sys.stderr.write("epl: {} the workers, as Horovod cannot be imported ({})\n".format(
-        "shared memory connects" if on_one_machine else "TensorFlow's own collectives connect",
+    sys.stderr.write("epl: {}, as Horovod cannot be imported ({})\n".format(
+        "shared memory connects the workers" if on_one_machine else
+        "TensorFlow's own collectives connect the workers, whose servers only a firewall guards",
         quoted(why)))
     return "shared_memory" if on_one_machine else "native"
 

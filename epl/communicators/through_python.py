@@ -7,8 +7,9 @@
     broadcast      exchange, then take the first
     ...
 
-In a graph this happens in the body of a `tf.py_func`, which waits in a thread of its session. Every
-worker gets everything. An implementation that can add up without that overrides `reduce` as well.
+In a graph this happens in the body of a `tf.numpy_function`, which waits in a thread of its
+session. Every worker gets everything. An implementation that can add up without that overrides
+`reduce` as well.
 """
 
 from typing import Any, Callable, List, Optional, Sequence, Tuple
@@ -136,7 +137,7 @@ class ThroughPython(Communicator):
 
     def _meet(self, kind: str, tensor: Any, act: _Act) -> Met:
         """Add an operation in which the workers meet: it gives the new array that `act` makes."""
-        result = tf.py_func(act, [tensor], tensor.dtype.base_dtype, stateful=True, name=kind)
+        result = tf.numpy_function(act, [tensor], tensor.dtype.base_dtype, name=kind)
         compat.set_text_attribute(result.op, _KIND, kind)
         return result, result.op
 

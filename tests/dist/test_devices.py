@@ -99,6 +99,10 @@ def test_one_line_says_that_there_is_no_gpu_whatever_happens(start, script):
     assert sum("no GPU" in line for line in err.splitlines()) == 1
 
 
+# Through shared memory exchanges wait in further threads of the sessions.
+HOROVOD = {"EPL_COMMUNICATION_COMMUNICATOR": "horovod"}
+
+
 def reports(directory, **options):
     path = directory / "sessions.py"
     path.write_text(SESSIONS)
@@ -112,13 +116,13 @@ def test_the_cores_are_divided_between_the_threads_of_the_workers_sessions(tmp_p
     """Without --bind; a worker alone has them all, and what the script chooses stays."""
     share = max(1, CORES // workers)
     threads = [share, max(2, share)] if workers > 1 else [0, 0]  # 0: TensorFlow takes all cores
-    for found in reports(tmp_path, workers=workers):
+    for found in reports(tmp_path, workers=workers, environment=HOROVOD):
         assert found["plain"][:2] == found["monitored"][:2] == threads
         assert found["chosen"][:2] == [3, threads[1]]
 
 
 def test_variables_of_the_user_decide_on_threads(tmp_path):
-    for found in reports(tmp_path, environment={"OMP_NUM_THREADS": "1"}):
+    for found in reports(tmp_path, environment=dict(HOROVOD, OMP_NUM_THREADS="1")):
         assert found["plain"][:2] == [0, 0]
 
 

@@ -17,16 +17,19 @@ from tests.tooling.setup_packages import repack, write_empty, write_horovod
 from tests.tooling.test_setup_sh import copy_repository
 
 TENSORFLOW = "2.21.0" if sys.version_info >= (3, 12) else "2.15.1"
-HEADING = "### In an environment of your own\n"
+TRAINS = "epl-launch --num_workers 2 examples/small/mlp.py"
 
 
 def commands():
-    """The lines of code below the heading, without the last, which trains."""
+    """The lines of code of an environment of one's own, without the one that trains."""
     with open(os.path.join(ROOT, "docs", "getting_started.md"), encoding="utf-8") as file:
-        section = re.split("\n###? ", file.read().split(HEADING)[1])[0]
-    found = [line.strip() for line in section.splitlines() if line.startswith("    ")]
-    assert found[-1] == "epl-launch --num_workers 2 examples/small/mlp.py"
-    return found[:-1]
+        page = file.read()
+    found = []
+    for heading in ("In an environment of your own", "Horovod"):
+        section = re.split("\n###? ", page.split("### {}\n".format(heading))[1])[0]
+        found += [line.strip() for line in section.splitlines() if line.startswith("    ")]
+    found.remove(TRAINS)
+    return found
 
 
 @pytest.fixture

@@ -27,6 +27,12 @@ def _hvd() -> Any:
     return hvd
 
 
+def is_begun() -> bool:
+    """Whether something, as the script, has connected this process by Horovod."""
+    hvd: Any = sys.modules.get("horovod.tensorflow")
+    return hvd is not None and bool(hvd.is_initialized())
+
+
 def why_missing() -> str:
     """Why Horovod cannot be imported with TensorFlow; "" if it can."""
     try:
@@ -74,7 +80,7 @@ class HorovodCommunicator(ThroughGraph):
 
     @property
     def is_connected(self) -> bool:
-        return "horovod.tensorflow" in sys.modules and bool(_hvd().is_initialized())
+        return is_begun()
 
     def disconnect(self) -> None:
         super().disconnect()
