@@ -6,6 +6,7 @@ from typing import Any, List, Optional
 
 import tensorflow.compat.v1 as tf
 
+from epl import paper
 from epl.checking.checker import begin_if_asked
 from epl.cluster import Cluster
 from epl.communicators import registry
@@ -56,7 +57,8 @@ def init(config: Optional[Config] = None) -> None:
         raise TypeError("epl.init takes an epl.Config, not {!r}; write "
                         "epl.init(epl.Config({{...}}))".format(config))
     config, env = config or Config(), Env.get()
-    cluster = env.seat.cluster if env.seat is not None else Cluster()
+    planned = paper.asked()
+    cluster = planned or (env.seat.cluster if env.seat is not None else Cluster())
     if cluster.device_type == "gpu" and not tf.test.is_built_with_cuda() \
             and not tf.test.is_built_with_rocm():
         raise ConfigError("this worker has {} GPU(s), but its TensorFlow {} is built without GPU "
@@ -66,17 +68,21 @@ def init(config: Optional[Config] = None) -> None:
     check_precision(config, cluster)
     _check_automatic(config)
     _check_chunks(config)
-    if env.seat is None:
+    if planned is not None:
+        communicator = None
+    elif env.seat is None:
         process.begin(meets_others=cluster.worker_num > 1)
         communicator = _connected(config, cluster)
     else:
         communicator = env.seat.communicator
-    hooks.install(cluster.total_gpu_num > 1)
+    hooks.install(cluster.total_gpu_num > 1 or planned is not None)
     env.reset(config, cluster, communicator)
     log_decisions(config, cluster)
     if cluster.is_chief:
         _say_what_has_no_effect(config)
-    if env.seat is None:
+    if planned is not None:
+        env.worker.check = env.worker.check or paper.Paper(explain)
+    elif env.seat is None:
         begin_if_asked()
         process.arrange(env)
 

@@ -137,6 +137,9 @@ class Check:
         """The rewrite is about to change `graph`."""
         script_of(graph).copy_new(graph)
 
+    def unplanned(self, graph: Any) -> None:
+        """`graph` is run as it is: no rewrite changes it."""
+
     def after_rewrite(self, graph: Any) -> None:
         """It has."""
         script_of(graph).skip(graph)

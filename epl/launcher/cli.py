@@ -15,6 +15,7 @@ from epl.launcher.options import CHECK_STEPS, GRACE_S, HOST_TIMEOUT_S, USAGE_COD
 from epl.launcher.placement import count_workers
 from epl.launcher.variables import read_variables
 from epl.limits import MAX_DEVICES, MAX_SECONDS, MAX_WORKERS
+from epl.shared.check import layout_of
 from epl.version import __version__
 
 _USAGE = """\
@@ -65,6 +66,14 @@ _BY_SSH = ("--hosts", "--hostfile")
 _NEEDS: Dict[str, Sequence[str]] = {
     "--ssh_port": _BY_SSH, "--ssh_args": _BY_SSH, "--ssh_command": _BY_SSH,
     "--remote_python": _BY_SSH, "--host_timeout": _BY_SSH + ("--machine_list",)}
+
+
+_SAID = "it says how many workers and devices there are"
+_NOT_TRAINED = "nothing is trained"
+_NOT_WITH_PLAN = dict(
+    {flag: _SAID for flag in ("--num_workers", "--gpu_per_worker", "--hosts", "--hostfile",
+                              "--machine_list", "--machine_rank")},
+    **{flag: _NOT_TRAINED for flag in ("--check", "--max_restarts", "--stall_timeout")})
 
 
 class _Parser(argparse.ArgumentParser):
@@ -119,6 +128,9 @@ def parse(argv: Sequence[str]) -> Options:
     assert words.script is not None
     _check_effect(parser, {word.split("=")[0] for word in words.own})
     elsewhere = known.hosts or known.hostfile or known.machine_list
+    if known.plan:
+        _check_plan(parser, {word.split("=")[0] for word in words.own})
+        known.num_workers, known.gpu_per_worker = 1, 0  # who plans, and computes nothing
     if known.num_workers is None and not elsewhere:
         parser.error("--num_workers is missing")
     fields = vars(known)
@@ -140,6 +152,11 @@ def _check_effect(parser: _Parser, given: Set[str]) -> None:
         if flag in given and not given.intersection(needed):
             parser.error("{} has no effect without {}; leave it out".format(
                 flag, " or ".join(needed)))
+
+
+def _check_plan(parser: _Parser, given: Set[str]) -> None:
+    for flag in sorted(given.intersection(_NOT_WITH_PLAN)):
+        parser.error("--plan and {} do not go together: {}".format(flag, _NOT_WITH_PLAN[flag]))
 
 
 def _check_together(parser: _Parser, options: Options) -> None:
@@ -178,6 +195,10 @@ def _parser() -> _Parser:
                         help="compare the first training steps (default: {}) with plain "
                              "TensorFlow on one device with the whole batch, print what differs "
                              "and by how much, and end; write --check=STEPS".format(CHECK_STEPS))
+    parser.add_argument("--plan", metavar="WxD", type=_layout,
+                        help="print the plan of the script for W workers with D devices each, "
+                             "whether they are there or not, and end before anything is run; in "
+                             "the place of --num_workers and --gpu_per_worker")
     parser.add_argument("--version", action="version", help="print the version and exit",
                         version="epl-launch {} (Python {})".format(__version__, python))
     return parser
@@ -331,6 +352,15 @@ def _workers(text: str) -> Optional[FrozenSet[int]]:
         raise argparse.ArgumentTypeError("'{}': use all, none, or numbers of workers like 0,3"
                                          .format(quoted(text)))
     return frozenset(map(int, words))
+
+
+def _layout(text: str) -> str:
+    found = layout_of(text)
+    if found is None or found[0] > MAX_WORKERS or found[1] > MAX_DEVICES:
+        raise argparse.ArgumentTypeError(
+            "'{}': write workers x devices of each, such as 4x8, at most {}x{}".format(
+                quoted(text), MAX_WORKERS, MAX_DEVICES))
+    return text
 
 
 def _not_empty(text: str) -> str:

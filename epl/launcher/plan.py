@@ -16,7 +16,7 @@ from epl.launcher import cores
 from epl.launcher.devices import DevicePlan
 from epl.launcher.options import Options
 from epl.launcher.program import command
-from epl.shared.check import STEPS_VARIABLE
+from epl.shared.check import PLAN_VARIABLE, STEPS_VARIABLE
 
 LOCAL = "localhost"  # the name of the machine that the launcher runs on
 
@@ -120,6 +120,8 @@ def plan_workers(options: Options, log_dir: str, placement: Sequence[str], devic
             _STACKS_FILE: os.path.join(log_directory, "stacks.txt"),
             "CUDA_VISIBLE_DEVICES": devices.visible[index],
         }
+        if options.plan:
+            ours[PLAN_VARIABLE] = options.plan
         if options.check:
             ours[STEPS_VARIABLE] = str(options.check)
         ours.update(_meeting(index, host, reached_at, meeting))

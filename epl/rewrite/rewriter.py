@@ -43,6 +43,9 @@ def rewrite(graph: Any) -> None:
             raise state.failure
         recall(state)
         plan = _plan(graph, state)
+        check = context_of(graph).worker.check
+        if plan is None and check is not None:
+            check.unplanned(graph)
         if plan is not None:
             state.context = context_of(graph)
             try:

@@ -133,6 +133,10 @@ def test_defaults():
     (["--num", "2", "train.sh"], "unknown flag --num; did you mean"),
     (TWO + ["--check=0", "train.py"], "0 is too small"),
     (TWO + ["--check", "--max_restarts", "1", "train.py"], "do not go together"),
+    (TWO + ["--plan", "4x8", "train.py"], "--plan and --num_workers do not go together: it says"),
+    (["--plan", "4x8", "--check", "train.py"], "--check do not go together: nothing is trained"),
+    (["--plan", "4", "train.py"], "'4': write workers x devices of each, such as 4x8, at most 655"),
+    (["--plan", "4x5000", "train.py"], "'4x5000': write workers x devices of each"),
     (TWO + ["--max_restart", "2", "train.sh"], "did you mean '--max_restarts'"),
     (TWO + ["--log_dir", "", "train.sh"], "it is empty; leave it out or give a name"),
     (TWO + ["--timeout", "0", "train.sh"], "--timeout: 0 seconds: use a number of more than 0"),
@@ -184,6 +188,12 @@ def test_files_of_variables_that_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a long name would be shortened
     with pytest.raises(ConfigError, match="'missing.env' cannot be read"):
         read_variables(["missing.env"], [], {})
+
+
+def test_a_plan_is_made_by_one_process_without_devices():
+    options = parse(["--plan", "4x8", "train.py", "--plan"])
+    assert (options.plan, options.num_workers, options.gpu_per_worker) == ("4x8", 1, 0)
+    assert options.script_args == ["--plan"]
 
 
 @pytest.mark.parametrize("flag, steps", [([], None), (["--check"], 3), (["--check=7"], 7)])
