@@ -28,7 +28,7 @@ def test_the_plan_and_the_memory_are_printed_and_nothing_is_run(tmp_path):
     text = "\n".join(lines)
     assert plan.describe() in text and "replicas of this job: 3" in text
     memory, = [line.split() for line in lines if line.strip().startswith("0:3 ")]
-    assert float(memory[-1]) > 0.5  # MiB of a device of worker 0: weights, momentum, gradients
+    assert float(memory[-1]) > 0.2  # MiB of a device of worker 0: gradients of 256 x 256 weights
     assert "a session was made" not in text and "Traceback" not in text
 
 
