@@ -103,6 +103,14 @@ def test_open_mpis_mpirun():
         assert line in output  # perhaps behind what somebody else has written without an end
 
 
+def test_slurms_srun():
+    if shutil.which("sinfo") is None or subprocess.call(["sinfo"]) != 0:
+        pytest.skip("there is no cluster of Slurm")
+    output = started_by(["srun", "--ntasks", "2", "--overcommit"])
+    for line in LINES:
+        assert line in output.splitlines()
+
+
 def test_horovods_runner():
     output = started_by(["horovodrun", "-np", "2", "--gloo", "--start-timeout", "240",
                          "--gloo-timeout-seconds", "240"])
