@@ -22,8 +22,9 @@ from epl.rewrite.relations import Rows
 
 # Which of their inputs say how long an axis of what they give is.
 FORMS = {"BroadcastTo": [1], "Fill": [0], "LinSpace": [2], "MirrorPad": [1], "OneHot": [1],
-          "Pad": [1], "PadV2": [1], "Range": [0, 1, 2], "Reshape": [1], "ScatterNd": [2],
-          "Slice": [1, 2], "SparseToDense": [1], "StridedSlice": [1, 2], "Tile": [1],
+          "Pad": [1], "PadV2": [1], "RandomStandardNormal": [0], "RandomUniform": [0],
+          "Range": [0, 1, 2], "Reshape": [1], "ScatterNd": [2], "Slice": [1, 2],
+          "SparseToDense": [1], "StridedSlice": [1, 2], "Tile": [1], "TruncatedNormal": [0],
           "UnsortedSegmentMax": [2], "UnsortedSegmentSum": [2]}
 
 # Python says how long it is.
@@ -83,8 +84,8 @@ class Lengths:
         self._cut = [op for op in self.plain if op in partition.batch_dependent
                      and self._is_cut(op)]
         self._flat = self._after(
-            [op for op in self.plain if _new_axes(op) < 0 and self._open_axes(op.inputs[0])],
-            lambda op: _new_axes(op) > 0)
+            [op for op in self.plain if new_axes(op) < 0 and self._open_axes(op.inputs[0])],
+            lambda op: new_axes(op) > 0)
         self._after_cut = self._after(self._cut)
         self._after_both = self._after_cut | self._after(padded)
 
@@ -205,7 +206,7 @@ class Lengths:
         return [(tensor, axes) for tensor, axes in found.values() if axes != []]
 
 
-def _new_axes(op: Any) -> int:
+def new_axes(op: Any) -> int:
     """How many axes a Reshape adds; 0 of all else, and where it is not known."""
     ranks = [t.shape.ndims for t in (op.inputs[0], op.outputs[0])] if op.type == "Reshape" else []
     return ranks[1] - ranks[0] if ranks and None not in ranks else 0

@@ -16,6 +16,7 @@ from epl import compat
 from epl.communicators.base import Collective
 from epl.context import Context
 from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import joined
 from epl.rewrite.accumulate import scale
 from epl.rewrite.aggregate import ReduceOptions, reduce_dense
 from epl.rewrite.groups import GradientGroup, Merged
@@ -36,7 +37,11 @@ def of_clones(values: Sequence[Any], relation: Mergeable) -> Any:
     """
     if isinstance(relation, Rows):
         values = [tf.expand_dims(v, 0) if v.shape.ndims == 0 else v for v in values]
-        return tf.concat(values, relation.axis) if len(values) > 1 else values[0]
+        if len(values) == 1:
+            return values[0]
+        together = tf.concat(values, relation.axis)
+        joined.note(together.op, values[0])
+        return together
     if len(values) == 1:
         return values[0]
     if relation.how in _STACKED:
@@ -80,6 +85,7 @@ def _gathered(value: Any, relation: Mergeable, name: str, context: Context) -> M
     kind = first.dtype
     first = tf.cast(first, tf.uint8) if kind == tf.bool else first
     every, collective = context.connection.all_gather(first, name, context.workers)
+    joined.note(collective.op, value)
     every = tf.cast(every, kind)
     result = _turned(every, relation.axis) if isinstance(relation, Rows) \
         else _STACKED[relation.how](every, 0)

@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
+from epl.rewrite import joined
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId
 from epl.rewrite.groups import GradientGroup, Measure
@@ -127,6 +128,8 @@ def _counted_axes(op: Any) -> Optional[List[int]]:
 def warn_once(group: GradientGroup, counts: Sequence[Sequence[float]]) -> None:
     """Print a warning, one for all steps of a group, if the parts of a step are unequal.
 
+    Raises ValueError where that is no matter of padding (see `joined`).
+
     Args:
       group: whose step it was.
       counts: for each of its measures the numbers of the clones of this worker, and last their mean
@@ -137,6 +140,8 @@ def warn_once(group: GradientGroup, counts: Sequence[Sequence[float]]) -> None:
         if group.warned or all(abs(n - mean) < 1e-3 for n in own):
             continue
         group.warned = True
+        if measure.text != _ROWS:
+            joined.check_flat(measure.tensor.graph)
         tf.logging.warning(measure.text.format(
             own=", ".join("{:g}".format(n) for n in own), mean=mean, axis=(measure.axes or [0])[0],
             name=measure.tensor.op.name, place=compat.made_at(measure.tensor.op)))

@@ -22,7 +22,15 @@ from epl.rewrite.looks import Looks
 from epl.rewrite.place import Devices
 from epl.rewrite.rewriter import rewrite
 from epl.rewrite.sources import Sources
-from epl.runtime import control_plane, coordination, feeds, held_state, shared_feeds, warming
+from epl.runtime import (
+    control_plane,
+    coordination,
+    explained,
+    feeds,
+    held_state,
+    shared_feeds,
+    warming,
+)
 from epl.runtime.runs import Run, as_whole, describe, is_step
 from epl.runtime.settings import session_config
 from epl.shared import progress
@@ -121,8 +129,9 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
 
     def execute(asked: List[Any], extra: List[Any]) -> List[Any]:
         said = describe(session.graph, asked, targets)
-        return original(session, handle, list(said.targets), list(said.fetches) + extra, divided,
-                        options, run_metadata)
+        with explained.told(session.graph, run, fed):
+            return original(session, handle, list(said.targets), list(said.fetches) + extra,
+                            divided, options, run_metadata)
 
     check = context.worker.check
     if check is not None:

@@ -232,3 +232,86 @@ def test_a_number_of_the_data_that_is_a_length_as_well_is_named():
 
     _, said = cut_to_the_longest(ACCUMULATION, turned)
     assert any("compares with others of the batch" in text for text in said)
+
+
+def run_padded(layout, use, width=None):
+    """Two steps that also do what `use` makes of the rows' values [rows, length] and lengths."""
+    with devices.started(layout), devices.unoptimized():
+        data = tf.data.Dataset.from_generator(
+            lambda: zip(WORDS, LENGTHS), (tf.float32, tf.int32), ([None], [])).repeat()
+        x, lengths = tf.data.make_one_shot_iterator(
+            data.padded_batch(4, ([width], []), drop_remainder=True)).get_next()
+        with devices.stages(layout)(0):
+            w = tf.get_variable("w", [], initializer=tf.ones_initializer())
+            value = tf.square(x - w, name="value")
+        loss = masked(value, lengths)
+        fetched = use(value, lengths)
+        train = tf.train.GradientDescentOptimizer(0.25).minimize(loss)
+        with devices.session() as session:
+            return [session.run([train, fetched])[1] for _ in range(2)]
+
+
+def known_words(value, lengths):
+    return tf.metrics.mean(tf.boolean_mask(
+        value, tf.sequence_mask(lengths, tf.shape(value)[1])))[1]
+
+
+def test_rows_of_unequal_lengths_that_cannot_be_joined_are_named():
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        run_padded(ACCUMULATION, lambda value, lengths: tf.identity(value))
+    text = str(raised.value)
+    assert "(tests/graph/test_unequal_parts.py:" in text and "Pad to a fixed length" in text
+    assert "the parts have rows of different sizes" in text
+    assert len(run_padded(ACCUMULATION, lambda value, lengths: tf.identity(value), 4)) == 2
+
+
+def test_workers_whose_rows_cannot_be_joined_are_told():
+    def body(rank):
+        epl.init()
+        epl.set_default_strategy(epl.replicate(1))
+        x = tf.placeholder(tf.float32, [None, None], "x")
+        w = tf.get_variable("w", [], initializer=tf.ones_initializer())
+        epl.add_to_collection(tf.multiply(x, w, "rows"), epl.GraphKeys.GLOBAL_CONCAT_OBJECTS)
+        train = tf.train.GradientDescentOptimizer(0.25).minimize(tf.reduce_mean(x) * w)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(train, {x: np.ones([4, 2 + rank])})
+
+    for error in loopback.outcomes(body):
+        assert "the rows of 'rows' (tests/graph/test_unequal_parts.py:" in str(error)
+        assert "Pad to a fixed length" in str(error)
+
+
+def test_a_masked_metric_of_unequal_lengths_counts_all_rows():
+    mean, known = run_padded(ACCUMULATION, lambda value, lengths: tf.metrics.mean(
+        value, tf.sequence_mask(lengths, tf.shape(value)[1]))[1]), np.concatenate(WORDS)
+    np.testing.assert_allclose(mean[0], np.mean(np.square(known - 1)), 1e-6)
+
+
+def test_rows_and_lengths_in_one_axis_are_refused_where_lengths_differ():
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)) as raised:
+        run_padded(ACCUMULATION, known_words)
+    assert "has rows and lengths in one axis" in str(raised.value)
+    assert "(tests/graph/test_unequal_parts.py:" in str(raised.value)
+    devices.assert_same(run_padded(ACCUMULATION, known_words, 4), [
+        np.mean(np.square(np.concatenate(WORDS) - 1)), run_padded(ACCUMULATION, known_words, 4)[1]])
+
+
+@pytest.mark.parametrize("use", [
+    lambda x, n: x + tf.zeros([n, 3]), lambda x, n: x * tf.tile(tf.ones([1, 3]), [n, 1]),
+    lambda x, n: tf.gather(x, tf.range(n)), lambda x, n: x + 0.0 * tf.random_normal([n, 3])])
+def test_a_fed_number_of_rows_that_parts_do_not_have_is_named(use):
+    def script(stage):
+        x, n = tf.placeholder(tf.float32, [None, 3], "x"), tf.placeholder(tf.int32, [], "n")
+        with stage(0):
+            w = tf.get_variable("w", [], initializer=tf.ones_initializer())
+            loss = tf.reduce_mean(use(x, n) * w)
+        step = tf.train.GradientDescentOptimizer(0.25).minimize(loss)
+        with devices.session() as session:
+            session.run(step, {x: np.ones([8, 3], np.float32), n: 8})
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised, devices.unoptimized():
+        devices.run(ACCUMULATION, script)
+    text = str(raised.value)
+    assert "'n' (tests/graph/test_unequal_parts.py:" in text and "write tf.shape(x)[0]" in text
+    assert "is fed 8, as many as a step has rows" in text
