@@ -36,6 +36,9 @@ class Worker:
       steps: held during a step: a worker is in one at a time, whatever its threads do.
       graphs: those that have come to be trained (see `runtime.graphs`).
       graphs_numbered: how many have got a number.
+      spans: it holds model replicas together with others.
+      sessions: weak references to the sessions of graphs that lie on several workers, in the same
+        order on all workers (see `runtime.requests`).
       held: weak references to the sessions that hold what other workers do not (see
         `runtime.held_state`), in the same order on all workers; None: it is closed.
     """
@@ -48,6 +51,8 @@ class Worker:
         self.steps = threading.RLock()
         self.graphs: List[Any] = []
         self.graphs_numbered = 0
+        self.spans = False
+        self.sessions: List[Any] = []
         self.held: List[Any] = []
 
 
@@ -80,8 +85,10 @@ class Context(NamedTuple):
         """This context of a process, with each of `teams` as one worker; None: as it is."""
         if teams is None:
             return self
-        return self._replace(cluster=self.cluster.of_teams(teams), communicator=None, teams=teams,
-                             job=self)
+        several = len(teams.seats) > 1 and self.communicator is not None
+        return self._replace(
+            cluster=self.cluster.of_teams(teams), teams=teams, job=self,
+            communicator=self.connection.of_teams(teams) if several else None)
 
     @property
     def connection(self) -> Communicator:

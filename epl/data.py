@@ -7,11 +7,12 @@
     worker 1                       1   3 |   5   7 |   9
 
 Worker w of W takes rows w, w + W, w + 2 W, ...: all workers together read the rows of the plain
-script's step in the same step. All have equally many, so that all come to the end of the data in
+script's step in the same step. Workers that hold a model replica together read the same rows: they
+count as one worker here. All have equally many, so that all come to the end of the data in
 the same step, and no worker waits for one that has none left.
 """
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -22,6 +23,8 @@ from epl.errors import ConfigError
 from epl.ir.datasets import check_order
 from epl.ir.environment import plan_for, remember
 from epl.plan.global_batch import GlobalBatch, divide
+from epl.plan.layout import lay_out
+from epl.plan.teams import fold, spans
 
 _REMAINDERS = ("drop", "pad")
 # How many rows of all workers are looked at together; the fewer, the more often a function runs.
@@ -72,14 +75,14 @@ def shard(data: Any, batch: Optional[GlobalBatch] = None, remainder: str = "drop
     if remainder not in _REMAINDERS:
         raise ValueError("remainder = {!r}: 'drop' the rows at the end that are fewer than the "
                          "workers, or 'pad' them from the beginning".format(remainder))
-    workers, worker = env.context.cluster.worker_num, env.context.cluster.worker_index
+    if batch is not None and not isinstance(batch, GlobalBatch):
+        raise TypeError("epl.shard(data, batch) takes what epl.global_batch gives, not {!r}".format(
+            batch))
+    workers, worker = _share(env, batch)
     if env.context.config.io.slicing and workers > 1:
         raise ConfigError("epl.shard with io.slicing = True: what is read from a worker's own "
                           "files would be divided once more, and most rows be read by nobody; "
                           "leave one of them out")
-    if batch is not None and not isinstance(batch, GlobalBatch):
-        raise TypeError("epl.shard(data, batch) takes what epl.global_batch gives, not {!r}".format(
-            batch))
     unit = workers if batch is None else batch.rows
     if isinstance(data, compat.DATASET_TYPES):
         if unit == 1:
@@ -135,27 +138,53 @@ def global_batch(rows: Optional[int] = None, micro_batch: Optional[int] = None,
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError("epl.global_batch({}={!r}): a number of rows, 1 or more".format(
             name, value))
-    cluster = env.context.cluster
-    parts = (env.context.config.pipeline.num_micro_batch,
-             _replicas(env, devices_per_replica), cluster.worker_num, cluster.worker_index)
+    parts = (env.context.config.pipeline.num_micro_batch,) + _shares(env, devices_per_replica)
     return divide(int(value), *parts) if name == "rows" else GlobalBatch(int(value), *parts)
 
 
-def _replicas(env: Env, devices: Optional[int]) -> int:
-    """CloneMap of the model in each worker, of so many devices; None: of those annotated so far."""
+def _share(env: Env, batch: Optional[GlobalBatch]) -> Tuple[int, int]:
+    """(number of shares, this worker's) of rows; workers of one model replica have one share.
+
+    Without a `batch` the graph says whether there are such; what it says later is compared.
+    """
+    if batch is not None:
+        return batch.num_workers, batch.worker_index
+    graph, cluster = tf.get_default_graph(), env.context.cluster
+    if cluster.worker_num > 1:
+        remember(graph, env)
+        plan = plan_for(graph)
+        if plan is not None and plan.teams is not None:
+            return plan.num_workers, plan.teams.team_of(cluster.worker_index)
+        env.shared_among_workers = True
+    return cluster.worker_num, cluster.worker_index
+
+
+def _shares(env: Env, devices: Optional[int]) -> Tuple[int, int, int]:
+    """(replicas of each worker, workers, this worker) for replicas of so many devices.
+
+    Workers that hold replicas together count as one. None: of those annotated so far.
+    """
+    context = env.context
+    cluster, communicator = context.cluster, context.communicator
     if devices is None:
         graph = tf.get_default_graph()
         remember(graph, env)
         plan = plan_for(graph)
         devices = plan.devices_per_replica if plan is not None else 1
-    own = env.context.cluster.gpu_num_per_worker
+    own, workers, worker = cluster.gpu_num_per_worker, cluster.worker_num, cluster.worker_index
+    if devices > 0 and communicator is not None and communicator.spans:
+        placements = lay_out([devices], workers, own,
+                             context.config.cluster.device_place_prefer_intra_node)
+        if spans(placements):
+            teams = fold(placements, workers)
+            workers, worker, own = len(teams.seats), teams.team_of(worker), len(teams.seats[0])
     replicas, rest = divmod(own, devices) if devices > 0 else (0, 0)
     if rest or not replicas:
         raise ConfigError(
             "devices_per_replica = {} must be 1 or more and divide the {} device(s) of each "
             "worker; epl-launch --gpu_per_worker sets their number".format(devices, own))
     env.replicas_counted_on.add(replicas)
-    return replicas
+    return replicas, workers, worker
 
 
 def _every(dataset: Any, unit: int, workers: int, worker: int) -> Any:

@@ -52,6 +52,7 @@ class Env:
         had weights.
       strategy_stack: the strategies whose `with` blocks are open.
       replicas_counted_on: copies of the model in a worker for which the script divides its rows.
+      shared_among_workers: it has divided rows among all workers.
 
     Examples:
       >>> epl.init()
@@ -166,6 +167,7 @@ class Env:
         self.opening_strategy: Any = None
         self.strategy_stack: List[Any] = []
         self.replicas_counted_on: Set[int] = set()
+        self.shared_among_workers = False
 
 
 def _check_workers(named: Cluster, started: Cluster) -> None:

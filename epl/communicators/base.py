@@ -18,6 +18,7 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
 from epl.communicators import values
 from epl.errors import ConfigError
+from epl.plan.teams import Fold
 
 SUM, MEAN, MAX = "sum", "mean", "max"
 
@@ -88,9 +89,11 @@ class Communicator:
       name: that of its row in the registry.
       group: all workers of the job, once it is connected.
       rank: this worker's.
+      spans: a session's graph may lie on several workers (see `see`).
     """
 
     name = ""
+    spans = False
 
     def __init__(self) -> None:
         self.group = all_workers(1)
@@ -159,6 +162,23 @@ class Communicator:
           ConfigError: exchanges cannot run there.
         """
         return target
+
+    def see(self, config: Any, ranks: Sequence[int]) -> None:
+        """Let a session have the devices of several workers.
+
+        Args:
+          config: its `tf.ConfigProto`; changed in place.
+          ranks: whose.
+        """
+        raise NotImplementedError(self._lacks("see"))
+
+    def of_teams(self, teams: Fold) -> "Communicator":
+        """What connects teams of workers that hold model replicas together, like workers.
+
+        Args:
+          teams: who they are; its ranks are their numbers.
+        """
+        raise NotImplementedError(self._lacks("of_teams"))
 
     def serves(self, target: str) -> bool:
         """True if exchanges can run in a session with this target."""

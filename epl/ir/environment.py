@@ -52,8 +52,13 @@ def settle(graph: Any) -> None:
     now, state = _env(graph).context, state_of(graph)
     plan = intended_plan(graph)
     if plan is not None and plan.teams is not None:
-        check_teams(now, stages_of(graph))
-        now = now.in_teams(plan.teams)
+        check_teams(now, plan)
+        if _env(graph).shared_among_workers:
+            raise ConfigError(
+                "epl.shard divided rows among {} workers, but replicas of the model lie on several "
+                "of them, which read the same rows: write epl.shard(..., epl.global_batch(..., "
+                "devices_per_replica={}))".format(now.cluster.worker_num, plan.devices_per_replica))
+        now.worker.spans, now = True, now.in_teams(plan.teams)
     differences = state.context.differences(now) if state.context is not None else []
     if differences:
         raise RuntimeError(
@@ -125,17 +130,38 @@ def _to_choose(annotated: List[Tuple[str, int]], number: int) -> List[Tuple[str,
     return [("", 1)] * number
 
 
-def check_teams(context: Context, stages: List[Tuple[str, int]]) -> None:
-    """Raises NotImplementedError if a replica over several workers cannot be trained like this."""
-    config, cluster = context.config, context.cluster
-    counts = [count for _, count in stages]
-    raise NotImplementedError(
-        "a model replica of {} stage(s) on {} device(s) lies on several workers ({} worker(s) x {} "
-        "device(s)), and is not trained there yet in this version of EPL; use {}".format(
-            len(counts), sum(counts), cluster.worker_num, cluster.gpu_num_per_worker,
-            on_one_worker(counts, cluster.worker_num, cluster.gpu_num_per_worker,
-                          config.cluster.device_place_prefer_intra_node)
-            or "a layout with all devices of a replica on one worker"))
+def check_teams(context: Context, plan: ParallelPlan) -> None:
+    """Raises ConfigError, NotImplementedError if replicas over several workers are not trained so.
+
+    Args:
+      context: of this process.
+      plan: whose replicas lie on several workers.
+    """
+    if context.communicator is None:
+        return  # it is planned, for machines that are not there
+    config, cluster, counts = context.config, context.cluster, [plan.devices_per_replica]
+    there = "{}-stage replicas of {} device(s) on {} worker(s) x {} device(s)".format(
+        plan.num_stages, sum(counts), cluster.worker_num, cluster.gpu_num_per_worker)
+    cure = on_one_worker(counts, cluster.worker_num, cluster.gpu_num_per_worker,
+                         config.cluster.device_place_prefer_intra_node) \
+        or "a layout with all devices of a replica on one worker"
+    if not context.communicator.spans:
+        raise ConfigError(
+            "{}: a replica lies on several workers, which the communicator '{}' does not connect "
+            "as one; use communication.communicator = 'native', or {}".format(
+                there, context.communicator.name, cure))
+    without = [key for key, value in (
+        ("zero.level", config.zero.level), ("offload.level", config.offload.level),
+        ("io.slicing", config.io.slicing), ("auto.auto_parallel", config.auto.auto_parallel),
+        ("epl.check", context.worker.check)) if value]
+    if without:
+        raise NotImplementedError(
+            "{}: a replica lies on several workers, and {} is not available there yet in this "
+            "version of EPL; leave it out, or use {}".format(there, " with ".join(without), cure))
+    if plan.num_workers > 1:
+        raise NotImplementedError(
+            "{}: there are several replicas, and each lies on several workers, which is not "
+            "available yet in this version of EPL; use {}".format(there, cure))
 
 
 def check_replicas(graph: Any, plan: ParallelPlan) -> None:

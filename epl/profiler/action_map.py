@@ -50,8 +50,16 @@ class ActionMap(NamedTuple):
 
 
 def map_all(graph: Any) -> List[ActionMap]:
-    """The actions of every training step of `graph` that has been rewritten."""
+    """The actions of every training step of `graph` that has been rewritten.
+
+    Raises:
+      NotImplementedError: a replica lies on several workers.
+    """
     state, plan = state_of(graph), plan_for(graph) if is_remembered(graph) else None
+    if plan is not None and plan.teams is not None:
+        raise NotImplementedError(
+            "the timeline of model replicas that lie on several workers is not available yet in "
+            "this version of EPL: leave the profiler out, or use as many devices in one worker")
     return [] if plan is None else [map_actions(graph, state, group, plan)
                                     for group in groups_of(state) if group.rewritten]
 

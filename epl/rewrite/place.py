@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import editor
 from epl.ir.ownership import Ownership
+from epl.plan.layout import Device
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import op_traits
 from epl.rewrite.clones import CloneId
@@ -41,25 +42,49 @@ class Devices:
     """The devices of one worker, and who sits where.
 
     With one device in all nothing is placed: every operation keeps the device that the script gave
-    it.
+    it. Where workers hold replicas together, it is the devices of all of them, and every name says
+    whose they are.
+
+    Attributes:
+      several: operations are placed.
+      leader: the worker that has what nobody places, as a part of a device's name; "" where
+        replicas lie on one worker each.
     """
 
     def __init__(self, plan: ParallelPlan, worker: int, device_type: str, ownership: Ownership,
                  offload: bool = False):
         self._plan, self._ownership, self._offload = plan, ownership, offload
         self._kind = device_type.upper()
+        self._worker = worker
         self._replicas = plan.replicas_of(worker)
         self._chosen: Dict[Tuple[Any, int, int], str] = {}
         self._of_stage: Dict[Tuple[int, int, int], str] = {}
         self._placed: Set[Any] = set()
         self.several = plan.devices_per_worker > 1
+        self.leader = "" if plan.teams is None else task_name(plan.teams.members(worker)[0])
 
     def names(self) -> List[str]:
         """All devices of the worker that operations are placed on; none if it has one only."""
         if not self.several:
             return []
-        return ["/device:{}:{}".format(self._kind, index)
+        return [self._name(Device(self._worker, index))
                 for index in range(self._plan.devices_per_worker)]
+
+    def _name(self, device: Device) -> str:
+        real = self._plan.real(device)
+        return "{}/device:{}:{}".format(
+            "" if self._plan.teams is None else task_name(real.worker), self._kind, real.index)
+
+    def _host(self, stage: int, clone: CloneId) -> str:
+        """The CPU of the worker that has a stage of a clone."""
+        device = self._plan.real(self._plan.device_of(clone.replica, stage, clone.slice))
+        return HOST if self._plan.teams is None else task_name(device.worker) + HOST
+
+    def _complete(self, device: str, stage: int, clone: CloneId) -> str:
+        """A device that the script chose, with the worker whose it is."""
+        if self._plan.teams is None or tf.DeviceSpec.from_string(device).job is not None:
+            return device
+        return self._host(stage, clone)
 
     def of_stage(self, stage: int, clone: CloneId) -> str:
         """The device of a stage of a clone; "" if there is one device only."""
@@ -68,7 +93,7 @@ class Devices:
         key = (stage, clone.replica, clone.slice)
         if key not in self._of_stage:
             device = self._plan.device_of(clone.replica, stage, clone.slice)
-            self._of_stage[key] = "/device:{}:{}".format(self._kind, device.index)
+            self._of_stage[key] = self._name(device)
         return self._of_stage[key]
 
     def assign(self, variables: Iterable[Any], stage_of: Any) -> None:
@@ -85,7 +110,8 @@ class Devices:
             if any(t is not op for t in compat.colocated_with(op)) or self._ownership.device(op):
                 continue
             if self._is_pinned(op):
-                self._ownership.put(op, op.device)
+                self._ownership.put(op, self._complete(
+                    op.device, stage_of(op), CloneId(self._replicas[0], 0, 0)))
             elif self._offload:
                 self._ownership.put(op, HOST)
             else:
@@ -114,7 +140,8 @@ class Devices:
             origin = next((t for t in compat.colocated_with(op) if op_traits.is_variable(t)), None)
         if origin is None:
             return None
-        return self._ownership.device(origin) or origin.device or HOST
+        found = self._ownership.device(origin) or origin.device or HOST
+        return found if "/job:" in found else self.leader + found
 
     def placed(self, op: Any) -> bool:
         """True if one of the script's operations has its device from here, not from the script."""
@@ -150,12 +177,12 @@ class Devices:
 
     def _choice(self, op: Any, stage: int, clone: CloneId, backward: bool) -> str:
         if self._is_pinned(op):
-            return op.device
+            return self._complete(op.device, stage, clone)
         of_state = self.state_device(op, follow=not backward)
         if of_state is not None:
             return of_state
         if self._kind == "GPU" and not compat.runs_on_gpu(op):
-            return HOST
+            return self._host(stage, clone)
         return self.of_stage(stage, clone)
 
     def keep_state_on_host(self, ops: Iterable[Any]) -> None:
@@ -183,6 +210,11 @@ class Devices:
                 # what takes an update into a loop, to wait for it, with what the loop works on.
                 editor.forget_colocation(op)
             editor.put_on(op, chosen)
+
+
+def task_name(worker: int) -> str:
+    """TensorFlow's name of a worker's process, as a part of a device's name."""
+    return "/job:worker/replica:0/task:{}".format(worker)
 
 
 def pinned_to_cpu(op: Any) -> bool:

@@ -18,6 +18,7 @@ from epl.ir import editor
 from epl.ir.environment import context_of, intended_plan, is_remembered
 from epl.ir.graph_state import GraphState, state_of
 from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import seats
 from epl.rewrite.groups import GradientGroup, groups_of, recall
 from epl.rewrite.passes import GRAPH, PASSES
 from epl.rewrite.passes.place import place_model
@@ -91,6 +92,7 @@ def _made_by_rewrite(graph: Any, state: GraphState) -> Iterator[None]:
     with _no_collection(), compat.reopened(graph):
         try:
             yield
+            seats.take(graph, state)
         finally:
             state.provenance.note_made(first, compat.last_id(graph))
 

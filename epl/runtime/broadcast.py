@@ -16,7 +16,7 @@ from epl import compat
 from epl.communicators.base import Group
 from epl.ir.environment import context_of
 from epl.ir.ownership import divided_variables, ownership_of
-from epl.runtime import control_plane, held_state
+from epl.runtime import control_plane, held_state, requests
 
 _CHUNK_BYTES = 64 << 20
 _ASSIGNMENTS = frozenset(["Assign", "AssignVariableOp"])
@@ -27,6 +27,8 @@ def broadcast_variables(session: Any) -> None:
 
     What is not initialized there is left alone. Every worker has to call this.
     """
+    if context_of(session.graph).teams is not None:
+        return _broadcast_to_teams(session)
     ownership, divided = ownership_of(session.graph), divided_variables(session.graph)
     apart = {v.name for v in divided}.union(key.name + ":0" for key in ownership.shared_out)
     _broadcast(session, [v for v in compat.global_variables(session.graph)
@@ -37,7 +39,7 @@ def broadcast_variables(session: Any) -> None:
 
 
 def _broadcast(session: Any, variables: List[Any]) -> None:
-    context = context_of(session.graph)
+    context = context_of(session.graph).of_process
     plane = control_plane.of(context)
     if context.cluster.is_chief:
         for chunk in _chunks(session, variables):
@@ -50,6 +52,22 @@ def _broadcast(session: Any, variables: List[Any]) -> None:
         if values is None:
             return
         assign(session, {by_name[name]: value for name, value in values})
+
+
+def _broadcast_to_teams(session: Any) -> None:
+    """Where workers hold replicas together: from the chief's session to those of other leaders."""
+    context = context_of(session.graph)
+    if context.cluster.worker_num == 1:
+        return  # there is one session
+    leaders = requests.leaders_of(context)
+    own = context.of_process.cluster.worker_index
+    if own == leaders[own]:
+        with requests.inside():
+            _broadcast(session, compat.global_variables(session.graph))
+    else:
+        plane = control_plane.of(context)
+        while plane.broadcast_object(None) is not None:
+            pass  # its leader has taken it
 
 
 def _broadcast_in_groups(session: Any, variable: Any, group: Group) -> None:

@@ -25,7 +25,7 @@ from epl.shared import progress
 
 def _trains_with_others(graph: Any) -> bool:
     """True if training steps of `graph` involve other workers."""
-    return state_of(graph).trains and context_of(graph).cluster.worker_num > 1
+    return state_of(graph).trains and context_of(graph).of_process.cluster.worker_num > 1
 
 
 def save(original: Callable[..., str], env: Env, saver: Any, sess: Any, save_path: str,
@@ -141,6 +141,10 @@ def create_supervisor(original: Callable[..., None], supervisor: Any, *args: Any
     given = call.arguments.get("graph")
     graph = given if isinstance(given, tf.Graph) else tf.get_default_graph()
     if _trains_with_others(graph):
+        if context_of(graph).teams is not None:
+            raise NotImplementedError(
+                "tf.train.Supervisor with model replicas that lie on several workers is not "
+                "available yet in this version of EPL; use tf.train.MonitoredTrainingSession")
         call.arguments["is_chief"] = True
     original(*call.args, **call.kwargs)
 

@@ -30,7 +30,7 @@ _Result = TypeVar("_Result")
 
 def of(context: Context) -> "ControlPlane":
     """That of the worker of `context`."""
-    return ControlPlane(context.connection)
+    return ControlPlane(context.of_process.connection)
 
 
 class ControlPlane:

@@ -14,7 +14,7 @@ Nobody waits inside a collective that another worker never enters.
 
 import hashlib
 import sys
-from typing import Any, Callable, List, NamedTuple, Sequence
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -28,6 +28,7 @@ from epl.runtime import (
     fingerprint,
     graphs,
     held_state,
+    requests,
     shared_feeds,
     stop,
     warming,
@@ -163,7 +164,7 @@ def training_ended(context: Context, asked: bool) -> None:
         progress.waiting("agreement to " + END_OF_TRAINING)
         outcome = _meet(context, END_OF_TRAINING, None)
         if outcome.asked:
-            held_state.serve(context)
+            _serve(context)
             continue
         if outcome.same:
             break
@@ -183,7 +184,7 @@ def script_ended(context: Context) -> bool:
             or not context.connection.is_connected:
         return True
     progress.waiting("agreement to " + END_OF_SCRIPT)
-    if held_state.holds(context):
+    if held_state.holds(context) or context.worker.spans:
         return _script_ended_holding(context)
     found = control_plane.of(context).last_all_reduce_max(
         _vector(context, END_OF_SCRIPT, False, False, True), END_OF_SCRIPT_SECONDS)
@@ -199,7 +200,7 @@ def _script_ended_holding(context: Context) -> bool:
     try:
         outcome = _meet(context, END_OF_SCRIPT, None)
         while outcome.asked:
-            held_state.serve(context)
+            _serve(context)
             outcome = _meet(context, END_OF_SCRIPT, None)
     except WorkerLostError:  # the launcher says why
         return True
@@ -224,6 +225,33 @@ def ask_for_state(session: Any, names: List[str], take: Callable[[str, Any], Non
         _level(session, outcome, names, take)
 
 
+def meet_beside(session: Any, what: str, wanted: requests.Wanted) -> Optional[requests.Answer]:
+    """Meet for a run that is no step, of a graph that lies on several workers.
+
+    Args:
+      session: the session that is to run it.
+      what: names the run; the same on all workers for the same one.
+      wanted: the run.
+
+    Returns:
+      What it gave; None: it was the turn of another one.
+    """
+    context = context_of(session.graph)
+    context.worker.ended_together = False
+    progress.waiting("agreement to " + what)
+    outcome = _outcome(context, control_plane.of(context).all_reduce_max(
+        _vector(context, what, False, False, False, asks=True)))
+    return _level(session, outcome, wanted=wanted)
+
+
+def _serve(context: Context) -> None:
+    """Give other workers what they ask for, when this one asks for nothing."""
+    if context.worker.spans:
+        requests.serve(context)
+    else:
+        held_state.serve(context)
+
+
 def state_released(session: Any) -> None:
     """Meet before a session is closed that holds what others do not: they may ask for it."""
     context = context_of(session.graph)
@@ -231,13 +259,19 @@ def state_released(session: Any) -> None:
     while True:
         outcome = _meet(context, RELEASE, None)
         if outcome.asked:
-            held_state.serve(context)
+            _serve(context)
         elif outcome.same:
             break
         else:
             raise different(_tell(context, Intent(RELEASE)))
-    held_state.release(session)
+    release(session)
     progress.alive()
+
+
+def release(session: Any) -> None:
+    """`session` is to be closed, whatever other workers may want of it."""
+    held_state.release(session)
+    requests.release(session)
 
 
 def after_failure(context: Context, error: BaseException) -> None:
@@ -255,25 +289,35 @@ def after_failure(context: Context, error: BaseException) -> None:
         progress.connection_lost()
         control_plane.give_precedence()
         raise WorkerLostError(control_plane.LOST.format(error)) from error
-    end_of_data = isinstance(error, tf.errors.OutOfRangeError)
-    progress.waiting("agreement on a step that failed here")
-    found = control_plane.of(context).all_reduce_max_within(
-        _vector(context, what, False, False, True),
-        END_OF_DATA_SECONDS if end_of_data else OTHER_ERROR_SECONDS)
-    if found is None:
-        message = ("a step failed on worker {}, and not on all workers: the job cannot go on. {}"
-                   "The step's error: {}".format(
-                       context.cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
-        context.connection.disconnect()
-        raise _begun_here(WorkerLostError(message)) from error
-    outcome = _outcome(context, found)
+    outcome = _outcome(context, all_told_of(
+        context, error, _vector(context, what, False, False, True)))
     if outcome.asked:
-        held_state.serve(context)
+        _serve(context)
         raise _begun_here(WorkerLostError("a step failed on worker {}: {}".format(
             context.cluster.worker_index, error))) from error
     if not outcome.same:
         wanted = _tell(context, Intent("{} ({})".format(what, type(error).__name__)))
         raise _begun_here(different(wanted)) from error
+
+
+def all_told_of(context: Context, error: BaseException, numbers: List[int]) -> List[int]:
+    """Meet after a step failed here: the maximum of what all workers say, `numbers` here.
+
+    Raises:
+      WorkerLostError: the others do not come, as they wait inside the step.
+    """
+    end_of_data = isinstance(error, tf.errors.OutOfRangeError)
+    process = context.of_process
+    progress.waiting("agreement on a step that failed here")
+    found = control_plane.of(context).all_reduce_max_within(
+        numbers, END_OF_DATA_SECONDS if end_of_data else OTHER_ERROR_SECONDS)
+    if found is None:
+        message = ("a step failed on worker {}, and not on all workers: the job cannot go on. {}"
+                   "The step's error: {}".format(
+                       process.cluster.worker_index, _CURE_OF_DATA if end_of_data else "", error))
+        process.connection.disconnect()
+        raise _begun_here(WorkerLostError(message)) from error
+    return found
 
 
 def _begun_here(error: Exception) -> Exception:
@@ -308,13 +352,18 @@ def _outcome(context: Context, maxima: List[int]) -> Outcome:
 
 
 def _level(session: Any, outcome: Outcome, names: Sequence[str] = (),
-           take: Callable[[str, Any], None] = lambda name, value: None) -> None:
+           take: Callable[[str, Any], None] = lambda name, value: None,
+           wanted: Optional[requests.Wanted] = None) -> Optional[requests.Answer]:
     """Bring this worker to the others' level; all workers of the meeting do the same.
 
     Args:
       session: the session that is to be brought there.
       outcome: of the meeting.
       names: of what this worker asks for, and `take` is given.
+      wanted: a run that it wants.
+
+    Returns:
+      What that gave, if it was carried out.
     """
     if outcome.unverified and not outcome.leaving:
         progress.waiting_before_step("comparison of the workers' programs")
@@ -325,8 +374,11 @@ def _level(session: Any, outcome: Outcome, names: Sequence[str] = (),
         setattr(session, _SYNCHRONIZED, True)
     if outcome.cold and not outcome.leaving:
         warming.warm_up(session)
+    if outcome.asked and context_of(session.graph).worker.spans:
+        return requests.serve(context_of(session.graph), wanted)
     if outcome.asked:
         held_state.serve(context_of(session.graph), session, names, take)
+    return None
 
 
 def _tell(context: Context, intent: Intent) -> List[Intent]:

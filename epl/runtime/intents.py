@@ -14,7 +14,7 @@ CREATION = "create a training session"
 END_OF_TRAINING = "end a training session"
 END_OF_SCRIPT = "end its script"
 READ = "read variables of which each worker holds some rows"
-RELEASE = "close a session that holds some rows of variables"
+RELEASE = "close a session that holds what other workers do not"
 
 
 class Intent(NamedTuple):

@@ -57,7 +57,7 @@ class _TrainingHook(tf.train.SessionRunHook):
         self.handled = sys.exc_info()[1]
         context = context_of(graph)
         self._worker = context.worker
-        self._alone = context.cluster.worker_num == 1
+        self._alone = context.of_process.cluster.worker_num == 1
         self._counts = trains and not state_of(graph).trains
 
     def after_create_session(self, session: Any, coord: Any) -> None:
@@ -115,7 +115,7 @@ def close(original: Callable[..., None], session: Any,
         original(session, exception_type)
         if hook.trains and not failed:
             context = context_of(hook.graph)
-            if state_of(hook.graph).trains and context.cluster.worker_num > 1:
+            if state_of(hook.graph).trains and context.of_process.cluster.worker_num > 1:
                 coordination.training_ended(context, asked)
             progress.finished()
     finally:

@@ -28,7 +28,9 @@ from epl.runtime import (
     explained,
     feeds,
     held_state,
+    requests,
     shared_feeds,
+    teams,
     warming,
 )
 from epl.runtime.runs import Run, as_whole, describe, is_step
@@ -46,11 +48,25 @@ def init(original: Callable[..., None], env: Env, session: Any, target: str = ""
     known = graph or tf.get_default_graph()
     remember(known, env)
     context = context_of(known)
-    if context.communicator is not None:
-        target = context.communicator.session_target(target, config)
-    config = session_config(config, context)
+    process = context.of_process
+    if process.communicator is not None:
+        target = process.communicator.session_target(target, config)
+    config = session_config(config, process)
+    if context.teams is not None:
+        config = _seeing_team(config, context)
     setattr(session, _MADE_FOR, context.cluster.gpu_num_per_worker)
     original(session, target, graph, config)
+    if context.teams is not None:
+        requests.register(session)
+
+
+def _seeing_team(config: Any, context: Context) -> Any:
+    """A configuration of a session that has the devices of all workers of this one's team."""
+    result = tf.ConfigProto()
+    result.CopyFrom(config or result)
+    assert context.teams is not None
+    context.of_process.connection.see(result, context.teams.members(context.cluster.worker_index))
+    return result
 
 
 def run(original: Callable[..., Any], session: Any, handle: Any, fetches: Any, feed_dict: Any,
@@ -75,9 +91,9 @@ def partial_run_setup(original: Callable[..., Any], session: Any, fetches: Any,
                       *args: Any, **kwargs: Any) -> Any:
     """`BaseSession.partial_run_setup`: a step is run as a whole."""
     rewrite(session.graph)
-    if _is_step(session.graph, fetches):
-        raise NotImplementedError("partial_run of a training step is not supported; use "
-                                  "session.run")
+    if _is_step(session.graph, fetches) or context_of(session.graph).teams is not None:
+        raise NotImplementedError("partial_run of a training step, or of a graph that lies on "
+                                  "several workers, is not supported; use session.run")
     return original(session, fetches, *args, **kwargs)
 
 
@@ -107,6 +123,12 @@ def do_run(original: Callable[..., List[Any]], session: Any, handle: Any, target
         progress.alive()
         return original(session, handle, targets, fetches, fed, options, run_metadata)
     context = context_of(session.graph)
+    if context.teams is not None and not requests.is_inside():
+        return teams.run(
+            session, run, fetches, targets, fed, _to_agree(run, (
+                (compat.fed_tensor(key), value) for key, value in fed.items())),
+            lambda asked, also: do_run(original, session, handle, also, asked, fed, options,
+                                       run_metadata))
     if run.step and _is_beside(context):
         looks = state.record(Looks).values
         fetches = [looks.get(tensor.name, tensor) for tensor in fetches]
@@ -152,7 +174,7 @@ def _told_of_rows(run: Run, execute: Callable[..., List[Any]], fetches: List[Any
 
 def close(original: Callable[..., None], session: Any) -> None:
     """`BaseSession.close`: what only this worker holds is there until all workers close theirs."""
-    if held_state.is_held(session) and not held_state.is_failing():
+    if _is_held(session) and not held_state.is_failing():
         coordination.state_released(session)
     original(session)
 
@@ -160,19 +182,24 @@ def close(original: Callable[..., None], session: Any) -> None:
 def leave(original: Callable[..., None], session: Any, exception_type: Any,
           *args: Any) -> None:
     """`Session.__exit__`: it is closed by another thread, which does not wait for ever."""
-    if held_state.is_held(session):
+    if _is_held(session):
         if exception_type is None or held_state.is_end(exception_type):
             coordination.state_released(session)
         else:
-            held_state.release(session)
+            coordination.release(session)
     original(session, exception_type, *args)
 
 
 def forgotten(original: Callable[..., None], session: Any) -> None:
     """`BaseSession.__del__`: nobody closes it; what only this worker held is lost."""
-    if held_state.is_held(session):
-        held_state.release(session)
+    if _is_held(session):
+        coordination.release(session)
     original(session)
+
+
+def _is_held(session: Any) -> bool:
+    """True for a session that other workers may still ask for something."""
+    return held_state.is_held(session) or requests.is_held(session)
 
 
 def make_callable(original: Callable[..., Any], session: Any, fetches: Any, feed_list: Any = None,
@@ -188,6 +215,10 @@ def make_callable_from_options(original: Callable[..., Any], session: Any, optio
     graph = session.graph
     rewrite(graph)
     state = state_of(graph)
+    if context_of(graph).teams is not None:  # which `do_run` sees to
+        names = list(options.fetch) + list(options.target)
+        return lambda *args, **kwargs: session.run(
+            names, dict(zip(options.feed, args)), **kwargs)[:len(options.fetch)]
     fetches = as_whole(graph, [graph.get_tensor_by_name(name) for name in options.fetch])
     targets = [graph.as_graph_element(name, allow_tensor=False) for name in options.target]
     run = describe(graph, fetches, targets)
@@ -232,7 +263,9 @@ def _to_agree(run: Run, fed: Iterable[Tuple[Any, Any]]) -> List[Tuple[Any, Any]]
 def _step(context: Context, session: Any, run: Run, agreed: List[Tuple[Any, Any]],
           execute: Callable[[], Any]) -> Any:
     """Run a training step; with several workers, all of them or none."""
-    if context.cluster.worker_num == 1:
+    if context.teams is not None:  # all workers have met for it
+        result = execute()
+    elif context.cluster.worker_num == 1:
         progress.step_begins([])
         result = execute()
     else:
@@ -264,7 +297,7 @@ def _is_beside(context: Context) -> bool:
 
     With several workers its runs can be no steps: those of the others come at other times.
     """
-    return context.cluster.worker_num > 1 \
+    return context.of_process.cluster.worker_num > 1 \
         and isinstance(threading.current_thread(), tf.train.LooperThread)
 
 
@@ -306,7 +339,7 @@ def _check_knows_graph(session: Any) -> None:
 def _check_devices(session: Any) -> None:
     """Raises RuntimeError if the session lacks devices that its graph is placed on."""
     devices = state_of(session.graph).find(Devices)
-    communicator = context_of(session.graph).communicator
+    communicator = context_of(session.graph).of_process.communicator
     if devices is not None and communicator is not None \
             and not communicator.serves(tf.compat.as_str_any(session.sess_str)):
         raise RuntimeError(
@@ -315,7 +348,7 @@ def _check_devices(session: Any) -> None:
     if devices is None or getattr(session, _PLACED, None) is devices:
         return
     needed = devices.names()
-    present = {"/device:" + device.name.rsplit("/device:", 1)[-1]
+    present = {device.name if devices.leader else "/device:" + device.name.rsplit("/device:", 1)[-1]
                for device in session.list_devices()} if needed else set()
     missing = [name for name in needed if name not in present]
     if missing:

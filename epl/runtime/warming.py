@@ -18,7 +18,8 @@ def is_apart() -> bool:
 
 def is_cold(session: Any) -> bool:
     """True if the exchanges in a session's graph have to be made known there."""
-    return context_of(session.graph).connection.is_cold(session)
+    context = context_of(session.graph)
+    return context.communicator is not None and context.communicator.is_cold(session)
 
 
 def warm_up(session: Any) -> None:

@@ -5,6 +5,7 @@
     backend      the communicator
     collectives  exchanges in a graph, all by one operation of TensorFlow
     server       the process's server, on which all of its sessions run
+    teams        exchanges between teams of workers that hold model replicas together
     links        TCP between the workers: exchanges outside of graphs, and who is gone
 
 What two workers meet in inside of TensorFlow (`CollectiveReduce`) neither fails for sure nor can be

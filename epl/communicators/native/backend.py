@@ -14,8 +14,10 @@ from epl import compat
 from epl.communicators.base import Communicator, Disconnected, Group, Met
 from epl.communicators.horovod import arrival
 from epl.communicators.native import collectives, links, server
+from epl.communicators.native.teams import TeamCommunicator
 from epl.communicators.place import own_address, place_of
 from epl.errors import ConfigError
+from epl.plan.teams import Fold
 from epl.shared import progress
 
 _WARM = "_epl_warm"  # the last operation of a session's graph when it was warmed up
@@ -34,6 +36,7 @@ class NativeCommunicator(Communicator):
     """All workers of a job, connected by TensorFlow's servers and by links of ours."""
 
     name = "native"
+    spans = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +76,12 @@ class NativeCommunicator(Communicator):
         config.device_filters[:] = server.filters(self.rank)
         config.use_per_session_threads = False  # a server refuses threads of a session's own
         del config.session_inter_op_thread_pool[:]
+
+    def see(self, config: Any, ranks: Sequence[int]) -> None:
+        config.device_filters[:] = [each for rank in ranks for each in server.filters(rank)]
+
+    def of_teams(self, teams: Fold) -> Communicator:
+        return TeamCommunicator(self, self._keys, teams)
 
     def session_target(self, target: str, config: Any) -> str:
         if target and not self.serves(tf.compat.as_str_any(target)):
