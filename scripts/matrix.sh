@@ -2,17 +2,17 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: scripts/matrix.sh [--write] [--all] [--directory <directory>] [<TensorFlow>...]
+# Usage: scripts/matrix.sh [--write] [--all | --sample] [--directory <directory>] [<TensorFlow>...]
 #
 #   scripts/matrix.sh 2.12.1 2.21.0 intel-tensorflow==1.15.2
 #
 # Makes an environment for each of these versions of TensorFlow (without any: for all that are
 # supported), runs in it those of the fast tests that build graphs (tests/graph, tests/loopback,
-# tests/examples; with --all the others too, which build none) and the sample of the README, and
-# prints a row of the table of docs/versions.md, which --write puts there. From 2.16 on there are
-# two rows: with Keras 3, and with tf-keras (TF_USE_LEGACY_KERAS=1). The environments are without
-# Horovod, whose build takes minutes; they are kept in <directory>/.venv-<TensorFlow> (without
-# --directory: beside this repository's others).
+# tests/examples; with --all the others too, which build none; with --sample none) and the sample of
+# the README, and prints a row of the table of docs/versions.md, which --write puts there. From 2.16
+# on there are two rows: with Keras 3, and with tf-keras (TF_USE_LEGACY_KERAS=1). The environments
+# are without Horovod, whose build takes minutes; they are kept in <directory>/.venv-<TensorFlow>
+# (without --directory: beside this repository's others).
 #
 # Exit code 0: no test failed, and the sample printed the README's losses everywhere.
 
@@ -89,17 +89,23 @@ sample() {
 
 # row <requirement> <python> <Keras asked for: "", or tf-keras>: runs, and notes a row.
 row() {
-  local start=$SECONDS about="$(short "$1")${3:+ $3}" scratch=$scratch/$rows losses code=0
+  local start=$SECONDS about="$(short "$1")${3:+ $3}" scratch=$scratch/$rows losses code=0 report
   mkdir "$scratch"
-  fast_tests "$2" "$scratch/report.xml" >"$scratch/tests.log" 2>&1 || code=$?
+  report=
+  if [ ${#tests[@]} -gt 0 ]; then
+    report=$scratch/report.xml
+    fast_tests "$2" "$report" >"$scratch/tests.log" 2>&1 || code=$?
+  fi
   losses=$(sample "$2" "$scratch/sample" || true)
   [ "$losses" = "$SAMPLE" ] || code=1
   rows=$((rows + 1))
-  "$2" -W ignore "$here/lib/versions_table.py" row "$about" "$scratch/report.xml" "$losses" \
+  "$2" -W ignore "$here/lib/versions_table.py" row "$about" "$report" "$losses" \
     | tee -a "$table" || code=1
   if [ "$code" -ne 0 ]; then
     failed=1
-    grep -E '^(FAILED|ERROR|E  )' "$scratch/tests.log" | head -40 || tail -30 "$scratch/tests.log"
+    if [ -n "$report" ]; then
+      grep -E '^(FAILED|ERROR|E  )' "$scratch/tests.log" | head -40 || tail -30 "$scratch/tests.log"
+    fi
     [ "$losses" = "$SAMPLE" ] || tail -30 "$scratch/sample.log"
   fi
   say "$about: $((SECONDS - start)) s"
@@ -110,6 +116,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --write) write=yes ;;
     --all) tests=(tests) ;;
+    --sample) tests=() ;;
     --directory) directory=$(cd "$2" && pwd -P); shift ;;
     -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) fail "'$1' is no option; see --help" ;;

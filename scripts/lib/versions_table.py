@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of docs/versions.md. Run by scripts/matrix.sh.
 
-    versions_table.py row <version> <report of pytest> <losses of the sample>
+    versions_table.py row <version> <report of pytest, or ""> <losses of the sample>
     versions_table.py write <page> <file of rows>
 """
 
@@ -27,7 +27,9 @@ def installed(name):
 
 
 def outcomes(report):
-    """(passed, failed, {what a test needs: number of tests skipped for it})"""
+    """(passed, failed, {what a test needs: number of tests skipped for it}); "": not run."""
+    if not report:
+        return "not run", "", {}
     passed, failed, skipped = 0, 0, collections.Counter()
     for case in ElementTree.parse(report).iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
