@@ -61,7 +61,7 @@ def main(mode, model, batch, steps, core):
     if mode == "epl":
         import epl
 
-        epl.init()
+        epl.init(epl.Config({"communication.communicator": "horovod"}))  # as its peer
         epl.set_default_strategy(epl.replicate(device_count=1))
     elif mode == "horovod":
         import horovod.tensorflow as hvd

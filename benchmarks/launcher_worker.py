@@ -57,7 +57,7 @@ def train(kind, folder, last):
     if kind == "epl":
         import epl
 
-        epl.init()
+        epl.init(epl.Config({"communication.communicator": "horovod"}))  # as its peer
         epl.set_default_strategy(epl.replicate(device_count=1))
     else:
         import horovod.tensorflow as hvd
