@@ -158,10 +158,6 @@ def check_teams(context: Context, plan: ParallelPlan) -> None:
         raise NotImplementedError(
             "{}: a replica lies on several workers, and {} is not available there yet in this "
             "version of EPL; leave it out, or use {}".format(there, " with ".join(without), cure))
-    if plan.num_workers > 1:
-        raise NotImplementedError(
-            "{}: there are several replicas, and each lies on several workers, which is not "
-            "available yet in this version of EPL; use {}".format(there, cure))
 
 
 def check_replicas(graph: Any, plan: ParallelPlan) -> None:

@@ -17,6 +17,8 @@ import epl
 from tests.graph import equivalence
 from tests.support import layouts, staged_models
 
+PLACEHOLDERS = equivalence.INPUTS["placeholders"]
+
 
 def run(case, config, optimized):
     """The outcome of a case on this worker's part of the rows."""
@@ -28,12 +30,25 @@ def run(case, config, optimized):
     def stage(number):
         return epl.replicate(case.layout.devices[number], name="stage_{}".format(number))
 
+    rows = epl.global_batch(staged_models.GLOBAL_BATCH,
+                            devices_per_replica=sum(case.layout.devices))
+    equivalence.INPUTS["placeholders"] = lambda columns, batch: shared_out(columns, batch, rows)
     spec = layouts.MODELS[case.training.model]
     if spec.inputs == "queue":  # queue runners are refused
         layouts.MODELS[case.training.model] = spec._replace(inputs="one_shot")
     return equivalence.train(
         case.training, spec.model, staged_models.GLOBAL_BATCH // case.layout.clones, stage,
         len(case.layout.devices), optimized=optimized)
+
+
+def shared_out(columns, batch, rows):
+    """Placeholders that are fed the rows of this worker's replicas."""
+    every = PLACEHOLDERS(columns, batch)
+
+    def feeds(number):
+        return {tensor: epl.shard(array, rows) for tensor, array in every.feeds(number).items()}
+
+    return equivalence.Inputs(every.tensors, feeds=feeds)
 
 
 def main():
