@@ -168,6 +168,11 @@ class _Walk:
         if self._data.is_alike(left) or (self._data.is_statistic(left)
                                          and not self._data.is_alike(right)):
             left, right = right, left
+        if self._is_part_of_count(left):
+            left, right = right, left
+        if self._is_part_of_count(right):  # 1000 / rows, say
+            self.term(left, None)
+            return
         if not self._known(right):
             self._strange("product", op)
             return
@@ -234,6 +239,11 @@ class _Walk:
             return isinstance(self._axes.of(tensor.op.inputs[0]), ShapeOf)
         return self._data.is_of_shapes(tensor) and (
             self._axes.of(tensor) == _SUM or self._power(tensor) == 1)
+
+    def _is_part_of_count(self, tensor: Any) -> bool:
+        """True for a number by the number of rows."""
+        return tensor.op.type in _DIVIDES and self._data.is_alike(tensor.op.inputs[0]) \
+            and tensor.shape.ndims == 0 and self._is_count(tensor.op.inputs[1])
 
     def _power(self, tensor: Any) -> Optional[int]:
         """The power of the number of rows to which `tensor`, of shapes alone, is proportional.

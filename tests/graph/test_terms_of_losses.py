@@ -113,6 +113,8 @@ LOSSES = {
         tf.one_hot(tf.cast(o, tf.int32), 2), tf.stack([e, -e], 1)),
     "sums_by_number": lambda e, m, o: tf.reduce_mean(
         tf.unsorted_segment_sum(e, tf.cast(o, tf.int32), 4)),
+    "scaled_to_all_data": lambda e, m, o: 1000.0 / tf.cast(tf.shape(m)[0], tf.float32)
+    * tf.reduce_sum(e) * 1e-3,
     "by_its_size": lambda e, m, o: tf.reduce_sum(e) / tf.cast(tf.size(e), tf.float32),
     "by_ones_of_its_shape": lambda e, m, o: by_ones_of_its_shape(e),
 }
