@@ -251,6 +251,19 @@ def test_what_the_script_gets_waits_for_every_backward_cell(name, schedule):
         assert backward - conditional - switches <= ancestors([returned])
 
 
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_no_variable_is_updated_while_gradients_are_computed_from_it(micro_batches):
+    """With one clone nothing but TensorFlow's own waits sees to that, in halves as well."""
+    group = ordered_pipeline("dense", 2, micro_batches, "ZB-H1").group
+    partition = group.partition
+    computed = {op for op in partition.phase if op.type == "MatMul" and partition.stage[op] == 1
+                and partition.goes_back(op)}
+    assert len(computed) == 2  # of the stage's inputs and of its weights
+    returned, = [gradient.returned for gradient in group.gradients
+                 if partition.stage[gradient.raw.op] == 1]
+    assert computed <= ancestors([returned.op])
+
+
 @EACH_ORDER
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_no_edge_crosses_a_loops_border_but_at_enters_and_exits(name, schedule):

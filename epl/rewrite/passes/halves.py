@@ -1,6 +1,11 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Where the plan has a backward in two halves, the first waits for nothing of the second."""
+"""Where the plan has a backward in two halves, the first waits for nothing of the second.
+
+With one clone there is no order to keep, and the waits stay: TensorFlow has them so that no
+variable is updated while another gradient of the same operation is still computed from it. With
+several clones updates wait for all backwards (`order`).
+"""
 
 from epl.ir import editor
 from epl.rewrite.halves import untie, verify_halves
@@ -15,7 +20,8 @@ def _run(rewriting: Rewriting, family: Family) -> None:
 
 
 def _wanted(rewriting: Rewriting, family: Family) -> bool:
-    return any(map(rewriting.plan.splits_backward, range(rewriting.plan.num_stages)))
+    return len(rewriting.clones) > 1 and any(
+        map(rewriting.plan.splits_backward, range(rewriting.plan.num_stages)))
 
 
 def _verify(rewriting: Rewriting) -> None:
