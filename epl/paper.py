@@ -29,11 +29,11 @@ def asked() -> Optional[Cluster]:
         return None
     layout = layout_of(text)
     if layout is None:
-        raise ConfigError("{} = {!r}: write workers x devices of each, such as 4x8".format(
-            PLAN_VARIABLE, text))
+        raise ConfigError("{} = {!r}: write workers x devices of each, such as 4x8 or 4x8:gpu"
+                          .format(PLAN_VARIABLE, text))
     return Cluster.described_by({
         "EPL_NUM_WORKERS": str(layout[0]), "EPL_WORKER_INDEX": "0",
-        "EPL_GPU_PER_WORKER": str(layout[1]), "EPL_DEVICE_TYPE": "cpu"})
+        "EPL_GPU_PER_WORKER": str(layout[1]), "EPL_DEVICE_TYPE": layout[2]})
 
 
 class Paper:

@@ -59,8 +59,8 @@ def init(config: Optional[Config] = None) -> None:
     config, env = config or Config(), Env.get()
     planned = paper.asked()
     cluster = planned or (env.seat.cluster if env.seat is not None else Cluster())
-    if cluster.device_type == "gpu" and not tf.test.is_built_with_cuda() \
-            and not tf.test.is_built_with_rocm():
+    if planned is None and cluster.device_type == "gpu" \
+            and not tf.test.is_built_with_cuda() and not tf.test.is_built_with_rocm():
         raise ConfigError("this worker has {} GPU(s), but its TensorFlow {} is built without GPU "
                           "support; install one with it, or hide the GPUs from the launcher: "
                           "CUDA_VISIBLE_DEVICES=\"\" epl-launch ...".format(

@@ -29,7 +29,7 @@ from epl.ir.graph_state import state_of
 from epl.rewrite.sources import Sources
 from epl.runtime.precision import casts
 from epl.runtime.runs import Run
-from epl.shared.check import STEPS_VARIABLE, UNCHECKED_CODE
+from epl.shared.check import PLAN_VARIABLE, STEPS_VARIABLE, UNCHECKED_CODE
 
 STEPS = 3
 
@@ -80,6 +80,9 @@ def check(steps: int = STEPS, stop: bool = False) -> "Check":
                               env.context.config.amp.dtype))
     if steps < 1:
         raise ValueError("epl.check: {} step(s): compare 1 or more".format(steps))
+    if os.environ.get(PLAN_VARIABLE):
+        raise RuntimeError("epl.check: the script is planned (epl-launch --plan), and nothing is "
+                           "trained that could be compared: leave out one of the two")
     if env.worker.check is not None:
         raise RuntimeError("epl.check: a check is on already, until its last step: call it once "
                            "(epl-launch --check calls it by itself)")

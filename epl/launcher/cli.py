@@ -195,10 +195,11 @@ def _parser() -> _Parser:
                         help="compare the first training steps (default: {}) with plain "
                              "TensorFlow on one device with the whole batch, print what differs "
                              "and by how much, and end; write --check=STEPS".format(CHECK_STEPS))
-    parser.add_argument("--plan", metavar="WxD", type=_layout,
-                        help="print the plan of the script for W workers with D devices each, "
-                             "whether they are there or not, and end before anything is run; in "
-                             "the place of --num_workers and --gpu_per_worker")
+    parser.add_argument("--plan", metavar="WxD[:gpu]", type=_layout,
+                        help="print the plan of the script for W workers with D CPU devices each, "
+                             "with :gpu GPUs, whether they are there or not, and end before "
+                             "anything is run; in the place of --num_workers and "
+                             "--gpu_per_worker")
     parser.add_argument("--version", action="version", help="print the version and exit",
                         version="epl-launch {} (Python {})".format(__version__, python))
     return parser
@@ -358,7 +359,7 @@ def _layout(text: str) -> str:
     found = layout_of(text)
     if found is None or found[0] > MAX_WORKERS or found[1] > MAX_DEVICES:
         raise argparse.ArgumentTypeError(
-            "'{}': write workers x devices of each, such as 4x8, at most {}x{}".format(
+            "'{}': write workers x devices of each, such as 4x8 or 4x8:gpu, at most {}x{}".format(
                 quoted(text), MAX_WORKERS, MAX_DEVICES))
     return text
 

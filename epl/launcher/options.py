@@ -32,7 +32,7 @@ class Options(NamedTuple):
       debug: worker 0 has the terminal, for a debugger.
       environment: variables to set for the workers, from `--env` and `--env_file`.
       dry_run: print what would be started.
-      plan: workers and devices of each, such as "4x8", to plan the script for; None: train.
+      plan: workers and devices of each, such as "4x8:gpu", to plan the script for; None: train.
       check: so many training steps are compared with plain TensorFlow's; None: train.
       hosts: the text of `--hosts`; "" if not given. So the next two.
       hostfile: path of a file with hosts.

@@ -52,11 +52,12 @@ def init(original: Callable[..., None], env: Env, session: Any, target: str = ""
     if process.communicator is not None:
         target = process.communicator.session_target(target, config)
     config = session_config(config, process)
-    if context.teams is not None:
+    spans = context.teams is not None and process.communicator is not None  # else it is planned
+    if spans:
         config = _seeing_team(config, context)
     setattr(session, _MADE_FOR, context.cluster.gpu_num_per_worker)
     original(session, target, graph, config)
-    if context.teams is not None:
+    if spans:
         requests.register(session)
 
 

@@ -13,7 +13,7 @@ DIFFERENT_CODE = 3  # values differ
 UNCHECKED_CODE = 4  # not all could be compared
 
 
-def layout_of(text: str) -> Optional[Tuple[int, int]]:
-    """(workers, devices of each) of a text like 4x8; None: it is none."""
-    found = re.match(r"^([1-9][0-9]{0,5})x([1-9][0-9]{0,5})$", text)
-    return (int(found.group(1)), int(found.group(2))) if found else None
+def layout_of(text: str) -> Optional[Tuple[int, int, str]]:
+    """(workers, devices of each, "cpu" or "gpu") of a text like 4x8 or 4x8:gpu; None: no such."""
+    found = re.match(r"^([1-9][0-9]{0,5})x([1-9][0-9]{0,5})(?::(cpu|gpu))?$", text)
+    return (int(found.group(1)), int(found.group(2)), found.group(3) or "cpu") if found else None

@@ -32,10 +32,16 @@ def test_the_plan_and_the_memory_are_printed_and_nothing_is_run(tmp_path):
     assert "a session was made" not in text and "Traceback" not in text
 
 
-def test_one_worker(tmp_path):
-    code, lines = planned(tmp_path, "1x2", "stages")
-    assert code == 0
+def test_one_worker_with_gpus(tmp_path):
+    code, lines = planned(tmp_path, "1x2:gpu", "stages")
+    assert code == 0 and "devices: 2 gpu" in lines
     assert make_plan([("part_0", 1), ("part_1", 1)], 1, 2, 4).describe() in "\n".join(lines)
+
+
+def test_replicas_that_lie_on_several_workers(tmp_path):
+    code, lines = planned(tmp_path, "2x1", "stages")
+    assert code == 0 and "workers 0 1 hold replica(s) 0 together; worker 0 leads them" in lines
+    assert "Traceback" not in "".join(lines)
 
 
 @pytest.mark.parametrize("kind, words", [

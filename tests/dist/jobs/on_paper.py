@@ -23,7 +23,9 @@ def main(kind):
         return
     train = tf.train.MomentumOptimizer(0.1, 0.9).minimize(
         loss, tf.train.get_or_create_global_step())
-    print("replicas of this job:", epl.Env.get().cluster.worker_num)
+    cluster = epl.Env.get().cluster
+    print("replicas of this job:", cluster.worker_num)
+    print("devices:", cluster.gpu_num_per_worker, cluster.device_type)
     with tf.train.MonitoredTrainingSession(save_checkpoint_secs=None) as session:
         print("a session was made")
         session.run(train, {"x:0": [[1.0] * 256] * 8})
