@@ -42,10 +42,10 @@ def _of_device(device: int, shape: Shape) -> List[Action]:
     backward = [Action(BACKWARD, chunk * size + device, micro_batch)
                 for numbers in rounds for chunk in reversed(chunks) for micro_batch in numbers]
     warm_up = 2 * (size - device - 1) + (shape.stages_per_device - 1) * size
-    return in_turn(forward, backward, min(warm_up, len(forward)))
+    return alternating(forward, backward, min(warm_up, len(forward)))
 
 
-def in_turn(forward: List[Action], backward: List[Action], warm_up: int) -> List[Action]:
+def alternating(forward: List[Action], backward: List[Action], warm_up: int) -> List[Action]:
     """So many forwards, then forward and backward in turn, then the backwards that are left."""
     steady = [action for pair in zip(forward[warm_up:], backward) for action in pair]
     return forward[:warm_up] + steady + backward[len(forward) - warm_up:]

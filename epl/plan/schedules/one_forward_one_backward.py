@@ -9,7 +9,7 @@ less in memory. The tables are as those of GPipe.
 from typing import Callable, List
 
 from epl.plan.action import BACKWARD, FORWARD, Action, Actions
-from epl.plan.schedules.interleaved import in_turn, interleaved
+from epl.plan.schedules.interleaved import alternating, interleaved
 from epl.plan.schedules.registry import Shape, register
 
 
@@ -25,7 +25,7 @@ def prefer_backward(shape: Shape) -> Actions:
     """
     if shape.stages_per_device > 1:
         return interleaved(shape)
-    return _by_stage(shape, lambda stage: shape.num_stages - stage - 1)
+    return in_turn(shape, lambda stage: shape.num_stages - stage - 1)
 
 
 # stage 0 | F0 F1 F2 F3 .  .  B0 F4 B1 .  B2 .  B3 B4
@@ -39,10 +39,11 @@ def prefer_backward_optimizer(shape: Shape) -> Actions:
     A stage has the next forward at hand while it waits for a backward: slack for transfers that
     take time, paid for with one more micro-batch in memory.
     """
-    return _by_stage(shape, lambda stage: shape.num_stages - stage)
+    return in_turn(shape, lambda stage: shape.num_stages - stage)
 
 
-def _by_stage(shape: Shape, warm_up: Callable[[int], int]) -> Actions:
+def in_turn(shape: Shape, warm_up: Callable[[int], int]) -> Actions:
+    """`warm_up(stage)` forwards (or all), then forward and backward in turn, then what is left."""
     return [_of_stage(stage, min(warm_up(stage), shape.num_micro_batch), shape.num_micro_batch)
             for stage in range(shape.num_stages)]
 
@@ -50,7 +51,7 @@ def _by_stage(shape: Shape, warm_up: Callable[[int], int]) -> Actions:
 def _of_stage(stage: int, warm_up: int, num_micro_batch: int) -> List[Action]:
     forward, backward = [[Action(kind, stage, m) for m in range(num_micro_batch)]
                          for kind in (FORWARD, BACKWARD)]
-    return in_turn(forward, backward, warm_up)
+    return alternating(forward, backward, warm_up)
 
 
 register("preferbackward", prefer_backward, aliases=["1f1b"])

@@ -17,7 +17,7 @@ from epl.plan.action import (
     Actions,
 )
 from epl.plan.dependencies import needs_of
-from epl.plan.schedules.interleaved import in_turn
+from epl.plan.schedules.interleaved import alternating
 from epl.plan.schedules.registry import Shape, register
 
 _KINDS = (INPUT_GRADIENTS, FORWARD, WEIGHT_GRADIENTS)  # what comes first
@@ -42,7 +42,7 @@ def _of_stage(stage: int, shape: Shape) -> List[Action]:
     forward, inputs, weights = [[Action(kind, stage, m) for m in range(number)] for kind
                                 in (FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS)]
     found: List[Action] = []
-    for action in in_turn(forward, inputs, min(shape.num_stages - stage - 1, number)):
+    for action in alternating(forward, inputs, min(shape.num_stages - stage - 1, number)):
         found.append(action)
         if action.kind == INPUT_GRADIENTS and action.micro_batch >= stage:
             found.append(weights.pop(0))

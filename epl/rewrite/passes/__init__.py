@@ -44,9 +44,8 @@ __all__ = ["FAMILY", "GRAPH", "PASSES", "Pass", "insert"]
 
 PASSES: List[Pass] = [files.PASS, automatic.PASS, loss_scale.PASS, zero.PLAN, leaving.PASS] + [
     each.PASS for each in (
-        losses, branches, seeds, whole_loss, recompute, halves, partition,
-        place, deferred, clones, order,
-        accumulate, aggregate,
+        losses, branches, seeds, whole_loss, recompute, halves, partition, place, deferred, clones,
+        order, accumulate, aggregate,
         completed, statistics, registered, looks, written, snapshots, drawn,
         zero, update_groups, offload,
     )]
