@@ -131,6 +131,11 @@ def is_stateful(op: Any) -> bool:
     return op.op_def is None or _traits(op).stateful
 
 
+def takes_reference(op: Any) -> bool:
+    """True if an input of `op` is a reference to a variable; others take the value of one."""
+    return op.op_def is not None and _traits(op).takes_reference
+
+
 def takes_state(op: Any) -> bool:
     """True if `op` gets a variable by reference or by handle, and may do more than hand it on."""
     if op.type in _PASS_ON or op.type in _READERS:

@@ -5,15 +5,15 @@
 What belongs to a stage has its device already. The rest TensorFlow would put anywhere on these
 workers:
 
-    colocated with what has a worker, or works in place on it    stays with it
-    read by the operations of one worker alone, without state    is there too
-    all other                                                    is with the leader
+    works in place on what has a worker, or is colocated with it    is with it
+    is read by the operations of one worker alone, without state    is there too
+    all other                                                       is with the leader
 
 So the arithmetic of an optimizer is where its variable is, and the input pipeline, counters and
 savers are with the leader.
 """
 
-from typing import Any, Dict, Iterable, List, Set
+from typing import Any, Dict, List, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -48,32 +48,54 @@ class _Seats:
     def __init__(self, ops: List[Any], leader: str):
         self._ops, self._leader = ops, leader
         self._first: Dict[Any, Any] = {}
-        self._of: Dict[Any, str] = {}  # of a group, by its first operation
+        self._of: Dict[Any, str] = {}  # of what works on the same state, by one of them
         self._bound: Set[Any] = set()
 
     def take(self) -> None:
         """Give each operation its worker."""
+        self._find_state()
         for op in self._ops:
-            for other in _bound(op):
-                self._join(op, other)
-        for op in self._ops:
-            seat = _worker(op.device)
-            if seat:
-                self._of[self._root(op)] = seat
+            if _worker(op.device):
+                self._of[self._root(op)] = _worker(op.device)
+        while any([self._follows(op) for op in self._ops]):
+            pass
         for op in reversed(self._ops):
             if op not in self._bound and op not in self._of:
                 self._of[op] = self._of_readers(op)
         for op in self._ops:
             if not _worker(op.device):
-                seat = self._of.get(self._root(op), self._leader)
-                editor.put_on(op, seat + _within(op.device))
+                editor.put_on(op, self._seat(op) + _within(op.device))
+            if any(self._seat(other) != self._seat(op) for other in compat.colocated_with(op)):
+                editor.forget_colocation(op)
+
+    def _find_state(self) -> None:
+        """Join what works on the same state, which TensorFlow wants in one place."""
+        for op in self._ops:
+            for tensor in op.inputs:
+                if tensor.dtype == tf.resource or (
+                        compat.is_ref(tensor) and op_traits.takes_reference(op)):
+                    self._join(op, tensor.op)
+
+    def _seat(self, op: Any) -> str:
+        return self._of.get(self._root(op)) or _worker(op.device) or self._leader
+
+    def _follows(self, op: Any) -> bool:
+        """True if `op` has got the worker of what it is colocated with, and had none before."""
+        others = compat.colocated_with(op)
+        self._bound.update([op] if others else [])
+        root = self._root(op)
+        found = next((each for each in (
+            self._of.get(self._root(other)) or _worker(other.device) for other in others)
+            if each), "") if root not in self._of else ""
+        if found:
+            self._of[root] = found
+        return bool(found)
 
     def _of_readers(self, op: Any) -> str:
         """The worker that all readers of `op` are on; the leader if there are several, or none."""
         if op_traits.is_stateful(op) or compat.control_flow_context(op) is not None:
             return self._leader
-        found = {self._of.get(self._root(reader)) or _worker(reader.device) or self._leader
-                 for tensor in op.outputs for reader in tensor.consumers()}
+        found = {self._seat(reader) for tensor in op.outputs for reader in tensor.consumers()}
         return found.pop() if len(found) == 1 else self._leader
 
     def _join(self, one: Any, other: Any) -> None:
@@ -87,11 +109,6 @@ class _Seats:
             self._first[op] = self._first.get(self._first[op], self._first[op])
             op = self._first[op]
         return op
-
-
-def _bound(op: Any) -> Iterable[Any]:
-    """What TensorFlow wants on the same device as `op`."""
-    return compat.colocated_with(op) + [t.op for t in op.inputs if op_traits.is_handle(t)]
 
 
 def _worker(device: str) -> str:

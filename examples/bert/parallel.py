@@ -42,13 +42,22 @@ def this_worker(stages: int = 1, on_stage: Optional[Callable[[int], None]] = Non
       UserError: the devices cannot be divided among whole copies.
     """
     cluster, config = epl.Env.get().cluster, epl.Env.get().config
-    check_stages(cluster.gpu_num_per_worker, stages)
+    if not _lie_on_several_workers(stages):
+        check_stages(cluster.gpu_num_per_worker, stages)
     clones = cluster.total_gpu_num * config.pipeline.num_micro_batch
     return Worker(cluster.worker_num, cluster.worker_index, functools.partial(_part, stages),
                   stages, on_stage, _show_mean_of_global_batch,
                   functools.partial(_check_memory, memory_limit_mb),
                   _EplExchange() if cluster.worker_num > 1 else Exchange(),
                   _timeline_hook if clones > 1 else None)
+
+
+def _lie_on_several_workers(stages: int) -> bool:
+    """True if workers whom TensorFlow itself connects share the stages of a copy of the model."""
+    context = epl.Env.get().context
+    cluster, communicator = context.cluster, context.communicator
+    return communicator is not None and communicator.spans \
+        and stages % cluster.gpu_num_per_worker == 0 == cluster.total_gpu_num % stages
 
 
 def check_stages(devices: int, stages: int) -> None:

@@ -88,6 +88,18 @@ def test_a_pipeline_trains_as_one_device(tmp_path, plain):
     assert last_loss(result.output) == pytest.approx(last_loss(expected_output), abs=1.1e-4)
 
 
+def test_a_pipeline_over_workers_trains_as_one_device(tmp_path, plain):
+    """Two workers, one device each: two stages, two micro-batches of 8."""
+    model, (expected, expected_output) = tmp_path / "model", plain[0]
+    result = launch(os.path.join(BERT, "run_squad_pipe.py"), tmp_path / "logs",
+                    "--num_micro_batch=2", "--num_pipe_stages=2", "--output_dir=" + str(model),
+                    FIRST, *FLAGS, environment={"EPL_COMMUNICATION_COMMUNICATOR": "native"},
+                    warm=True).check()
+    check_same(variables(model), variables(expected))
+    # Printed with four decimals.
+    assert last_loss(result.output) == pytest.approx(last_loss(expected_output), abs=1.1e-4)
+
+
 @pytest.mark.fast
 def test_workers_train_as_one_device_without_horovod(tmp_path, plain):
     """Two workers, one device each, connected by TensorFlow itself."""

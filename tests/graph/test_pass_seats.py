@@ -79,6 +79,16 @@ def test_what_works_on_a_variable_is_where_it_is(devices, resource):
     assert counter.op.device == near.device == LEADER
 
 
+def test_who_reads_a_variable_may_be_elsewhere(devices):
+    with tf.device(LEADER + "/device:CPU:0"):
+        variable = tf.get_variable("v", [2], use_resource=False)
+    with tf.device(OTHER + "/device:CPU:0"):
+        read = tf.identity(variable.op.outputs[0])
+    update = tf.assign_add(variable, [1.0, 1.0])
+    take()
+    assert update.op.device.startswith(LEADER) and read.device.startswith(OTHER)
+
+
 def test_what_is_added_later_gets_a_place_as_well(devices):
     take()
     later = tf.zeros([])
