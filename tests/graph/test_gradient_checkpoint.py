@@ -359,6 +359,33 @@ def test_an_update_in_place_waits_for_copies_that_read_the_variable():
     devices.run(Layout(), script, COLLECTION)
 
 
+@pytest.mark.parametrize("layout", [devices.PIPELINE, devices.ONE], ids=str)
+def test_what_the_batch_writes_waits_for_a_copy_of_what_was_read(layout):
+    """An average that the model reads, and that is written as soon as the forward pass has run."""
+    with devices.started(layout, {"gradient_checkpoint.type": "auto"}) as graph:
+        stage, x = devices.stages(layout), tf.placeholder(tf.float32, [None, 6])
+        start = tf.glorot_uniform_initializer(seed=1)
+        with (stage(0) if layout.stages > 1 else epl.replicate(1)):
+            hidden = tf.tanh(tf.matmul(x, tf.get_variable("a", [6, 6], initializer=start)))
+            mean = tf.get_variable("mean", [6], trainable=False, use_resource=False,
+                                   initializer=tf.zeros_initializer())
+            other = tf.tanh(tf.matmul(hidden - mean, tf.get_variable(
+                "b", [6, 6], initializer=start)))
+        with stage(1):
+            out = tf.tanh(tf.matmul(other, tf.get_variable("c", [6, 6], initializer=start)))
+        with tf.control_dependencies([out]):
+            write = tf.assign(mean, 0.9 * mean + 0.1 * tf.reduce_mean(hidden, 0))
+        with tf.control_dependencies([write]):
+            train = tf.train.GradientDescentOptimizer(0.5).minimize(tf.reduce_mean(out ** 2))
+        with devices.session() as running:
+            running.run(tf.global_variables_initializer())
+            running.run(train, {x: np.ones([8, 6])})
+        kept, = [op for op in graph.get_operations() if op.type == "DeepCopy"]
+        writes = [op for op in graph.get_operations() if op.type == "Assign"
+                  and op.inputs[0].op is mean.op and op is not mean.initializer]
+        assert writes and all(kept in op.control_inputs for op in writes)
+
+
 def test_what_writes_runs_once():
     """Moving averages follow each batch once, though what they are made of is computed again."""
     def script(stage):

@@ -15,6 +15,7 @@ from epl.plan.checkpoints import Cuts
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import loops, op_traits
 from epl.rewrite.groups import GradientGroup, groups_of, parts
+from epl.rewrite.leaving import Leaving
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.recompute.checked import PlainBackward
 from epl.rewrite.recompute.copies import Builder, Copies
@@ -49,6 +50,8 @@ def recompute(rewriting: Rewriting, family: Family) -> None:
     """
     asked = _Asked(rewriting.graph, rewriting.state, rewriting.plan)
     updates = _updates(groups_of(rewriting.state))
+    for write in rewriting.state.known(Leaving).writes:  # from the batch: an average, say
+        updates.setdefault(op_traits.written_variable(write), []).append(("", write))
     # One clone in all shares nothing with others.
     partition = rewriting.partition(family) if rewriting.divides or rewriting.plan.num_stages > 1 \
         else None
