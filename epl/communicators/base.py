@@ -90,10 +90,13 @@ class Communicator:
       group: all workers of the job, once it is connected.
       rank: this worker's.
       spans: a session's graph may lie on several workers (see `see`).
+      most_waiting: exchanges of the gradients of a loss that may wait for others at a time, in the
+        same order on all workers; None: any number.
     """
 
     name = ""
     spans = False
+    most_waiting: Optional[int] = None
 
     def __init__(self) -> None:
         self.group = all_workers(1)

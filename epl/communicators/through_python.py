@@ -21,7 +21,7 @@ from epl import compat
 from epl.communicators import wire
 from epl.communicators.base import MAX, MEAN, SUM, Communicator, Group, Met, rows_of_member
 
-# Exchanges of a step that may wait for other workers at the same time; each holds a thread.
+# Threads of a session, for its exchanges: each holds one while it waits for other workers.
 _WAITING = 96
 _KIND = "_epl_collective"
 
@@ -30,6 +30,9 @@ _Act = Callable[[Any], Any]
 
 class ThroughPython(Communicator):
     """Exchanges by `exchange`."""
+
+    # Of one loss. If more could, they might hold all threads, on each worker for others.
+    most_waiting = _WAITING // 3
 
     def exchange(self, name: str, ranks: Tuple[int, ...], value: Any,
                  seconds: Optional[float] = None) -> Optional[List[Any]]:

@@ -5,9 +5,14 @@
 Some of these run on real processes too: `tests/dist/test_gradients.py`.
 """
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import epl
+from epl.communicators import through_python
+from epl.ir.graph_state import state_of
+from epl.rewrite.groups import groups_of
 from tests.dist.jobs.common import start
 from tests.dist.jobs.gradients import share
 from tests.graph import devices
@@ -33,3 +38,38 @@ def test_gradients_in_several_calls_are_those_of_one_device(name, reduce, resour
     expected = trained(None, name, reduce, resource)
     for found in loopback.run(work):
         check_variables(found, expected)
+
+
+def test_exchanges_that_hold_threads_take_turns(monkeypatch):
+    """Of ten tables more exchanges could wait than there are threads, on each worker for others."""
+    monkeypatch.setattr(through_python, "_WAITING", 5)
+    monkeypatch.setattr(through_python.ThroughPython, "most_waiting", 4)
+    ids = np.array([0, 2, 5, 2])
+
+    def fitted(rows):
+        fed, hidden = tf.placeholder(tf.int32, [None]), 0.0
+        for number in range(10):
+            table = tf.get_variable("table_{}".format(number), initializer=np.full(
+                [6, 2], 0.1 * number + 0.1, np.float32))
+            hidden = tf.tanh(hidden + tf.nn.embedding_lookup(table, fed))
+        train = tf.train.AdagradOptimizer(0.1).minimize(tf.reduce_mean(hidden))
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            for _ in range(3):
+                session.run(train, {fed: rows})
+            return session.run(tf.trainable_variables())
+
+    def work(rank):
+        epl.init()
+        epl.set_default_strategy(epl.replicate(1))
+        found = fitted(ids[2 * rank:2 * rank + 2])
+        group, = groups_of(state_of(tf.get_default_graph()))
+        return found, [each.op for each in group.collectives]
+
+    with devices.plain():
+        expected = fitted(ids)
+    for found, ops in loopback.run(work, 2):
+        assert len(ops) == 20
+        assert all(before in behind.control_inputs for before, behind in zip(ops, ops[4:]))
+        for value, wanted in zip(found, expected):
+            np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)

@@ -41,6 +41,7 @@ def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
     counts = _counts(rewriting, group, values)
     values.extend(mean for *_, mean in counts)
     reduced, values = _reduced(rewriting, group, values, apart)
+    _take_turns(rewriting, group)
     if counts:
         with compat.inserted(graph, group.name + "/counts"):
             group.counts = tf.stack([tf.stack(own[:-1] + [mean]) for own, mean in zip(
@@ -54,6 +55,18 @@ def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
         for gradient, found in zip(group.gradients, gradients):
             give_back(rewriting, group, gradient, sparse.joined([
                 sparse.once(piece, next(rest)) for piece in found.pieces]))
+
+
+def _take_turns(rewriting: Rewriting, group: GradientGroup) -> None:
+    """Where exchanges hold threads while they wait, only so many do, on all workers the same ones.
+
+    Each waits for the one that was made so many before it.
+    """
+    most = None if rewriting.options is None else rewriting.options.communicator.most_waiting
+    if most is not None:
+        ops = [collective.op for collective in group.collectives]
+        for before, behind in zip(ops, ops[most:]):
+            editor.wait_for(behind, [before])
 
 
 def _merge_unscaled(rewriting: Rewriting, group: GradientGroup, loss: Any) -> None:
