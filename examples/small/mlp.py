@@ -19,8 +19,12 @@ batch = np.linspace(-1.0, 1.0, 32).reshape(16, 2).astype(np.float32)
 share = np.split(batch, cluster.worker_num)[cluster.worker_index]
 
 x = tf.placeholder(tf.float32, [None, 2])
-hidden = tf.layers.dense(x, 8, tf.nn.relu, kernel_initializer=tf.ones_initializer())
-result = tf.layers.dense(hidden, 1, kernel_initializer=tf.ones_initializer())
+weights = [tf.get_variable("weights_%d" % number, shape, initializer=tf.ones_initializer())
+           for number, shape in enumerate([[2, 8], [8, 1]])]
+bias = tf.get_variable("bias", [8], initializer=tf.zeros_initializer())
+hidden = tf.nn.relu(tf.matmul(x, weights[0]) + bias)
+result = tf.matmul(hidden, weights[1]) + tf.get_variable(
+    "bias_of_result", [1], initializer=tf.zeros_initializer())
 loss = tf.reduce_mean(tf.square(result - tf.reduce_sum(x, axis=1, keepdims=True)))
 train = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
 
