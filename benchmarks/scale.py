@@ -24,7 +24,7 @@ import epl  # noqa: E402
 from epl.ir.environment import plan_for  # noqa: E402
 from epl.ir.graph_state import state_of  # noqa: E402
 from epl.plan.costs import RATES  # noqa: E402
-from epl.plan.estimate import Hardware, Paper  # noqa: E402
+from epl.plan.estimate import Hardware, Layouts  # noqa: E402
 from epl.rewrite.automatic import Automatic, assign  # noqa: E402
 from examples.bert import modeling  # noqa: E402
 from examples.bert.bert_config import BertConfig  # noqa: E402
@@ -69,9 +69,9 @@ def main():
     argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     chain = chain_of_bert_large()
     begin = time.perf_counter()
-    paper, rows = Paper(chain, HARDWARE), []
+    layouts, rows = Layouts(chain, HARDWARE), []
     for number in DEVICES:
-        found = paper.layouts(number, GLOBAL, SCHEDULES)
+        found = layouts.by_time(number, GLOBAL, SCHEDULES)
         rows.append(row(str(number), found[0]))
         alone = [each for each in found if each.num_stages == 1]
         rows.append(row("", alone[0]) if alone and alone[0] != found[0] else None)
@@ -79,7 +79,7 @@ def main():
     print(table(["devices", "replicas x stages", "micro-batches", "schedule", "step, s", "bubble",
                  "memory, GiB", "sent by a device, GB"], [each for each in rows if each]))
     begin = time.perf_counter()
-    Paper(chain, HARDWARE).layouts(1000, 1000, SCHEDULES)
+    Layouts(chain, HARDWARE).by_time(1000, 1000, SCHEDULES)
     print("\n{} layouts chosen in {:.1f} s; the best of 1,000 devices alone in {:.1f} s".format(
         len(DEVICES), seconds, time.perf_counter() - begin))
 

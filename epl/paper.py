@@ -4,7 +4,7 @@
 
     script --> epl.init: so many workers and devices, none of which is there
            --> its graph, as for these
-           --> the first run of a graph that is trained: the plan is printed, and that is all
+           --> the first run of a graph with variables: the plan is printed, and that is all
 """
 
 import atexit
@@ -12,9 +12,10 @@ import os
 import sys
 from typing import Any, Callable, Optional
 
+import tensorflow.compat.v1 as tf
+
 from epl.cluster import Cluster
 from epl.errors import ConfigError
-from epl.rewrite.predicted import is_trained
 from epl.shared.check import PLAN_VARIABLE, layout_of
 
 
@@ -55,12 +56,12 @@ class Paper:
         """Never comes."""
 
     def unplanned(self, graph: Any) -> None:
-        """`graph` is run as it is."""
-        if is_trained(graph):
+        """`graph` is run as it is, if it has nothing to train."""
+        if graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES):
             self.before_rewrite(graph)
 
     def _at_exit(self, process: int) -> None:
         failed = hasattr(sys, "last_value")  # and Python has said why
         if not self._told and not failed and os.getpid() == process:
-            print("no plan: the script ended before a session ran a graph that is trained",
+            print("no plan: the script ended before a session ran a graph with variables to train",
                   flush=True)

@@ -28,7 +28,7 @@ name=
 while [ $# -gt 0 ]; do
   case $1 in
     --fast) fast=yes; shift ;;
-    --half) half=${2:-}; shift 2 ;;
+    --half) half=${2:?--half needs "even" or "odd"}; shift 2 ;;
     tf1 | tf2) [ -z "$name" ] || break; name=$1; shift ;;
     -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
       exit 0 ;;

@@ -84,7 +84,7 @@ class _Stages(NamedTuple):
     held: List[int]
 
 
-class Paper:
+class Layouts:
     """A model on hardware that need not be there."""
 
     def __init__(self, chain: Chain, hardware: Hardware, state_per_gradient: int = 4):
@@ -129,7 +129,7 @@ class Paper:
             max(state + most * held for state, most, held in in_flight),
             max(own + num_micro_batch * (before + behind) for own, before, behind in crossing))
 
-    def layouts(self, num_devices: int, num_micro_batch: int,
+    def by_time(self, num_devices: int, num_micro_batch: int,
                 schedules: Sequence[str] = ("preferbackward",),
                 max_stages: int = 32) -> List[Estimate]:
         """All layouts of a number of devices that keep to their memory, the fastest first.

@@ -191,7 +191,7 @@ def make_plan(stages: Sequence[Tuple[str, int]], num_workers: int, devices_per_w
     if len(stages) % num_chunks:
         raise ConfigError(
             "pipeline.num_chunks = {} puts so many stages on every device, but the model has {}: "
-            "use a number of stages that is a multiple of {}".format(
+            "use a number of stages that is a multiple of {}, or leave the key out".format(
                 num_chunks, len(stages), num_chunks))
     if slices is not None and num_chunks > 1:
         raise ConfigError("with pipeline.num_chunks = {} the schedule chooses the devices of "

@@ -134,9 +134,17 @@ def is_trained(graph: Any) -> bool:
 def _writes(graph: Any) -> List[Any]:
     """What writes variables with something that follows from the data."""
     ops = compat.operations_from(graph, 0)
-    following = data_descendants(
-        op for op in ops if op_traits.starts_batch(op) and not op_traits.is_random(op))
-    return [op for op in ops if op in following and op_traits.written_variables(op)]
+    for begins in (op_traits.starts_batch, _is_fed):  # with one clone any placeholder may hold rows
+        following = data_descendants(
+            op for op in ops if begins(op) and not op_traits.is_random(op))
+        found = [op for op in ops if op in following and op_traits.written_variables(op)]
+        if found:
+            return found
+    return []
+
+
+def _is_fed(op: Any) -> bool:
+    return op.type in op_traits.PLACEHOLDERS
 
 
 class _Model:

@@ -46,7 +46,9 @@ def test_replicas_that_lie_on_several_workers(tmp_path):
 
 @pytest.mark.parametrize("kind, words", [
     ("no_strategy", "no strategy is set: the script runs on one device"),
-    ("nothing", "no plan: the script ended before a session ran a graph that is trained")])
+    ("plain", "no strategy is set: the script runs on one device"),
+    ("one_stage", "memory of this worker's devices"),
+    ("nothing", "no plan: the script ended before a session ran a graph with variables to train")])
 def test_what_has_no_plan_is_not_trained_either(tmp_path, kind, words):
     code, lines = planned(tmp_path, "1x1", kind)
     assert code == 0 and words in "\n".join(lines)

@@ -6,7 +6,7 @@ import pytest
 
 from epl.errors import ConfigError
 from epl.plan.costs import Chain, Crossing, Rates, Unit
-from epl.plan.estimate import Hardware, Paper
+from epl.plan.estimate import Hardware, Layouts
 
 # Four units alike: 6 FLOPs of work, so 2 of a forward and 4 of a backward; 40 bytes of state, of
 # which a fourth are gradients; 100 bytes held. 8 bytes from each to the next.
@@ -15,37 +15,37 @@ DEVICE = Hardware(flops=2.0, rates=Rates(1, 1, 0), to_next_stage=1e9, to_replica
 
 
 def test_one_stage_takes_the_time_of_all_its_micro_batches():
-    found = Paper(CHAIN, DEVICE).estimate(1, 1, 3)
+    found = Layouts(CHAIN, DEVICE).estimate(1, 1, 3)
     assert found.seconds == pytest.approx(3 * 4 * 6 / 2.0)
     assert (found.bubble_share, found.memory, found.sent) == (0, 4 * 40 + 4 * 100, 0)
 
 
 def test_replicas_reduce_their_gradients_in_a_ring():
-    found = Paper(CHAIN, DEVICE).estimate(4, 1, 3)
+    found = Layouts(CHAIN, DEVICE).estimate(4, 1, 3)
     sent = 2 * 3 * 40 // 4
     assert found.sent == sent and found.seconds == pytest.approx(36 + sent / 5.0)
 
 
 def test_stages_have_the_bubble_of_their_schedule():
-    paper = Paper(CHAIN, DEVICE)
-    found = paper.estimate(1, 4, 4)
+    layouts = Layouts(CHAIN, DEVICE)
+    found = layouts.estimate(1, 4, 4)
     assert found.seconds == pytest.approx((4 + 3) * 3.0)
     assert found.bubble_share == pytest.approx(3 / 7)
     assert found.memory == 40 + 4 * 100 and found.sent == 4 * (8 + 8)
-    assert paper.estimate(1, 4, 4, "zb-h1").seconds == pytest.approx(4 * 3.0 + 3 * 1.0)
-    slow = Paper(CHAIN, DEVICE._replace(to_next_stage=8.0))  # a second to the next stage
+    assert layouts.estimate(1, 4, 4, "zb-h1").seconds == pytest.approx(4 * 3.0 + 3 * 1.0)
+    slow = Layouts(CHAIN, DEVICE._replace(to_next_stage=8.0))  # a second to the next stage
     assert slow.estimate(1, 4, 1).seconds == pytest.approx(4 * 3.0 + 6 * 1.0)
 
 
 def test_the_fastest_layout_that_keeps_to_the_memory_comes_first():
-    found = Paper(CHAIN, DEVICE).layouts(4, 8)
+    found = Layouts(CHAIN, DEVICE).by_time(4, 8)
     assert [(each.num_replicas, each.num_stages, each.num_micro_batch) for each in found] == [
         (1, 4, 8), (2, 2, 4), (4, 1, 2)]
     # Forwards and backwards, and 0, 20 and 60 bytes to another replica.
     assert [each.seconds for each in found] == pytest.approx([33, 30 + 4, 24 + 12])
-    fast = Paper(CHAIN, DEVICE._replace(to_replica=1e9)).layouts(4, 8)
+    fast = Layouts(CHAIN, DEVICE._replace(to_replica=1e9)).by_time(4, 8)
     assert (fast[0].num_replicas, fast[0].num_stages) == (4, 1)
-    small = Paper(CHAIN, DEVICE._replace(memory=500)).layouts(4, 8)
+    small = Layouts(CHAIN, DEVICE._replace(memory=500)).by_time(4, 8)
     assert {each.num_stages for each in small} == {2, 4}
 
 
@@ -54,13 +54,13 @@ def test_the_fastest_layout_that_keeps_to_the_memory_comes_first():
     (100, 5, "keeps to 0 MiB of a device: the least that one needs is 1 MiB")])
 def test_no_layout_is_an_error(memory, micro_batches, message):
     with pytest.raises(ConfigError) as caught:
-        Paper(CHAIN, DEVICE._replace(memory=memory)).layouts(5, micro_batches)
+        Layouts(CHAIN, DEVICE._replace(memory=memory)).by_time(5, micro_batches)
     assert message in str(caught.value)
 
 
 def test_a_thousand_devices():
     chain = Chain([Unit(10 ** 9, 10 ** 9, 1000, 4000)] * 100, [])
-    found = Paper(chain, DEVICE._replace(flops=1e12, memory=10 ** 9)).layouts(
+    found = Layouts(chain, DEVICE._replace(flops=1e12, memory=10 ** 9)).by_time(
         1000, 1000, ("preferbackward", "zb-h1"))
     assert {each.num_replicas * each.num_stages for each in found} == {1000}
     assert {each.schedule for each in found} == {"preferbackward", "zb-h1"}

@@ -29,8 +29,9 @@ def interleaved(shape: Shape) -> Actions:
     if shape.num_micro_batch % shape.num_devices:
         raise ValueError(
             "interleaved stages take micro-batches in rounds of {}, as many as a replica has "
-            "devices, and {} is no multiple of that".format(
-                shape.num_devices, shape.num_micro_batch))
+            "devices, and {} is no multiple of that; use {}".format(
+                shape.num_devices, shape.num_micro_batch,
+                -(-shape.num_micro_batch // shape.num_devices) * shape.num_devices))
     return [_of_device(device, shape) for device in range(shape.num_devices)]
 
 
