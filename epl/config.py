@@ -30,6 +30,7 @@ class Option(NamedTuple):
       maximum: the largest.
       available: False while the feature behind the key is not built.
       alone: it asks for something on a single device as well.
+      keeps_case: capital letters make a difference, as in a path.
     """
 
     default: Any
@@ -39,6 +40,7 @@ class Option(NamedTuple):
     maximum: int = 2 ** 31 - 1
     available: bool = True
     alone: bool = False
+    keeps_case: bool = False
 
 
 def _later(default: Any, meaning: str, **limits: Any) -> Option:
@@ -49,6 +51,9 @@ OPTIONS = {
     "auto.auto_parallel": Option(False, "choose the stages of a model that is not annotated"),
     "auto.memory_budget_mb": Option(
         0, "MiB that each stage of auto.auto_parallel may need; 0: any number", minimum=0),
+    "auto.costs": Option(
+        "", "file of measured times, written by epl.profiler.CostsHook; without it rates are "
+        "assumed", keeps_case=True),
     "pipeline.num_stages": Option(-1, "stages for auto.auto_parallel; -1: one", minimum=-1),
     "pipeline.num_chunks": Option(
         1, "stages on each device of a replica", minimum=1),
@@ -158,7 +163,8 @@ def _typed(key: str, value: Any, source: str) -> Any:
         raise ConfigError("{} '{}' = {} has type {}, but {} is needed (default {!r})".format(
             source, key, shown(value), type(value).__name__,
             " or ".join(t.__name__ for t in wanted), default))
-    return value.lower() if isinstance(value, str) else value
+    lower = isinstance(value, str) and not OPTIONS[key].keeps_case
+    return value.lower() if lower else value
 
 
 def _from_text(key: str, text: str) -> Any:

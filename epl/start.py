@@ -18,7 +18,7 @@ from epl.errors import ConfigError
 from epl.ir import editor
 from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
-from epl.rewrite import automatic
+from epl.rewrite import automatic, chosen, clock
 from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
 from epl.rewrite.predicted import Predicted, is_trained, predict
@@ -67,6 +67,7 @@ def init(config: Optional[Config] = None) -> None:
                               cluster.gpu_num_per_worker, tf.__version__))
     check_precision(config, cluster)
     _check_automatic(config)
+    clock.check(config.auto.costs, cluster.device_type)
     _check_chunks(config)
     if planned is not None:
         communicator = None
@@ -88,17 +89,23 @@ def init(config: Optional[Config] = None) -> None:
 
 
 def _check_automatic(config: Config) -> None:
-    """Raises ConfigError for keys of automatic stages that contradict one another."""
+    """Raises ConfigError for keys of what EPL chooses that contradict one another."""
     number, budget = config.pipeline.num_stages, config.auto.memory_budget_mb
+    stages, schedule = config.auto.auto_parallel, chosen.is_open(config.pipeline.strategy)
     if number == 0:
         raise ConfigError("pipeline.num_stages = 0: use 1 or more, or leave it out")
-    if not config.auto.auto_parallel and (number != -1 or budget):
+    if number != -1 and not stages:
         raise ConfigError(
-            "{} without auto.auto_parallel = True: it is for stages that EPL chooses; set "
-            "auto.auto_parallel, or leave it out and annotate the stages with epl.replicate"
-            .format("pipeline.num_stages = {}".format(number) if number != -1
-                    else "auto.memory_budget_mb = {}".format(budget)))
-    if budget and number < 2:
+            "pipeline.num_stages = {} without auto.auto_parallel = True: it is for stages that EPL "
+            "chooses; set auto.auto_parallel, or leave it out and annotate the stages with "
+            "epl.replicate".format(number))
+    for key, value in (("auto.memory_budget_mb", budget), ("auto.costs", config.auto.costs)):
+        if value and not stages and not schedule:
+            raise ConfigError(
+                "{} = {!r}, but EPL has nothing to choose: set auto.auto_parallel = True for the "
+                "stages, pipeline.strategy = 'auto' for the schedule, or leave {} out".format(
+                    key, value, key))
+    if budget and stages and number < 2:
         raise ConfigError(
             "auto.memory_budget_mb = {} with pipeline.num_stages = {}: one stage is not cut, so "
             "nothing keeps to it; use pipeline.num_stages = 2 or more, or leave the budget out"
@@ -185,7 +192,9 @@ def explain(passes: bool = False, rows: Optional[int] = None) -> str:
         text = ("no strategy is set: the script runs on one device; call "
                 "epl.set_default_strategy(epl.replicate(device_count=1)) before the model is built")
     else:
-        text = "\n".join([plan.describe()] + [
+        choice = chosen.known(graph, plan)
+        plan = plan if choice is None else choice.best.plan
+        text = "\n".join([plan.describe()] + ([] if choice is None else choice.describe()) + [
             line for group in groups_of(state_of(graph)) for line in group.describe()]
             + automatic.describe(graph, plan) + _memory(graph, rows)
             + (_passes(graph) if passes else []))

@@ -83,8 +83,13 @@ def plan_for(graph: Any) -> Optional[ParallelPlan]:
     return state_of(graph).plan or intended_plan(graph)
 
 
-def intended_plan(graph: Any) -> Optional[ParallelPlan]:
-    """What the annotations of `graph` ask for; None if nothing in it or around it is annotated."""
+def intended_plan(graph: Any, schedule: Optional[str] = None) -> Optional[ParallelPlan]:
+    """What the annotations of `graph` ask for; None if nothing in it or around it is annotated.
+
+    Args:
+      graph: the script's.
+      schedule: its name; None: the one that was chosen for the graph, else the configuration's.
+    """
     stages = stages_of(graph)
     if not stages:
         return None
@@ -92,7 +97,8 @@ def intended_plan(graph: Any) -> Optional[ParallelPlan]:
     config, cluster = context.config, context.cluster
     return make_plan(stages, cluster.worker_num, cluster.gpu_num_per_worker,
                      config.pipeline.num_micro_batch,
-                     config.communication.gradients_reduce_method, config.pipeline.strategy,
+                     config.communication.gradients_reduce_method,
+                     schedule or state_of(graph).schedule or config.pipeline.strategy,
                      config.cluster.device_place_prefer_intra_node, cluster.slices,
                      config.pipeline.num_chunks)
 

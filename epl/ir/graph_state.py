@@ -40,6 +40,8 @@ class GraphState:
         order in which they are computed (see `rewrite.recompute`).
       env: the environment that it was first seen in (see `ir.environment`), or None.
       context: what it is trained under, once that is settled, or None.
+      schedule: the one that was chosen for the graph, where the configuration leaves it open, or
+        None.
       plan: what the graph was rewritten for, or None.
       has_steps: its gradients are aggregated: what a step is fed is settled.
       rewritten_version: `graph.version` when everything pending was last carried out.
@@ -60,6 +62,7 @@ class GraphState:
         self.checkpoints: Dict[str, Any] = {}
         self.env: Optional[Env] = None
         self.context: Optional[Context] = None
+        self.schedule: Optional[str] = None
         self.plan: Optional[ParallelPlan] = None
         self.has_steps = False
         self.rewritten_version = -1

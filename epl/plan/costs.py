@@ -7,8 +7,8 @@ r"""What the parts of a model cost: the chain of units that `plan.division` cuts
                  \__________/                 a skip connection: it crosses three cuts
     cut behind   0   1   2   3   4
 
-Everything is a whole number, in floating-point operations (FLOPs) and bytes, so that two workers
-come to the same division.
+Everything is a whole number, so that two workers come to the same division: floating-point
+operations (FLOPs), bytes, and times in FLOPs or, where they were measured, in picoseconds.
 """
 
 from typing import List, NamedTuple, Sequence
@@ -38,7 +38,7 @@ class Unit(NamedTuple):
 
     Attributes:
       flops: of its forward and backward passes, for one micro-batch.
-      work: the same, and what else takes time, in FLOPs (see `work_of`).
+      work: the time of both, what else takes time included (in FLOPs: see `work_of`).
       activations: bytes that a micro-batch leaves for the backward pass.
       state: bytes of variables, their gradients and what the optimizer keeps.
     """

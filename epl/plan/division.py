@@ -31,7 +31,7 @@ class Division(NamedTuple):
 
     Attributes:
       starts: position of the first unit of each stage.
-      slowest: the time of the slowest stage, in FLOPs.
+      slowest: the time of the slowest stage, in the unit of `Unit.work`.
       sent: bytes that cross the cuts, each way.
     """
 
@@ -59,7 +59,7 @@ def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = 
     Args:
       chain: the units, and what they hand on.
       num_stages: 1 or more.
-      sent: what it takes to send a byte, in FLOPs (`costs.Rates.sent`).
+      sent: what it takes to send a byte, in the unit of `Unit.work`.
       limits: None: memory does not matter.
       slack: percent by which the slowest stage may be slower than in the fastest division, where
         that sends fewer bytes.

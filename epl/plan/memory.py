@@ -11,7 +11,7 @@ Variables are there all the time. How many micro-batches are between forward and
 the schedule.
 """
 
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from epl.plan.action import GRADIENTS_OF_INPUTS, KINDS, Action, Kind, Need
 
@@ -119,3 +119,19 @@ def _held_after(kind: Kind, stage: StageMemory) -> int:
     if kind.opens:
         return stage.held
     return 0 if kind.closes else stage.put_off
+
+
+def most_kept(actions: Iterable[Action], stages: Sequence[Tuple[int, int]]) -> int:
+    """Bytes that a device keeps at most: what is always there, and for micro-batches in flight.
+
+    Args:
+      actions: what the device does, in that order.
+      stages: (bytes that are always there, bytes of a micro-batch in flight) of every stage.
+    """
+    actions = list(actions)
+    kept = most = 0
+    for action in actions:
+        kept += KINDS[action.kind].opens * stages[action.stage][1]
+        most = max(most, kept)
+        kept -= KINDS[action.kind].closes * stages[action.stage][1]
+    return most + sum(stages[stage][0] for stage in {action.stage for action in actions})

@@ -9,17 +9,19 @@ chosen. That depends on the graph and the configuration alone, so all workers co
 """
 
 import bisect
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from epl import compat
 from epl.ir.assigned import AssignedStages
 from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState, state_of
-from epl.plan.costs import RATES, Chain
+from epl.plan.costs import Chain
 from epl.plan.division import Division, Limits, divide
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import loops, op_traits
-from epl.rewrite.chain import Costs, Line, Step
+from epl.rewrite.chain import Line
+from epl.rewrite.clock import Clock, clock_of
+from epl.rewrite.costs import Costs, Step
 from epl.rewrite.groups import groups_of
 from epl.rewrite.recompute.planned import most_in_flight
 from epl.rewrite.rewriting import raw_of, script_of
@@ -34,21 +36,21 @@ class Automatic(NamedTuple):
       division: where the units are cut.
       chain: the units.
       first: the first operation of each stage.
-      device_type: "cpu" or "gpu".
+      clock: what times are known by.
     """
 
     division: Division
     chain: Chain
     first: Tuple[Any, ...]
-    device_type: str
+    clock: Clock
 
     def describe(self) -> List[str]:
         """Lines for people: where each stage begins, and what it has to do."""
         units, starts = self.chain.units, list(self.division.starts)
         flops, work = sum(u.flops for u in units), sum(u.work for u in units)
         widths = self.chain.widths()
-        lines = ["automatic stages: {} part(s) cut into {} (time: with the assumed rates of a {})"
-                 .format(len(units), len(starts), self.device_type.upper())]
+        lines = ["automatic stages: {} part(s) cut into {} (time: {})".format(
+            len(units), len(starts), self.clock.described)]
         for stage, (first, end) in enumerate(zip(starts, starts[1:] + [len(units)])):
             own = units[first:end]
             lines.append("  stage {} from '{}': {} % of the FLOPs, {} % of the time{}".format(
@@ -77,25 +79,69 @@ def describe(graph: Any, plan: ParallelPlan) -> List[str]:
     return [] if found is None else found.describe()
 
 
-def assign(graph: Any, state: GraphState, plan: ParallelPlan) -> None:
-    """Choose the stage of every operation of a graph that is trained.
+class Model(NamedTuple):
+    """A model as what is cut.
+
+    Attributes:
+      line: its units.
+      chain: what they cost.
+      clock: what their times are known by.
+    """
+
+    line: Line
+    chain: Chain
+    clock: Clock
+
+
+def model_of(graph: Any, costs: Optional[Costs] = None) -> Model:
+    """The model of a graph that is trained.
+
+    Args:
+      graph: the script's.
+      costs: of its operations, if they are known already.
 
     Raises:
-      ConfigError: more stages than parts, a budget that is too small, sizes that it needs and that
-        are not known.
+      ConfigError: sizes that a budget needs and that are not known, nothing to cut.
     """
-    context = context_of(graph)
-    budget, kind = context.config.auto.memory_budget_mb << 20, context.cluster.device_type
-    step = _step(state)
-    line = Line(step)
-    chain = Costs(line, step, exact=bool(budget)).chain(RATES[kind])
+    costs = costs or costs_of(graph)
+    line = Line(costs.step)
+    return Model(line, costs.chain(line.groups), costs.clock)
+
+
+def costs_of(graph: Any) -> Costs:
+    """What the operations behind the gradients of a graph cost.
+
+    Raises:
+      ConfigError: measured times that are not this model's (see `clock`).
+    """
+    step = _step(state_of(graph))
+    return Costs(step, clock_of(graph, step.forward | step.backward),
+                 exact=bool(context_of(graph).config.auto.memory_budget_mb))
+
+
+def assign(graph: Any, state: GraphState, plan: ParallelPlan,
+           model: Optional[Model] = None) -> Division:
+    """Choose the stage of every operation of a graph that is trained.
+
+    Args:
+      graph: the script's.
+      state: its record.
+      plan: for so many stages, with so many micro-batches in flight.
+      model: that of the graph, if it is known already.
+
+    Raises:
+      ConfigError: more stages than parts, a budget that is too small, and as `model_of`.
+    """
+    line, chain, clock = model or model_of(graph)
+    budget = context_of(graph).config.auto.memory_budget_mb << 20
     most = [most_in_flight(plan.actions_of(stage)) for stage in range(plan.num_stages)]
     limits = Limits(budget, most) if budget else None
-    division = divide(chain, plan.num_stages, RATES[kind].sent, limits, _SLACK)
+    division = divide(chain, plan.num_stages, clock.sent, limits, _SLACK)
     starts = list(division.starts)
     chosen = {op: bisect.bisect_right(starts, unit) - 1 for op, unit in line.unit.items()}
     state.provenance.assigned = AssignedStages(_all(graph, state, chosen))
-    state.keep(Automatic(division, chain, tuple(line.starts[n] for n in starts), kind))
+    state.keep(Automatic(division, chain, tuple(line.starts[n] for n in starts), clock))
+    return division
 
 
 def _step(state: GraphState) -> Step:

@@ -15,35 +15,14 @@ from them alone with them; constants, random numbers and data stand where they a
 a loss is computed from gradients, they and all behind them are one unit.
 """
 
-from typing import Any, Iterable, List, NamedTuple, Sequence, Set
+from typing import Any, Iterable, List, Set
 
 import tensorflow.compat.v1 as tf
 
-from epl import compat
 from epl.errors import ConfigError
-from epl.ir import feeds, flops
-from epl.ir.provenance import Provenance
-from epl.plan.costs import Chain, Crossing, Rates, Unit, work_of
 from epl.rewrite import loops, op_traits
+from epl.rewrite.costs import Groups, Step, comes_in
 from epl.rewrite.partition import conditional
-from epl.rewrite.recompute.forward import Forward, source_of
-from epl.rewrite.recompute.planned import ROWS, with_sizes
-
-
-class Step(NamedTuple):
-    """What the gradients of a graph consist of.
-
-    Attributes:
-      forward: the operations behind the losses, and all of the loops among them.
-      backward: what the gradients need beside them.
-      provenance: where each operation comes from.
-      trained: the variables that have gradients.
-    """
-
-    forward: Set[Any]
-    backward: Set[Any]
-    provenance: Provenance
-    trained: Sequence[Any]
 
 
 class Line:
@@ -79,10 +58,17 @@ class Line:
         self.unit = {op: units[position] for op, position in self._position.items()}
         self.starts = [op for position, op in enumerate(self.ops) if not barred[position]]
 
+    @property
+    def groups(self) -> Groups:
+        """The units as what costs are counted for; data goes to where it is read."""
+        in_line = set(self.ops)
+        return Groups(len(self.starts), self.unit, {
+            op for op in self.unit if op not in in_line and comes_in(op)})
+
     def _following(self, in_order: List[Any]) -> List[Any]:
         """What follows from data or random numbers, and all of loops; not where these come in."""
         reached: Set[Any] = set()
-        begin = {op for op in in_order if _comes_in(op)}
+        begin = {op for op in in_order if comes_in(op)}
         for op in in_order:
             before = [t.op for t in op.inputs] + list(op.control_inputs)
             if op in self._loop or any(b in reached or b in begin for b in before):
@@ -129,107 +115,7 @@ class Line:
         return found
 
 
-def _comes_in(op: Any) -> bool:
-    """True for data and random numbers; a placeholder of fixed size may hold rows, too."""
-    return op_traits.starts_batch(op) or (
-        op.type in feeds.PLACEHOLDERS and feeds.is_undecided(op.outputs[0]))
-
-
 def _stays_on_device(tensor: Any) -> bool:
     """True for what refers to something that lives as long as a step, on one device."""
     return tensor.dtype == tf.variant or op_traits.is_handle(tensor) \
         and op_traits.handle_origin(tensor).type in op_traits.STEP_SCOPED
-
-
-class Costs:
-    """What the units of a line cost."""
-
-    def __init__(self, line: Line, step: Step, exact: bool):
-        """Find out sizes.
-
-        Args:
-          line: the units.
-          step: the operations.
-          exact: sizes that are not known are refused; else something stands for them.
-        """
-        self._line, self._step, self._exact = line, step, exact
-        self._ops = sorted(step.forward | step.backward, key=compat.op_id)
-        self._copy = with_sizes(self._ops, None if exact else ROWS)
-        self._flops = flops.count(self._copy.get_operations())[0]
-
-    def chain(self, rates: Rates) -> Chain:
-        """The units with what they cost on a device of such rates.
-
-        Raises:
-          ConfigError: sizes that are not known.
-        """
-        number = len(self._line.starts)
-        found, operations, written = [0] * number, [0] * number, [0] * number
-        for op in self._ops:
-            unit = self._unit_of(op)
-            found[unit] += self._flops.get(op.name, 0)
-            operations[unit] += bool(op.inputs)
-            written[unit] += sum(self._size(t) for t in op.outputs) if op.inputs else 0
-        activations, state = self._activations(number), self._state(number)
-        return Chain([Unit(found[n], work_of(found[n], operations[n], written[n], rates),
-                           activations[n], state[n]) for n in range(number)], self._crossings())
-
-    def _unit_of(self, op: Any) -> int:
-        """The unit of an operation; a gradient's is that of what it is the gradient of."""
-        while op not in self._line.unit:
-            target = self._step.provenance.differentiated(op)
-            if target is None or target is op:
-                return len(self._line.starts) - 1
-            op = target
-        return self._line.unit[op]
-
-    def _crossings(self) -> List[Crossing]:
-        """What units hand on; data is brought to where it is read, handles go nowhere."""
-        found = []
-        in_line = set(self._line.ops)
-        for op, unit in self._line.unit.items():
-            brought = op not in in_line and _comes_in(op)
-            for tensor in op.outputs if not brought else ():
-                until = max([self._line.unit[user] for user in tensor.consumers()
-                             if user in self._line.unit] or [unit])
-                if until > unit and not op_traits.is_handle(tensor):
-                    found.append(Crossing(self._size(tensor), unit, until))
-        return found
-
-    def _activations(self, number: int) -> List[int]:
-        """Bytes that each unit's backward pass reads of its forward pass."""
-        found = [0] * number
-        forward = Forward(self._step.forward, self._step.backward, self._step.provenance)
-        sources = {t.name: t for t in (source_of(read.tensor) for read in forward.reads)}
-        for tensor in sources.values():
-            if tensor.op.inputs and not op_traits.reads_variable(tensor):
-                found[self._line.unit[tensor.op]] += self._size(tensor)
-        return found
-
-    def _state(self, number: int) -> List[int]:
-        """Bytes of the variables of each unit, of their gradients, and of what is beside them."""
-        found = [0] * number
-        trained = {compat.variable_key(variable) for variable in self._step.trained}
-        graph = self._line.ops[0].graph
-        for variable in compat.global_variables(graph):
-            op = compat.variable_key(variable)
-            owner = op if op in self._line.unit else next(
-                (t for t in compat.colocated_with(op) if t in self._line.unit), None)
-            if owner is not None:
-                elements = variable.shape.num_elements() or 1
-                found[self._line.unit[owner]] += (1 + (op in trained)) * int(
-                    elements * variable.dtype.base_dtype.size)
-        return found
-
-    def _size(self, tensor: Any) -> int:
-        """Bytes of a tensor."""
-        shape = self._copy.get_operation_by_name(tensor.op.name).outputs[tensor.value_index].shape
-        if self._exact and not shape.is_fully_defined() and tensor.op in self._step.forward:
-            raise ConfigError(
-                "auto.memory_budget_mb is set, but the size of '{}' ({}) is not known before a "
-                "step runs: give placeholders a shape, and batches a fixed size (dataset.batch("
-                "..., drop_remainder=True)); or leave the budget out".format(tensor.name, shape))
-        size = int(tensor.dtype.base_dtype.size or 0)
-        for dimension in shape.as_list() if shape.ndims is not None else [ROWS]:
-            size *= ROWS if dimension is None else dimension
-        return size

@@ -23,7 +23,7 @@ from epl.plan.action import FORWARD, WEIGHT_GRADIENTS
 from epl.plan.layout import Device
 from epl.plan.memory import DeviceMemory, StageMemory, at_peak
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import automatic, op_traits
+from epl.rewrite import automatic, chosen, op_traits
 from epl.rewrite.groups import groups_of, parts
 from epl.rewrite.halves import in_halves
 from epl.rewrite.partition import StepPartition, partition_step
@@ -75,6 +75,8 @@ def predict(graph: Any, rows: Optional[int] = None) -> Predicted:
     if plan is None or not _writes(graph):
         raise ConfigError("{}: ask behind the optimizer's minimize".format(
             "no strategy is set" if plan is None else "nothing is trained yet"))
+    choice = chosen.known(graph, plan)
+    plan = plan if choice is None else choice.best.plan
     if automatic.is_wanted(graph, plan):
         automatic.assign(graph, state, plan)
     own = context_of(graph).of_process.cluster.worker_index

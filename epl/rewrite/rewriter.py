@@ -18,7 +18,7 @@ from epl.ir import editor
 from epl.ir.environment import context_of, intended_plan, is_remembered
 from epl.ir.graph_state import GraphState, state_of
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import seats
+from epl.rewrite import chosen, seats
 from epl.rewrite.groups import GradientGroup, groups_of, recall
 from epl.rewrite.passes import GRAPH, PASSES
 from epl.rewrite.passes.place import place_model
@@ -124,7 +124,7 @@ def _seen(graph: Any) -> Iterator[None]:
 def _plan(graph: Any, state: GraphState) -> Optional[ParallelPlan]:
     """The plan to carry out: that of the gradients, or one to place a model that is only run."""
     if groups_of(state):
-        return intended_plan(graph)
+        return chosen.settled(graph, intended_plan(graph))
     needed = sum(t.device_count for t in state.annotations.task_graphs) \
         // context_of(graph).config.pipeline.num_chunks
     fits = 1 < context_of(graph).cluster.gpu_num_per_worker >= needed

@@ -21,7 +21,7 @@ def clean_environment(monkeypatch):
 
 def test_defaults_are_those_of_the_original():
     config = Config()
-    own = {"amp.dtype", "auto.memory_budget_mb", "communication.communicator",
+    own = {"amp.dtype", "auto.costs", "auto.memory_budget_mb", "communication.communicator",
            "gradient_checkpoint.budget_mb", "pipeline.num_chunks"}
     assert len(set(OPTIONS) - own) == 26
     assert config.pipeline.num_micro_batch == 1

@@ -24,6 +24,7 @@ from epl.plan.action import (
 from epl.plan.drawing import draw
 from epl.plan.parallel_plan import make_plan
 from epl.plan.schedules import (
+    AUTO,
     NAMES,
     Shape,
     actions_of,
@@ -120,7 +121,15 @@ def test_the_peaks_in_the_source_are_those_of_the_schedules():
 
 
 def test_schedules_are_found_by_name():
-    assert set(NAMES.values()) == set(BUILT_IN) | {"zb-h1", "zb-v"}
+    assert set(NAMES.values()) == set(BUILT_IN) | {"zb-h1", "zb-v", AUTO}
+
+
+def test_until_one_is_chosen_there_is_a_schedule_that_can_run():
+    assert actions_of(AUTO, Shape(2, 4)) == actions_of("1f1b", Shape(2, 4))
+    assert actions_of(AUTO, Shape(4, 4, 2)) == actions_of("1f1b", Shape(4, 4, 2))
+    assert actions_of(AUTO, Shape(4, 5, 2)) == actions_of("zb-v", Shape(4, 5, 2))
+    with pytest.raises(ConfigError, match="use 6"):
+        actions_of(AUTO, Shape(6, 5, 3))
 
 
 @pytest.mark.parametrize("alias, name", [
@@ -141,8 +150,8 @@ def test_other_names_mean_the_same_wherever_they_are_given(alias, name, monkeypa
 @pytest.mark.parametrize("name, hint", [
     ("preferbackwards", "did you mean 'preferbackward'"),
     ("gpip", "did you mean 'gpipe'"),
-    ("zzz", "known: 1f1b, gpipe, preferbackward, preferbackwardoptimizer, preferforward, zb-h1, "
-     "zb-v"),
+    ("zzz", "known: 1f1b, auto, gpipe, preferbackward, preferbackwardoptimizer, preferforward, "
+     "zb-h1, zb-v"),
 ])
 def test_an_unknown_schedule_names_the_nearest(name, hint):
     with pytest.raises(ConfigError) as caught:
@@ -309,7 +318,7 @@ def test_the_drawings_and_peaks_of_the_page_are_what_the_schedules_do():
         "^`(?:Prefer|ZB).*", text, re.MULTILINE)]
     assert [{NAMES[name.lower()] for name in names} for names in named] == [
         {name} for name in BUILT_IN + ("zb-h1", "zb-v")]
-    assert {name.lower() for names in named for name in names} == set(NAMES)
+    assert {name.lower() for names in named for name in names} == set(NAMES) - {AUTO}
 
 
 def test_the_schedule_of_the_page_prints_what_the_page_says():

@@ -9,9 +9,9 @@ A module here is a family of schedules that registers itself: all of them are im
 import importlib
 import pkgutil
 
-from epl.plan.schedules.registry import NAMES, Schedule, Shape, actions_of, register
+from epl.plan.schedules.registry import AUTO, NAMES, Schedule, Shape, actions_of, register
 
-__all__ = ["NAMES", "Schedule", "Shape", "actions_of", "register"]
+__all__ = ["AUTO", "NAMES", "Schedule", "Shape", "actions_of", "register"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module("{}.{}".format(__name__, _module.name))

@@ -32,6 +32,8 @@ class Shape(NamedTuple):
 
 Schedule = Callable[[Shape], Actions]
 
+AUTO = "auto"  # EPL chooses one of the others when it knows the graph
+
 NAMES: Dict[str, str] = {}  # every name -> the first of the names of the same schedule
 _SCHEDULES: Dict[str, Schedule] = {}
 

@@ -1,0 +1,207 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""The schedule of a pipeline, where the script leaves it to EPL: `pipeline.strategy = "auto"`.
+
+    every schedule --a plan, its stages--> costs by stage and kind of action --simulated--> time
+                                                                              --kept------> memory
+
+Of those that keep to the budget the fastest; of all that are slower by 2 % or less the one that
+keeps least. That depends on the graph and the configuration alone, so all workers come to
+the same.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from epl.errors import ConfigError
+from epl.ir.environment import check_teams, context_of, intended_plan
+from epl.ir.graph_state import state_of
+from epl.plan.action import KINDS
+from epl.plan.memory import most_kept
+from epl.plan.parallel_plan import ParallelPlan
+from epl.plan.schedules import AUTO, NAMES
+from epl.plan.simulator import simulate
+from epl.rewrite import automatic
+from epl.rewrite.clock import Clock
+from epl.rewrite.costs import Costs, Groups, comes_in
+from epl.rewrite.groups import groups_of
+from epl.rewrite.halves import in_halves
+from epl.rewrite.partition import StepPartition, partition_step
+from epl.rewrite.rewriting import families, losses_of, raw_of, script_of
+
+_SLACK = 2  # percent: no cost is known better than that
+
+
+class Candidate(NamedTuple):
+    """A schedule, and what a step of a replica takes with it.
+
+    Attributes:
+      plan: with this schedule.
+      time: of the step, in units of the clock.
+      kept: bytes that each of its devices keeps.
+    """
+
+    plan: ParallelPlan
+    time: int
+    kept: Tuple[int, ...]
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the device which keeps most keeps."""
+        return max(self.kept)
+
+
+class Chosen(NamedTuple):
+    """What was chosen for a graph.
+
+    Attributes:
+      best: the one that is taken.
+      others: all that could have been, it included.
+      clock: what times are known by.
+    """
+
+    best: Candidate
+    others: Tuple[Candidate, ...]
+    clock: Clock
+
+    def describe(self) -> List[str]:
+        """Lines for people."""
+        return ["schedule chosen: {} (time: {})".format(
+            self.best.plan.schedule, self.clock.described)] + [
+            "  {}: {} of the time, keeps {:.1f} MiB".format(
+                each.plan.schedule, _share(each.time, self.best.time), each.memory / 2 ** 20)
+            for each in self.others]
+
+
+def is_open(schedule: str) -> bool:
+    """True if this name leaves the schedule to EPL."""
+    return schedule == AUTO
+
+
+def settled(graph: Any, plan: Optional[ParallelPlan]) -> Optional[ParallelPlan]:
+    """The plan that is carried out: `plan`, or with the schedule that is chosen now, for good.
+
+    Raises:
+      ConfigError: as `choose`.
+    """
+    if plan is None or not is_open(plan.schedule):
+        return plan
+    found, state = choose(graph, plan), state_of(graph)
+    state.schedule = found.best.plan.schedule
+    state.keep(found)
+    return found.best.plan
+
+
+def choose(graph: Any, plan: ParallelPlan) -> Chosen:
+    """The best schedule for a graph that is trained.
+
+    Args:
+      graph: the script's.
+      plan: whose schedule is open.
+
+    Raises:
+      ConfigError: whatever the schedule, a device needs more than the budget; and as
+        `automatic.assign`.
+    """
+    budget = context_of(graph).config.auto.memory_budget_mb << 20
+    model = _Model(graph)
+    found, error = [], None
+    for each in _plans(graph):
+        try:
+            found.append(Candidate(each, *model.costs_of(each)))
+        except ConfigError as impossible:  # its stages keep to no budget
+            error = error or impossible
+    fitting = [each for each in found if not budget or each.memory <= budget]
+    if not fitting:
+        raise error or ConfigError(
+            "auto.memory_budget_mb = {}, but whatever the schedule, a device keeps {} MiB: use "
+            "that or more, more stages, or a smaller batch".format(
+                budget >> 20, -(-min(each.memory for each in found) // 2 ** 20)))
+    limit = min(each.time for each in fitting) * (100 + _SLACK) // 100
+    best = min((each for each in fitting if each.time <= limit),
+               key=lambda each: (each.memory, sum(each.kept), each.time))
+    return Chosen(best, tuple(sorted(fitting, key=lambda each: each.time)), model.clock)
+
+
+def known(graph: Any, plan: ParallelPlan) -> Optional[Chosen]:
+    """What was chosen for a graph, or would be if it were rewritten now; None: nothing is open."""
+    found = state_of(graph).find(Chosen)
+    if found is None and is_open(plan.schedule) and groups_of(state_of(graph)):
+        found = choose(graph, plan)
+    return found
+
+
+def _plans(graph: Any) -> List[ParallelPlan]:
+    """Those with every schedule that can run here; the default first."""
+    found = []
+    for name in sorted(set(NAMES.values()) - {AUTO}, key=lambda name: name != NAMES["1f1b"]):
+        try:
+            plan = intended_plan(graph, name)
+            assert plan is not None  # there are gradients
+            if plan.teams is not None:
+                check_teams(context_of(graph).of_process, plan)
+            found.append(plan)
+        except (ConfigError, NotImplementedError):
+            continue
+    return found
+
+
+class _Model:
+    """A graph, and what its steps cost in one plan or another."""
+
+    def __init__(self, graph: Any):
+        self._graph, self._state = graph, state_of(graph)
+        self._costs: Costs = automatic.costs_of(graph)
+        self._cut: Optional[automatic.Model] = None
+        self._stages: Any = None
+        self._partitions: List[StepPartition] = []
+        self.clock = self._costs.clock
+
+    def costs_of(self, plan: ParallelPlan) -> Tuple[int, Tuple[int, ...]]:
+        """(time of a step, bytes that each device of a replica keeps)."""
+        partitions = [in_halves(each, plan, self._state.provenance)
+                      for each in self._partitioned(plan)]
+        stages = self._costs.chain(_by_stage(self._costs.step.forward, partitions, plan))
+        shares = plan.device_counts
+        simulation = simulate(plan.actions, self._times(partitions, plan),
+                              self.clock.sent * max(stages.widths(), default=0))
+        kept = [(unit.state // share, unit.activations // share)
+                for unit, share in zip(stages.units, shares)]
+        return int(simulation.makespan), tuple(most_kept(own, kept) for own in plan.actions)
+
+    def _partitioned(self, plan: ParallelPlan) -> List[StepPartition]:
+        """What the operations are in the stages of a plan, one answer for each loss."""
+        graph, state = self._graph, self._state
+        chosen = None
+        if automatic.is_wanted(graph, plan):
+            self._cut = self._cut or automatic.model_of(graph, self._costs)
+            chosen = automatic.assign(graph, state, plan, self._cut)
+        if not self._partitions or chosen != self._stages:
+            self._stages = chosen
+            self._partitions = [
+                partition_step(losses_of(family), raw_of(family), [], script_of(state))
+                for family in families(groups_of(state))]
+        return self._partitions
+
+    def _times(self, partitions: Sequence[StepPartition],
+               plan: ParallelPlan) -> Dict[str, List[int]]:
+        """Kind of action -> time of one, by stage."""
+        found = {kind: [0] * plan.num_stages for kind in KINDS}
+        for partition in partitions:
+            for op, kind in partition.phase.items():
+                found[kind][partition.stage[op]] += self._costs.work(op)
+        return {kind: [time // share for time, share in zip(times, plan.device_counts)]
+                for kind, times in found.items()}
+
+
+def _by_stage(forward: Any, partitions: Sequence[StepPartition], plan: ParallelPlan) -> Groups:
+    """The stages as what costs are counted for."""
+    stage, loop = {}, {}
+    for partition in partitions:
+        stage.update({op: number for op, number in partition.stage.items() if op in forward})
+        loop.update(partition.loop)
+    return Groups(plan.num_stages, stage, {
+        op for op in stage if op not in loop and comes_in(op)})
+
+
+def _share(time: int, best: int) -> str:
+    return "{:.1f} %".format(100.0 * time / best if best else 100.0)
