@@ -49,6 +49,8 @@ def _later(default: Any, meaning: str, **limits: Any) -> Option:
 
 OPTIONS = {
     "auto.auto_parallel": Option(False, "choose the stages of a model that is not annotated"),
+    "auto.device_speeds": Option(
+        "", "speed of each device of a replica beside the others, such as '2 1'"),
     "auto.memory_budget_mb": Option(
         0, "MiB that each stage of auto.auto_parallel may need; 0: any number", minimum=0),
     "auto.costs": Option(

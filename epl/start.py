@@ -99,7 +99,8 @@ def _check_automatic(config: Config) -> None:
             "pipeline.num_stages = {} without auto.auto_parallel = True: it is for stages that EPL "
             "chooses; set auto.auto_parallel, or leave it out and annotate the stages with "
             "epl.replicate".format(number))
-    for key, value in (("auto.memory_budget_mb", budget), ("auto.costs", config.auto.costs)):
+    for key, value in (("auto.memory_budget_mb", budget), ("auto.costs", config.auto.costs),
+                       ("auto.device_speeds", config.auto.device_speeds)):
         if value and not stages and not schedule:
             raise ConfigError(
                 "{} = {!r}, but EPL has nothing to choose: set auto.auto_parallel = True for the "

@@ -31,7 +31,7 @@ class Division(NamedTuple):
 
     Attributes:
       starts: position of the first unit of each stage.
-      slowest: the time of the slowest stage, in the unit of `Unit.work`.
+      slowest: the time of the slowest stage, in the unit of the weights and of `sent`.
       sent: bytes that cross the cuts, each way.
     """
 
@@ -53,16 +53,18 @@ class Limits(NamedTuple):
 
 
 def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = None,
-           slack: int = 0) -> Division:
+           slack: int = 0, weights: Optional[Sequence[int]] = None) -> Division:
     """The best division of a chain.
 
     Args:
       chain: the units, and what they hand on.
       num_stages: 1 or more.
-      sent: what it takes to send a byte, in the unit of `Unit.work`.
+      sent: the time that it takes to send a byte.
       limits: None: memory does not matter.
       slack: percent by which the slowest stage may be slower than in the fastest division, where
         that sends fewer bytes.
+      weights: the time that one of `Unit.work` takes on the device of each stage, 1 or more; None:
+        1 on all.
 
     Raises:
       ConfigError: more stages than units; stages that need more than the budget however the chain
@@ -73,7 +75,7 @@ def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = 
             "pipeline.num_stages = {}, but the model has {} part(s) that can be cut apart (a loop "
             "or a condition is one part): use {} or less".format(
                 num_stages, len(chain.units), len(chain.units)))
-    search = _Search(chain, num_stages, sent, limits)
+    search = _Search(chain, sent, limits, list(weights or [1] * num_stages))
     if limits is not None and search.filled(limits.budget) is None:
         raise ConfigError(
             "auto.memory_budget_mb = {}, but however the model is cut into {} stage(s), one of "
@@ -86,9 +88,9 @@ def divide(chain: Chain, num_stages: int, sent: int, limits: Optional[Limits] = 
 class _Search:
     """The divisions of one chain into one number of stages."""
 
-    def __init__(self, chain: Chain, num_stages: int, sent: int, limits: Optional[Limits]):
-        self._num_units, self._num_stages = len(chain.units), num_stages
-        self._sent, self._limits = sent, limits
+    def __init__(self, chain: Chain, sent: int, limits: Optional[Limits], weights: List[int]):
+        self._num_units, self._num_stages = len(chain.units), len(weights)
+        self._sent, self._limits, self._weights = sent, limits, weights
         self._work = sums([unit.work for unit in chain.units])
         self._activations = sums([unit.activations for unit in chain.units])
         self._state = sums([unit.state for unit in chain.units])
@@ -124,15 +126,16 @@ class _Search:
 
     def best(self, slack: int) -> Division:
         """The division that sends least, of those that are slower by no more than `slack` %."""
-        bound = self._work[-1] + 2 * self._sent * max(self._width)
+        bound = self._work[-1] * max(self._weights) + 2 * self._sent * max(self._width)
         for places in (self._narrowest(), list(range(self._num_units + 1))):
             bound = self._slowest(places, bound)
         starts, sent = self._fewest_bytes(list(range(self._num_units + 1)),
                                           bound * (100 + slack) // 100)
-        return Division(starts, max(map(self._time, starts, starts[1:] + (self._num_units,))), sent)
+        return Division(starts, max(map(self._time, range(self._num_stages), starts,
+                                        starts[1:] + (self._num_units,))), sent)
 
-    def _time(self, first: int, end: int) -> int:
-        return (self._work[end] - self._work[first]
+    def _time(self, stage: int, first: int, end: int) -> int:
+        return (self._weights[stage] * (self._work[end] - self._work[first])
                 + self._sent * (self._width[first] + self._width[end]))
 
     def _slowest(self, places: List[int], bound: int) -> int:
@@ -169,19 +172,20 @@ class _Search:
           places: where it may end, in order.
           bound: neither it nor another stage takes longer.
         """
-        total, behind = self._work[-1], self._num_stages - 1 - stage
+        most = [bound // weight for weight in self._weights]  # of work, by stage
+        rest = self._work[-1] - sum(most[stage + 1:])
         firsts = sorted(before)
-        for end in places if behind else [self._num_units]:
-            if total - self._work[end] > behind * bound:
+        for end in places if stage < self._num_stages - 1 else [self._num_units]:
+            if self._work[end] < rest:
                 continue
-            if self._work[end] > (stage + 1) * bound:
+            if self._work[end] > sum(most[:stage + 1]):
                 break
             for number in range(bisect.bisect_left(firsts, end) - 1, -1, -1):
                 first = firsts[number]
-                work = self._work[end] - self._work[first]
-                if work > bound or not self._fits(stage, first, end):
+                if self._work[end] - self._work[first] > most[stage] \
+                        or not self._fits(stage, first, end):
                     break
-                time = self._time(first, end)
+                time = self._time(stage, first, end)
                 if time <= bound:
                     yield first, end, time
 

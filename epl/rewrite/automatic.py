@@ -18,6 +18,7 @@ from epl.ir.graph_state import GraphState, state_of
 from epl.plan.costs import Chain
 from epl.plan.division import Division, Limits, divide
 from epl.plan.parallel_plan import ParallelPlan
+from epl.plan.speeds import Weights, weights_of
 from epl.rewrite import loops, op_traits
 from epl.rewrite.chain import Line
 from epl.rewrite.clock import Clock, clock_of
@@ -37,25 +38,29 @@ class Automatic(NamedTuple):
       chain: the units.
       first: the first operation of each stage.
       clock: what times are known by.
+      weights: how slow the device of each stage is.
     """
 
     division: Division
     chain: Chain
     first: Tuple[Any, ...]
     clock: Clock
+    weights: Weights
 
     def describe(self) -> List[str]:
         """Lines for people: where each stage begins, and what it has to do."""
         units, starts = self.chain.units, list(self.division.starts)
-        flops, work = sum(u.flops for u in units), sum(u.work for u in units)
-        widths = self.chain.widths()
+        parts = [units[first:end] for first, end in zip(starts, starts[1:] + [len(units)])]
+        times = [weight * sum(unit.work for unit in own)
+                 for weight, own in zip(self.weights.of_stage, parts)]
+        flops, widths = sum(unit.flops for unit in units), self.chain.widths()
         lines = ["automatic stages: {} part(s) cut into {} (time: {})".format(
             len(units), len(starts), self.clock.described)]
-        for stage, (first, end) in enumerate(zip(starts, starts[1:] + [len(units)])):
-            own = units[first:end]
+        for stage, own in enumerate(parts):
+            end = starts[stage] + len(own)
             lines.append("  stage {} from '{}': {} % of the FLOPs, {} % of the time{}".format(
                 stage, self.first[stage].name, _percent(sum(u.flops for u in own), flops),
-                _percent(sum(u.work for u in own), work), "" if end == len(units) else
+                _percent(times[stage], sum(times)), "" if end == len(units) else
                 "; {:,} bytes cross behind it, each way".format(widths[end - 1])))
         return lines
 
@@ -136,11 +141,14 @@ def assign(graph: Any, state: GraphState, plan: ParallelPlan,
     budget = context_of(graph).config.auto.memory_budget_mb << 20
     most = [most_in_flight(plan.actions_of(stage)) for stage in range(plan.num_stages)]
     limits = Limits(budget, most) if budget else None
-    division = divide(chain, plan.num_stages, clock.sent, limits, _SLACK)
+    weights = weights_of(context_of(graph).config.auto.device_speeds, plan)
+    division = divide(chain, plan.num_stages, clock.sent * weights.one, limits, _SLACK,
+                      weights.of_stage)
     starts = list(division.starts)
     chosen = {op: bisect.bisect_right(starts, unit) - 1 for op, unit in line.unit.items()}
     state.provenance.assigned = AssignedStages(_all(graph, state, chosen))
-    state.keep(Automatic(division, chain, tuple(line.starts[n] for n in starts), clock))
+    state.keep(Automatic(division, chain, tuple(line.starts[n] for n in starts), clock,
+                         weights))
     return division
 
 

@@ -20,6 +20,7 @@ from epl.plan.memory import most_kept
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedules import AUTO, NAMES
 from epl.plan.simulator import simulate
+from epl.plan.speeds import weights_of
 from epl.rewrite import automatic
 from epl.rewrite.clock import Clock
 from epl.rewrite.costs import Costs, Groups, comes_in
@@ -36,7 +37,7 @@ class Candidate(NamedTuple):
 
     Attributes:
       plan: with this schedule.
-      time: of the step, in units of the clock.
+      time: of the step, in a unit that is the same for all candidates.
       kept: bytes that each of its devices keeps.
     """
 
@@ -162,8 +163,9 @@ class _Model:
                       for each in self._partitioned(plan)]
         stages = self._costs.chain(_by_stage(self._costs.step.forward, partitions, plan))
         shares = plan.device_counts
-        simulation = simulate(plan.actions, self._times(partitions, plan),
-                              self.clock.sent * max(stages.widths(), default=0))
+        weights = weights_of(context_of(self._graph).config.auto.device_speeds, plan)
+        simulation = simulate(plan.actions, self._times(partitions, plan, weights.of_stage),
+                              self.clock.sent * weights.one * max(stages.widths(), default=0))
         kept = [(unit.state // share, unit.activations // share)
                 for unit, share in zip(stages.units, shares)]
         return int(simulation.makespan), tuple(most_kept(own, kept) for own in plan.actions)
@@ -182,15 +184,15 @@ class _Model:
                 for family in families(groups_of(state))]
         return self._partitions
 
-    def _times(self, partitions: Sequence[StepPartition],
-               plan: ParallelPlan) -> Dict[str, List[int]]:
-        """Kind of action -> time of one, by stage."""
+    def _times(self, partitions: Sequence[StepPartition], plan: ParallelPlan,
+               weights: Sequence[int]) -> Dict[str, List[int]]:
+        """Kind of action -> time of one, by stage; `weights`: as `speeds.Weights.of_stage`."""
         found = {kind: [0] * plan.num_stages for kind in KINDS}
         for partition in partitions:
             for op, kind in partition.phase.items():
                 found[kind][partition.stage[op]] += self._costs.work(op)
-        return {kind: [time // share for time, share in zip(times, plan.device_counts)]
-                for kind, times in found.items()}
+        return {kind: [weight * time // share for weight, time, share in zip(
+            weights, times, plan.device_counts)] for kind, times in found.items()}
 
 
 def _by_stage(forward: Any, partitions: Sequence[StepPartition], plan: ParallelPlan) -> Groups:

@@ -93,6 +93,25 @@ def test_stages_are_cut_by_what_was_measured(tmp_path):
     assert "50.0 % of the time" in text
 
 
+def test_a_device_that_is_twice_as_fast_has_twice_as_much_to_do(tmp_path):
+    path = str(tmp_path / "costs.json")
+    Measured("cpu", tf.VERSION, 1.0, 1e15, {
+        "layer_{}/MatMul".format(each): 10.0 for each in range(3)}).save(path)
+
+    def products(speeds):
+        with started(TWO, dict(CUT, **{"auto.costs": path, "auto.device_speeds": speeds})) as graph:
+            model(layers=3)
+            rewrite(graph)
+            stage_of = state_of(graph).provenance.stage_of
+            text = "\n".join(state_of(graph).known(Automatic).describe())
+            assert text.count("50.0 % of the time") == 2
+            return [stage_of(graph.get_operation_by_name("layer_{}/MatMul".format(each)))
+                    for each in range(3)]
+
+    assert products("2 1") == [0, 0, 1]
+    assert products("1 2") == [0, 1, 1]
+
+
 def test_a_file_that_is_of_something_else_is_refused(tmp_path):
     path = str(tmp_path / "costs.json")
     Measured("gpu", tf.VERSION, 1.0, None, {"layer_0/MatMul": 1.0}).save(path)

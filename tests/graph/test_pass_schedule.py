@@ -63,6 +63,15 @@ def test_where_one_stage_is_all_the_others_wait_for_it_needs_least_memory():
     assert "zb-h1" in names(found)
 
 
+def test_unequal_devices_are_counted_with():
+    """What is equal on equal devices is not on others, and the other way round."""
+    speeds = {"auto.device_speeds": "1 4"}
+    assert chosen([2, 2], options=speeds).best.plan.schedule == "preferbackward"
+    assert chosen([1, 4], options=speeds).best.plan.schedule == "zb-h1"
+    with pytest.raises(ConfigError, match=r"has 3 speed\(s\), but a replica of the model has 2"):
+        chosen([1, 1], options={"auto.device_speeds": "1 1 1"})
+
+
 def test_many_micro_batches_leave_little_to_gain():
     found = chosen([1, 1], Layout(stages=2, micro_batches=64))
     times = {each.plan.schedule: each.time for each in found.others}

@@ -21,8 +21,8 @@ def clean_environment(monkeypatch):
 
 def test_defaults_are_those_of_the_original():
     config = Config()
-    own = {"amp.dtype", "auto.costs", "auto.memory_budget_mb", "communication.communicator",
-           "gradient_checkpoint.budget_mb", "pipeline.num_chunks"}
+    own = {"amp.dtype", "auto.costs", "auto.device_speeds", "auto.memory_budget_mb",
+           "communication.communicator", "gradient_checkpoint.budget_mb", "pipeline.num_chunks"}
     assert len(set(OPTIONS) - own) == 26
     assert config.pipeline.num_micro_batch == 1
     assert config.pipeline.strategy == "preferbackward"

@@ -42,11 +42,11 @@ def crossing(chain, start):
     return sum(each.size for each in chain.crossings if each.made < start <= each.until)
 
 
-def judged(chain, starts):
+def judged(chain, starts, weights=None):
     """(time of the slowest stage, bytes over all cuts)."""
-    times = [sum(unit.work for unit in chain.units[first:end])
-             + SENT * (crossing(chain, first) + crossing(chain, end))
-             for first, end in stages_of(chain, starts)]
+    times = [weight * sum(unit.work for unit in chain.units[first:end])
+             + SENT * (crossing(chain, first) + crossing(chain, end)) for weight, (first, end)
+             in zip(weights or [1] * len(starts), stages_of(chain, starts))]
     return max(times), sum(crossing(chain, start) for start in starts)
 
 
@@ -63,6 +63,18 @@ def test_no_division_is_better(seed):
     assert judged(chain, found.starts) == (found.slowest, found.sent)
     assert (found.slowest, found.sent) == min(
         judged(chain, starts) for starts in divisions(chain, num_stages))
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_no_division_over_unequal_devices_is_better(seed):
+    chain, num_stages, in_flight = drawn(seed)
+    weights = random.Random(seed).choices([1, 2, 3, 7], k=num_stages)
+    needs = {starts: fullest(chain, starts, in_flight) for starts in divisions(chain, num_stages)}
+    budget = sorted(needs.values())[len(needs) // 2]
+    found = divide(chain, num_stages, SENT, Limits(budget, in_flight), weights=weights)
+    assert judged(chain, found.starts, weights) == (found.slowest, found.sent)
+    assert (found.slowest, found.sent) == min(
+        judged(chain, starts, weights) for starts, need in needs.items() if need <= budget)
 
 
 @pytest.mark.parametrize("seed", range(80))
