@@ -23,7 +23,7 @@ from measuring import table  # noqa: E402
 import epl  # noqa: E402
 from epl.ir.environment import plan_for  # noqa: E402
 from epl.ir.graph_state import state_of  # noqa: E402
-from epl.plan.costs import RATES  # noqa: E402
+from epl.plan.costs import LINKS, PER_SECOND, RATES  # noqa: E402
 from epl.plan.estimate import Hardware, Layouts  # noqa: E402
 from epl.rewrite.automatic import Automatic, assign  # noqa: E402
 from examples.bert import modeling  # noqa: E402
@@ -31,7 +31,7 @@ from examples.bert.bert_config import BertConfig  # noqa: E402
 
 ROWS, LENGTH = 8, 128  # of a micro-batch
 GLOBAL = 1024  # micro-batches in a step, of all replicas together
-HARDWARE = Hardware(1e13, RATES["gpu"], 1e10, 1.25e10, 16 << 30)
+HARDWARE = Hardware(PER_SECOND["gpu"], RATES["gpu"].sent, *LINKS["gpu"], 16 << 30)
 DEVICES = (8, 16, 32, 64, 128, 256, 512, 1024)
 SCHEDULES = ("preferbackward", "zb-h1")
 

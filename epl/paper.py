@@ -40,7 +40,7 @@ def asked() -> Optional[Cluster]:
 class Paper:
     """Stands where a check does (`Worker.check`), and lets nothing be trained."""
 
-    def __init__(self, explain: Callable[[], Any]):
+    def __init__(self, explain: Callable[..., Any]):
         self._explain = explain
         atexit.register(self._at_exit, os.getpid())
         self._told = False
@@ -49,7 +49,7 @@ class Paper:
         """The rewrite is about to change `graph`: its plan is printed, and the script ends."""
         self._told = True
         with graph.as_default():
-            self._explain()
+            self._explain(layouts=True)
         raise SystemExit(0)
 
     def after_rewrite(self, graph: Any) -> None:

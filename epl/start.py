@@ -18,7 +18,7 @@ from epl.errors import ConfigError
 from epl.ir import editor
 from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
-from epl.rewrite import automatic, chosen, clock
+from epl.rewrite import automatic, chosen, clock, compared
 from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
 from epl.rewrite.predicted import Predicted, is_trained, predict
@@ -147,7 +147,7 @@ def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
     return None
 
 
-def explain(passes: bool = False, rows: Optional[int] = None) -> str:
+def explain(passes: bool = False, rows: Optional[int] = None, layouts: bool = False) -> str:
     """Print the plan for the default graph, and return what was printed.
 
     The plan is a table of replicas, stages and devices, and with several stages or micro-batches
@@ -158,6 +158,7 @@ def explain(passes: bool = False, rows: Optional[int] = None) -> str:
     Args:
       passes: also what each pass of the rewrite did to the graph, and what it cost in milliseconds.
       rows: of one micro-batch, to predict memory where the graph leaves it open.
+      layouts: also which layout of these devices is the fastest on paper (docs/planner.md).
 
     Returns:
       What was printed, without the last end of a line.
@@ -198,6 +199,7 @@ def explain(passes: bool = False, rows: Optional[int] = None) -> str:
         text = "\n".join([plan.describe()] + ([] if choice is None else choice.describe()) + [
             line for group in groups_of(state_of(graph)) for line in group.describe()]
             + automatic.describe(graph, plan) + _memory(graph, rows)
+            + (compared.describe(graph, plan) if layouts and groups_of(state_of(graph)) else [])
             + (_passes(graph) if passes else []))
     print(text)
     return text

@@ -31,6 +31,9 @@ class Rates(NamedTuple):
 # Assumed, not measured. A CPU core: 40 GFLOP/s, 10 GB/s, 2.5 us for an operation. A GPU: 10
 # TFLOP/s, 600 GB/s in its memory, 10 GB/s to another one, 5 us.
 RATES = {"cpu": Rates(100000, 4, 4), "gpu": Rates(50000000, 16, 1000)}
+PER_SECOND = {"cpu": 4e10, "gpu": 1e13}  # FLOPs
+# Bytes per second to a device of the same worker, and to one of another (10 and 100 Gbit/s).
+LINKS = {"cpu": (1e10, 1.25e9), "gpu": (1e10, 1.25e10)}
 
 
 class Unit(NamedTuple):

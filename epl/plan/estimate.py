@@ -16,7 +16,7 @@ from typing import Dict, List, NamedTuple, Sequence
 
 from epl.errors import ConfigError
 from epl.plan.action import BACKWARD, FORWARD, INPUT_GRADIENTS, WEIGHT_GRADIENTS
-from epl.plan.costs import Chain, Rates
+from epl.plan.costs import Chain
 from epl.plan.division import divide
 from epl.plan.schedules import Shape, actions_of
 from epl.plan.simulator import simulate
@@ -30,15 +30,15 @@ class Hardware(NamedTuple):
     """Devices, all alike, and what connects them.
 
     Attributes:
-      flops: of a device, per second.
-      rates: what else takes its time.
+      flops: that a device computes in a second; of what `Unit.work` counts, if that is others.
+      sent: of these, what sending a byte to the next stage takes.
       to_next_stage: bytes per second between the devices of neighbouring stages.
       to_replica: bytes per second that a device sends to another replica.
       memory: bytes of a device.
     """
 
     flops: float
-    rates: Rates
+    sent: int
     to_next_stage: float
     to_replica: float
     memory: int
@@ -85,7 +85,11 @@ class _Stages(NamedTuple):
 
 
 class Layouts:
-    """A model on hardware that need not be there."""
+    """A model on hardware that need not be there.
+
+    Attributes:
+      hardware: the devices.
+    """
 
     def __init__(self, chain: Chain, hardware: Hardware, state_per_gradient: int = 4):
         """Note what is to be planned.
@@ -96,7 +100,7 @@ class Layouts:
           state_per_gradient: bytes of a unit's `state` for each byte of its gradients; 4 with Adam
             (weights, gradients, two moments).
         """
-        self._chain, self._hardware = chain, hardware
+        self._chain, self.hardware = chain, hardware
         self._state_per_gradient = state_per_gradient
         self._known: Dict[int, _Stages] = {}
 
@@ -117,14 +121,14 @@ class Layouts:
         simulation = simulate(
             actions_of(schedule, Shape(num_stages, num_micro_batch)),
             {kind: [share * each for each in stages.seconds] for kind, share in _SHARES.items()},
-            max(stages.widths) / self._hardware.to_next_stage)
+            max(stages.widths) / self.hardware.to_next_stage)
         reduced = [2 * (num_replicas - 1) * each // self._state_per_gradient // num_replicas
                    for each in stages.state]
         crossing = zip(reduced, stages.widths, stages.widths[1:])
         in_flight = zip(stages.state, simulation.peak_in_flight, stages.held)
         return Estimate(
             num_replicas, num_stages, num_micro_batch, schedule,
-            float(simulation.makespan) + max(reduced) / self._hardware.to_replica,
+            float(simulation.makespan) + max(reduced) / self.hardware.to_replica,
             float(simulation.bubble_share),
             max(state + most * held for state, most, held in in_flight),
             max(own + num_micro_batch * (before + behind) for own, before, behind in crossing))
@@ -150,25 +154,25 @@ class Layouts:
                 found += [self.estimate(num_replicas, num_stages, num_micro_batch // num_replicas,
                                         schedule)
                           for schedule in (schedules if num_stages > 1 else schedules[:1])]
-        fitting = [each for each in found if each.memory <= self._hardware.memory]
+        fitting = [each for each in found if each.memory <= self.hardware.memory]
         if not fitting:
             least = min((each.memory for each in found), default=None)
             raise ConfigError("no layout of {} device(s) for {} micro-batch(es) {}".format(
                 num_devices, num_micro_batch, "divides them equally" if least is None else
                 "keeps to {} MiB of a device: the least that one needs is {} MiB".format(
-                    self._hardware.memory >> 20, -(-least >> 20))))
+                    self.hardware.memory >> 20, -(-least >> 20))))
         return sorted(fitting, key=lambda each: (each.seconds, each.num_stages, each.schedule))
 
     def _stages(self, number: int) -> _Stages:
         """The model in so many stages."""
         if number not in self._known:
-            chain, rates = self._chain, self._hardware.rates
-            starts = list(divide(chain, number, rates.sent, slack=_SLACK).starts)
+            chain = self._chain
+            starts = list(divide(chain, number, self.hardware.sent, slack=_SLACK).starts)
             units = [chain.units[first:end]
                      for first, end in zip(starts, starts[1:] + [len(chain.units)])]
             widths = chain.widths()
             self._known[number] = _Stages(
-                [sum(unit.work for unit in own) / self._hardware.flops for own in units],
+                [sum(unit.work for unit in own) / self.hardware.flops for own in units],
                 [0] + [widths[first - 1] for first in starts[1:]] + [0],
                 [sum(unit.state for unit in own) for own in units],
                 [sum(unit.activations for unit in own) for own in units])

@@ -30,6 +30,7 @@ def test_the_plan_and_the_memory_are_printed_and_nothing_is_run(tmp_path):
     memory, = [line.split() for line in lines if line.strip().startswith("0:3 ")]
     assert float(memory[-1]) > 0.2  # MiB of a device of worker 0: gradients of 256 x 256 weights
     assert "a session was made" not in text and "Traceback" not in text
+    assert "layouts of 12 device(s) for the same 24 micro-batch(es) in a step" in text
 
 
 def test_one_worker_with_gpus(tmp_path):

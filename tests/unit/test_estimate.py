@@ -5,13 +5,13 @@
 import pytest
 
 from epl.errors import ConfigError
-from epl.plan.costs import Chain, Crossing, Rates, Unit
+from epl.plan.costs import Chain, Crossing, Unit
 from epl.plan.estimate import Hardware, Layouts
 
 # Four units alike: 6 FLOPs of work, so 2 of a forward and 4 of a backward; 40 bytes of state, of
 # which a fourth are gradients; 100 bytes held. 8 bytes from each to the next.
 CHAIN = Chain([Unit(6, 6, 100, 40)] * 4, [Crossing(8, n, n + 1) for n in range(3)])
-DEVICE = Hardware(flops=2.0, rates=Rates(1, 1, 0), to_next_stage=1e9, to_replica=5.0, memory=10000)
+DEVICE = Hardware(flops=2.0, sent=0, to_next_stage=1e9, to_replica=5.0, memory=10000)
 
 
 def test_one_stage_takes_the_time_of_all_its_micro_batches():
