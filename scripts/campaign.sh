@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Usage: scripts/campaign.sh [tf1|tf2] [--seed N] [--count N] [--seconds S] [--kinds KIND,...]
+#                            [--layouts LAYOUT,...]
 #        scripts/campaign.sh [tf1|tf2] --hosts [--scenes NAME,...] [--ways ssh,machine_list]
 #
 # Makes the environment ready (scripts/setup.sh), starts jobs of two workers of which one dies at a
 # random time in one of six ways, starts each again, and prints what became of them. 100 deaths
 # (the default) take about half an hour; --seconds bounds that, --seed N --count 1 repeats one.
+# --layouts across2,across4: one replica or two, each over two workers; tf2 --help has all names.
 # With --hosts: what becomes of jobs of two machines (network namespaces: root, an ssh server,
 # /dev/net/tun) when the line or a machine fails, or the line is slow; about a quarter of an hour.
 

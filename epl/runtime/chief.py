@@ -19,8 +19,10 @@ from epl.ir.environment import context_of
 from epl.ir.graph_state import state_of
 from epl.ir.ownership import divided_variables, ownership_of
 from epl.rewrite.walk import ancestors
-from epl.runtime import control_plane, coordination, monitored
+from epl.runtime import control_plane, coordination, monitored, requests
 from epl.shared import progress
+
+_HAS_CREATED = "_epl_has_created"  # a session creator has made its session
 
 
 def _trains_with_others(graph: Any) -> bool:
@@ -112,6 +114,7 @@ def create_chief_session(original: Callable[[Any], Any], env: Env, creator: Any)
     graph = tf.get_default_graph()
     if not _trains_with_others(graph) or monitored.evaluates(creator, graph):
         return original(creator)
+    _check_is_first(creator, graph)
     if env.context.cluster.is_chief:
         session = original(creator)
     else:
@@ -119,6 +122,17 @@ def create_chief_session(original: Callable[[Any], Any], env: Env, creator: Any)
             session = original(creator)
     coordination.session_created(session)
     return session
+
+
+def _check_is_first(creator: Any, graph: Any) -> None:
+    """Raises NotImplementedError if `creator` makes a session in place of one that was lost."""
+    if context_of(graph).teams is not None and getattr(creator, _HAS_CREATED, False):
+        raise NotImplementedError(
+            "this worker has lost its session (TensorFlow's AbortedError or UnavailableError), and "
+            "another one in its place is not available where model replicas lie on several "
+            "workers: end the script on that error, and let epl-launch --max_restarts start all "
+            "workers again from the last checkpoint")
+    setattr(creator, _HAS_CREATED, True)
 
 
 def create_worker_session(original: Callable[[Any], Any], creator: Any) -> Any:
@@ -156,7 +170,8 @@ def evaluate_checkpoint(original: Callable[..., Any], env: Env, listener: Any,
     After SIGTERM there is no time for it.
     """
     if env.context.cluster.is_chief and env.worker.agreed is not Wish.SIGTERM:
-        return original(listener, global_step)
+        with requests.alone():
+            return original(listener, global_step)
     compat.note_evaluation(listener, global_step)
     return None
 

@@ -62,6 +62,7 @@ _SYNCHRONIZED = "_epl_synchronized"
 
 _COORDINATOR = "_epl_coordinator"  # of a monitored session, until training has ended in it
 _HAS_TRAINED = "_epl_has_trained"
+_ASKED = "_epl_asked"  # hooks or threads have asked for the end of a monitored session
 
 
 class Outcome(NamedTuple):
@@ -87,6 +88,11 @@ class Outcome(NamedTuple):
 def can_be_ended(session: Any, coordinator: Any) -> None:
     """A monitored session has been made around `session`."""
     setattr(session, _COORDINATOR, coordinator)
+
+
+def is_ending(session: Any, asked: bool) -> None:
+    """The monitored session around `session` ends; hooks or threads may have asked for it."""
+    setattr(session, _ASKED, asked)
 
 
 def has_trained(session: Any) -> bool:
@@ -223,6 +229,7 @@ def ask_for_state(session: Any, names: List[str], take: Callable[[str, Any], Non
         progress.waiting("what other workers hold of " + ", ".join(names[:3]))
         outcome = _meet(context, READ, session, asks=True)
         _level(session, outcome, names, take)
+        progress.waited()
 
 
 def meet_beside(session: Any, what: str, wanted: requests.Wanted) -> Optional[requests.Answer]:
@@ -253,8 +260,13 @@ def _serve(context: Context) -> None:
 
 
 def state_released(session: Any) -> None:
-    """Meet before a session is closed that holds what others do not: they may ask for it."""
+    """Meet before a session is closed that holds what others do not: they may ask for it.
+
+    If hooks have ended the training in it, that of the others ends first.
+    """
     context = context_of(session.graph)
+    own = Intent(RELEASE, getattr(session, _ASKED, False),
+                 can_end=getattr(session, _COORDINATOR, None) is not None)
     progress.waiting("agreement to " + RELEASE)
     while True:
         outcome = _meet(context, RELEASE, None)
@@ -263,9 +275,11 @@ def state_released(session: Any) -> None:
         elif outcome.same:
             break
         else:
-            raise different(_tell(context, Intent(RELEASE)))
+            wanted = _tell(context, own)
+            if not all_can_end(wanted):
+                raise different(wanted)
     release(session)
-    progress.alive()
+    progress.waited()
 
 
 def release(session: Any) -> None:

@@ -99,10 +99,12 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
 
 
 def _digest(op: Any) -> str:
-    """Of all that `op` computes its value from, constants included."""
+    """Of all that `op` computes its value from, constants included, wherever it does."""
     behind = hashlib.sha256()
     for node in sorted(ancestors([op]), key=compat.op_id):
-        behind.update(node.node_def.SerializeToString(deterministic=True))
+        definition = node.node_def
+        definition.device = ""  # where replicas lie on several workers it says on which
+        behind.update(definition.SerializeToString(deterministic=True))
     return behind.hexdigest()[:16]
 
 

@@ -24,7 +24,8 @@ class Intent(NamedTuple):
       what: in words.
       asked: it ends a training session because hooks or threads there have asked for it.
       fed: what its step is fed that has to be the same on all workers.
-      can_end: it is about to run a step in a monitored session, which can end instead.
+      can_end: it is about to run a step in a monitored session, which can end instead; or to close
+        that session.
     """
 
     what: str

@@ -49,12 +49,14 @@ class _TrainingHook(tf.train.SessionRunHook):
     Attributes:
       trains: the session belongs to training.
       handled: the exception that was being dealt with when the session was made.
+      asked: a hook or a thread has asked for the end of the session.
     """
 
     def __init__(self, graph: Any, trains: bool):
         self.graph = graph
         self.trains = trains
         self.handled = sys.exc_info()[1]
+        self.asked = False
         context = context_of(graph)
         self._worker = context.worker
         self._alone = context.of_process.cluster.worker_num == 1
@@ -78,6 +80,9 @@ class _TrainingHook(tf.train.SessionRunHook):
             progress.step_done()
         if self.trains and self._stopping():
             run_context.request_stop()
+
+    def end(self, session: Any) -> None:
+        coordination.is_ending(session, self.asked)
 
     def _stopping(self) -> bool:
         if self._alone:
@@ -110,13 +115,13 @@ def close(original: Callable[..., None], session: Any,
     if hook is None:
         original(session, exception_type)
         return
-    asked, failed = _asked_to_stop(session), exception_type or _is_failing(hook)
+    hook.asked, failed = _asked_to_stop(session), exception_type or _is_failing(hook)
     try:
         original(session, exception_type)
         if hook.trains and not failed:
             context = context_of(hook.graph)
             if state_of(hook.graph).trains and context.of_process.cluster.worker_num > 1:
-                coordination.training_ended(context, asked)
+                coordination.training_ended(context, hook.asked)
             progress.finished()
     finally:
         if hook.trains:

@@ -100,8 +100,28 @@ def is_inside() -> bool:
     return getattr(_here, "inside", False)
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """What this thread does no other worker does."""
+    _here.alone = True
+    try:
+        yield
+    finally:
+        _here.alone = False
+
+
 def register(session: Any) -> None:
-    """`session` is made for a graph that lies on several workers."""
+    """`session` is made for a graph that lies on several workers.
+
+    Raises:
+      NotImplementedError: other workers make none.
+    """
+    if getattr(_here, "alone", False):
+        raise NotImplementedError(
+            "tf.estimator.train_and_evaluate evaluates on the chief alone, and the graph of its "
+            "evaluation has a training step, whose model replicas lie on several workers: let the "
+            "model_fn ask for gradients in mode TRAIN only, or call Estimator.train and "
+            "Estimator.evaluate in turns")
     sessions = context_of(session.graph).worker.sessions
     setattr(session, _NUMBER, len(sessions))
     sessions.append(weakref.ref(session))

@@ -94,7 +94,7 @@ def _beside(context: Context, session: Any, found: Run, fetches: List[Any], targ
     answer: Optional[requests.Answer] = None
     while answer is None:
         answer = coordination.meet_beside(session, request.describe(), wanted)
-    progress.alive()
+    progress.waited()
     if found.writes:
         coordination.mark_stale(session)
     values, error = answer

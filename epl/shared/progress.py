@@ -227,6 +227,14 @@ def waiting_before_step(what: str) -> None:
         waiting("{} before step {}".format(what, _reporter.status.step + 1))
 
 
+def waited() -> None:
+    """What this worker has waited for is there, and it goes on with something else than a step."""
+    if _reporter is not None and _reporter.status.state == WAITING:
+        now = _reporter.status
+        _reporter.update(state=STEP if now.step else READY if now.ready else INITIALIZED,
+                         waits_for=None)
+
+
 def step_begins(collectives: List[str]) -> None:
     """A step begins, in which this worker waits for the others in `collectives`."""
     if _reporter is None:

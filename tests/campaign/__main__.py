@@ -15,10 +15,14 @@ import tempfile
 import time
 from typing import Dict, List, NamedTuple, Optional
 
-from tests.campaign.deaths import KINDS, VARIABLE
+from tests.campaign.deaths import KINDS, NO_CULPRIT, VARIABLE
 from tests.support import jobs
 
-LAYOUTS = {"dp": 1, "pipe": 2}  # devices of each of the two workers
+# (workers, devices of each); the replicas of the last two lie on two workers each
+LAYOUTS = {"dp": (2, 1), "pipe": (2, 2), "across2": (2, 1), "across4": (4, 1)}
+DEFAULT_LAYOUTS = "dp,pipe"
+DEFAULT_KINDS = "exception,exit 3,exit 0,SIGKILL,SIGSEGV,launcher"
+STALL_S = 20.0  # far above what a step takes
 STEPS = 40
 JOB_S = 120.0  # far above what one takes
 LEFT_S = 1.0
@@ -44,10 +48,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first death (default 1)")
     parser.add_argument("--count", type=int, default=100, help="deaths, with seeds in a row")
     parser.add_argument("--seconds", type=float, default=3600.0, help="begin none after so long")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="ways to die, with commas between")
+    parser.add_argument("--kinds", default=DEFAULT_KINDS,
+                        help="ways to die, with commas between, of: " + ", ".join(KINDS))
+    parser.add_argument("--layouts", default=DEFAULT_LAYOUTS,
+                        help="with commas between, of: " + ", ".join(LAYOUTS))
     options = parser.parse_args()
     begun, found = time.monotonic(), []  # type: float, List[Found]
-    expected = {layout: undisturbed(layout) for layout in LAYOUTS}
+    expected = {layout: undisturbed(layout) for layout in options.layouts.split(",")}
     for seed in range(options.seed, options.seed + options.count):
         if time.monotonic() - begun > options.seconds:
             break
@@ -69,8 +76,8 @@ def undisturbed(layout: str, steps: int = STEPS) -> str:
 def die(seed: int, kinds: List[str], expected: Dict[str, str]) -> Found:
     """One job, its death, and the same job again."""
     draw = random.Random(seed)
-    kind, layout = draw.choice(kinds), draw.choice(sorted(LAYOUTS))
-    worker, when = draw.randrange(2), draw.uniform(0.02, 0.95)
+    kind, layout = draw.choice(kinds), draw.choice(sorted(expected))
+    worker, when = draw.randrange(LAYOUTS[layout][0]), draw.uniform(0.02, 0.95)
     with tempfile.TemporaryDirectory() as directory:
         death = "{}:{}:{:.3f}".format(kind, worker, when)
         code, output, end = run(layout, directory, "first", death)
@@ -82,18 +89,27 @@ def die(seed: int, kinds: List[str], expected: Dict[str, str]) -> Found:
         same = again == 0 and read(directory, "end") == expected[layout]
     headline = re.search(r"^\+-- epl-launch: (.*)", output, re.M)
     text = headline.group(1) if headline else ""
-    launcher = kind == "launcher"
     return Found(kind, layout, code == KINDS[kind].code,
-                 None if launcher else text.startswith("worker {} ".format(worker)),
+                 None if kind in NO_CULPRIT else names(output, text, worker),
                  len(left), checkpoint, same, end - float(died) if died else None,
                  "{}: code {}: {}".format(death, code, text) if again == 0 else words[-2000:])
 
 
+def names(output: str, headline: str, worker: int) -> bool:
+    """True if the launcher's last words blame this worker, and no other."""
+    blamed = re.search(r"^\|   verdict: (?:the stack of )?worker (\d+) ", output, re.M)
+    if headline.startswith("stalled"):
+        return blamed is not None and int(blamed.group(1)) == worker
+    return headline.startswith("worker {} ".format(worker))
+
+
 def run(layout: str, directory: str, name: str, death: str, steps: int = STEPS):
     """Run the job; returns exit code, output, and when it ended (monotonic)."""
-    command = [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--gpu_per_worker",
-               str(LAYOUTS[layout]), "--log_dir", os.path.join(directory, name), TRAINING, layout,
-               str(steps)]
+    workers, devices = LAYOUTS[layout]
+    command = [sys.executable, "-m", "epl.launcher", "--num_workers", str(workers),
+               "--gpu_per_worker", str(devices), "--log_dir", os.path.join(directory, name)]
+    command += ["--stall_timeout", str(STALL_S)] if death.startswith("hang") else []
+    command += [TRAINING, layout, str(steps)]
     environment = jobs.environment_for({VARIABLE: death, "EPL_CAMPAIGN_DIRECTORY": directory})
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)

@@ -10,6 +10,7 @@ import time
 from typing import Callable, Dict, NamedTuple, Optional
 
 VARIABLE = "EPL_CAMPAIGN_DEATH"  # KIND:WORKER:WHEN
+FOREVER_S = 3600.0
 
 
 class Kind(NamedTuple):
@@ -37,7 +38,11 @@ KINDS: Dict[str, Kind] = {
     "SIGKILL": Kind(137, lambda: os.kill(os.getpid(), signal.SIGKILL), False),
     "SIGSEGV": Kind(139, lambda: os.kill(os.getpid(), signal.SIGSEGV), False),
     "launcher": Kind(-9, None, False),
+    "SIGTERM": Kind(0, lambda: os.kill(os.getpid(), signal.SIGTERM), True),  # all save and end
+    "hang": Kind(124, lambda: time.sleep(FOREVER_S), True),
 }
+# Nobody is to blame for these.
+NO_CULPRIT = ("launcher", "SIGTERM")
 
 
 class Death:

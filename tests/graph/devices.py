@@ -184,8 +184,8 @@ class Fit(NamedTuple):
     train: object
 
 
-def fit(stage, name="w", x=None, **variable):
-    """Build a `Fit` in two stages."""
+def fit(stage, name="w", x=None, trains=True, **variable):
+    """Build a `Fit` in two stages, with a training step or without."""
     with stage(0):
         x = tf.placeholder(tf.float32, [None], "x") if x is None else x
         weight = tf.get_variable(name, [], initializer=tf.zeros_initializer(), **variable)
@@ -193,7 +193,8 @@ def fit(stage, name="w", x=None, **variable):
     with stage(1):
         loss = tf.reduce_mean(tf.square(apart), name="loss")
     step = tf.train.get_or_create_global_step()
-    train = tf.train.GradientDescentOptimizer(0.25).minimize(loss, step, [weight], name="train")
+    train = tf.train.GradientDescentOptimizer(0.25).minimize(
+        loss, step, [weight], name="train") if trains else None
     return Fit(x, weight, loss, step, train)
 
 

@@ -3,7 +3,7 @@
 """Small models that can be cut into pipeline stages; they know nothing of EPL.
 
 A model is a function `(batch, stage, num_stages) -> loss`: `batch` maps names to tensors, and
-`stage(i)` is a context manager in which stage i of `num_stages` (1, 2 or 4) is built. Most are
+`stage(i)` is a context manager in which stage i of `num_stages` (1 to 4) is built. Most are
 written as generators that build a quarter of the forward computation before every `yield`, and
 yield the loss at last; `in_quarters` makes models of them:
 
@@ -56,7 +56,8 @@ def in_quarters(generator):
         quarters, loss = generator(batch), None
         for number in range(num_stages):
             with stage(number):
-                for _ in range(QUARTERS // num_stages):
+                for _ in range(number * QUARTERS // num_stages,
+                               (number + 1) * QUARTERS // num_stages):
                     loss = next(quarters)
         return loss
     return model

@@ -36,6 +36,17 @@ def test_what_is_no_good_end(changes):
     assert not campaign.good(GOOD._replace(**changes))
 
 
+@pytest.mark.parametrize("verdict, blames", [
+    ("worker 1 does not arrive where worker 0 wait(s)", True),
+    ("the stack of worker 1 is not like the others': look there first", True),
+    ("worker 0 does not arrive where worker 1 wait(s)", False),
+    ("the workers wait for each other in different places", False)])
+def test_whom_the_launcher_blames_for_a_hang(verdict, blames):
+    headline = "stalled: no worker got on for 20 s (--stall_timeout); ended after 26.3 s"
+    output = "+-- epl-launch: {}\n|   verdict: {}\n".format(headline, verdict)
+    assert campaign.names(output, headline, 1) == blames
+
+
 def test_the_table_counts_each_way_to_die():
     rows = campaign.table([
         GOOD, GOOD._replace(culprit=False, left=2, seconds=1.5),

@@ -54,12 +54,18 @@ def test_the_record_follows_what_the_worker_does(path):
     look()
     progress.step_done()
     look()
+    progress.waiting("agreement to read")
+    look()
+    progress.waited()
+    look()
     progress.finished()
+    progress.waited()
     look()
     assert seen == [
         ("initialized", False, 0, None), ("waiting", False, 0, "agreement to begin"),
         ("ready", True, 0, None), ("waiting", True, 1, "agreement before step 2"),
         ("waiting", True, 1, "collectives of step 2: a, b"), ("step", True, 2, None),
+        ("waiting", True, 2, "agreement to read"), ("step", True, 2, None),
         ("finished", True, 2, None)]
 
 
