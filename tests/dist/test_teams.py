@@ -15,8 +15,10 @@ import signal
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 from tests.campaign import __main__ as campaign
+from tests.dist.jobs import relayout
 from tests.graph import devices
 from tests.support import jobs, layouts
 from tests.support.layouts import BLOCK, SCHEDULES, Case, Layout, Training
@@ -204,6 +206,41 @@ def test_what_is_not_available_ends_the_job_by_name(part, workers, victim, words
     assert result.code == 1
     assert "epl-launch: worker {} ".format(victim) in result.output, result.output[-3000:]
     assert words in result.of_worker(victim)
+
+
+# (workers, devices of each, stages)
+RELAYOUTS = [(2, 1, 2), (1, 2, 2), (1, 1, 1), (4, 1, 2), (2, 1, 2), (2, 1, 1)]
+
+
+def test_a_training_goes_on_from_its_checkpoint_in_another_layout(tmp_path):
+    begun = 0
+    for workers, own_devices, stages in RELAYOUTS:
+        result = jobs.launch("relayout.py", tmp_path / str(begun), tmp_path / "model", stages,
+                             begun + 2, environment=NATIVE, warm=True, workers=workers,
+                             devices=own_devices)
+        found = reports(result, workers)
+        assert [each["begun"] for each in found] == [begun] * workers
+        begun += 2
+        if workers > 1:
+            np.testing.assert_allclose(found[-1]["losses"], found[0]["losses"], rtol=1e-6)
+    expected = devices.run(None, plain_steps(begun))
+    path = tf.train.latest_checkpoint(str(tmp_path / "model"))
+    assert path.endswith("-{}".format(begun))
+    for name, value in expected.items():
+        np.testing.assert_allclose(tf.train.load_variable(path, name), value, rtol=0,
+                                   atol=RELATIVE * np.max(np.abs(value)) + ABSOLUTE, err_msg=name)
+
+
+def plain_steps(steps):
+    """A script: all variables after so many steps of the model of `relayout.py`."""
+    def script(stage):
+        x, y, _, _, train = relayout.model(stage)
+        with devices.session() as session:
+            for step in range(steps):
+                session.run(train, dict(zip((x, y), relayout.rows(step))))
+            return session.run({v.op.name: v for v in tf.global_variables()})
+
+    return script
 
 
 @pytest.mark.parametrize("seed, kind, layout", [
