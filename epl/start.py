@@ -99,7 +99,7 @@ def _check_automatic(config: Config) -> None:
             "pipeline.num_stages = {} without auto.auto_parallel = True: it is for stages that EPL "
             "chooses; set auto.auto_parallel, or leave it out and annotate the stages with "
             "epl.replicate".format(number))
-    for key, value in (("auto.memory_budget_mb", budget), ("auto.costs", config.auto.costs),
+    for key, value in (("auto.memory_budget_mb", budget),
                        ("auto.device_speeds", config.auto.device_speeds)):
         if value and not stages and not schedule:
             raise ConfigError(
@@ -196,7 +196,8 @@ def explain(passes: bool = False, rows: Optional[int] = None, layouts: bool = Fa
     else:
         choice = chosen.known(graph, plan)
         plan = plan if choice is None else choice.best.plan
-        text = "\n".join([plan.describe()] + ([] if choice is None else choice.describe()) + [
+        text = "\n".join([plan.describe()] + (
+            chosen.describe(graph, plan) if choice is None else choice.describe()) + [
             line for group in groups_of(state_of(graph)) for line in group.describe()]
             + automatic.describe(graph, plan) + _memory(graph, rows)
             + (compared.describe(graph, plan) if layouts and groups_of(state_of(graph)) else [])

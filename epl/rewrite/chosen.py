@@ -10,6 +10,7 @@ keeps least. That depends on the graph and the configuration alone, so all worke
 the same.
 """
 
+import operator
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from epl.errors import ConfigError
@@ -37,7 +38,7 @@ class Candidate(NamedTuple):
 
     Attributes:
       plan: with this schedule.
-      time: of the step, in a unit that is the same for all candidates.
+      time: of the step, in units of the clock.
       kept: bytes that each of its devices keeps.
     """
 
@@ -68,9 +69,15 @@ class Chosen(NamedTuple):
         """Lines for people."""
         return ["schedule chosen: {} (time: {})".format(
             self.best.plan.schedule, self.clock.described)] + [
-            "  {}: {} of the time, keeps {:.1f} MiB".format(
-                each.plan.schedule, _share(each.time, self.best.time), each.memory / 2 ** 20)
+            "  {}: {}, keeps {:.1f} MiB".format(
+                each.plan.schedule, self._time(each), each.memory / 2 ** 20)
             for each in self.others]
+
+    def _time(self, candidate: Candidate) -> str:
+        if self.clock.seconds is not None:
+            return "{:.3f} ms".format(1000 * candidate.time * self.clock.seconds)
+        return "{:.1f} % of the time".format(
+            100.0 * candidate.time / self.best.time if self.best.time else 100.0)
 
 
 def is_open(schedule: str) -> bool:
@@ -131,6 +138,21 @@ def known(graph: Any, plan: ParallelPlan) -> Optional[Chosen]:
     return found
 
 
+def describe(graph: Any, plan: ParallelPlan) -> List[str]:
+    """Lines for people: how long a step takes, where times were measured.
+
+    Args:
+      graph: the script's.
+      plan: whose schedule is not open.
+    """
+    if not context_of(graph).config.auto.costs or not groups_of(state_of(graph)):
+        return []
+    model = _Model(graph)
+    time, _ = model.costs_of(plan)
+    return ["a step of a replica on paper: {:.3f} ms, without exchanges ({})".format(
+        1000 * time * (model.clock.seconds or 0), model.clock.described)]
+
+
 def _plans(graph: Any) -> List[ParallelPlan]:
     """Those with every schedule that can run here; the default first."""
     found = []
@@ -168,7 +190,12 @@ class _Model:
                               self.clock.sent * weights.one * max(stages.widths(), default=0))
         kept = [(unit.state // share, unit.activations // share)
                 for unit, share in zip(stages.units, shares)]
-        return int(simulation.makespan), tuple(most_kept(own, kept) for own in plan.actions)
+        updates = [0] * plan.num_stages
+        for op, time in self.clock.others.items():
+            updates[self._state.provenance.stage_of(op)] += time
+        last = max(map(operator.mul, updates, weights.of_stage))
+        return (int(simulation.makespan + last) // weights.one,
+                tuple(most_kept(own, kept) for own in plan.actions))
 
     def _partitioned(self, plan: ParallelPlan) -> List[StepPartition]:
         """What the operations are in the stages of a plan, one answer for each loss."""
@@ -203,7 +230,3 @@ def _by_stage(forward: Any, partitions: Sequence[StepPartition], plan: ParallelP
         loop.update(partition.loop)
     return Groups(plan.num_stages, stage, {
         op for op in stage if op not in loop and comes_in(op)})
-
-
-def _share(time: int, best: int) -> str:
-    return "{:.1f} %".format(100.0 * time / best if best else 100.0)

@@ -24,12 +24,15 @@ class Clock(NamedTuple):
       sent: what a byte takes to the device of the next stage.
       seconds: of a unit; None: only ratios mean something.
       described: how it is known, for people.
+      others: operation of the script that it was not asked for, such as an update of a variable ->
+        what it takes, where that was measured.
     """
 
     work: Callable[[Any, int, int], int]
     sent: int
     seconds: Optional[float]
     described: str
+    others: Dict[Any, int]
 
 
 def check(path: str, device: str) -> Optional[Measured]:
@@ -70,34 +73,32 @@ def assumed(device: str) -> Clock:
     """By the assumed rates of a kind of device, "cpu" or "gpu"."""
     rates = RATES[device]
     return Clock(lambda op, flops, written: work_of(flops, bool(op.inputs), written, rates),
-                 rates.sent, None, "with the assumed rates of a {}".format(device.upper()))
+                 rates.sent, None, "with the assumed rates of a {}".format(device.upper()), {})
 
 
 def _as_measured(path: str, measured: Measured, graph: Any, ops: Set[Any]) -> Clock:
     """By a file; what TensorFlow made of an operation at run time counts as that operation's."""
-    known = {op.name: op for op in ops}
     found: Dict[Any, int] = {}
-    strange = everything = 0.0
+    others: Dict[Any, int] = {}
+    strange = [name for name in measured.operations_us if _operation(graph, name) is None]
     for name, microseconds in measured.operations_us.items():
-        everything += microseconds
-        if name in known:
-            found[known[name]] = int(round(1e6 * microseconds))
-        elif not _is_in(graph, name):
-            strange += microseconds
-    if strange * 100 > everything * _STRANGE or not found:
+        op = _operation(graph, name)
+        if op is not None:
+            (found if op in ops else others)[op] = int(round(1e6 * microseconds))
+    share = 100 * sum(measured.operations_us[name] for name in strange) / (
+        sum(measured.operations_us.values()) or 1.0)
+    if share > _STRANGE or not found:
         raise ConfigError(
             "auto.costs = '{}': {:.0f} % of the time that it has is of operations that this graph "
-            "does not have, such as '{}': it is of another model; measure this one".format(
-                path, 100 * strange / everything if everything else 100, next(
-                    name for name in measured.operations_us if not _is_in(graph, name))))
+            "does not have{}: it is of another model; measure this one".format(
+                path, share, ", such as '{}'".format(strange[0]) if strange else ""))
     return Clock(lambda op, flops, written: found.get(op, 0),
                  int(round(1e12 / (measured.bytes_per_second or LINK))), 1e-12,
-                 "as measured in '{}'".format(path))
+                 "as measured in '{}'".format(path), others)
 
 
-def _is_in(graph: Any, name: str) -> bool:
+def _operation(graph: Any, name: str) -> Any:
     try:
-        graph.get_operation_by_name(name)
-        return True
+        return graph.get_operation_by_name(name)
     except KeyError:
-        return False
+        return None

@@ -32,3 +32,10 @@ def test_what_the_optimizer_computes_is_found():
     peak = run("update_groups_step.py", {"layers": 2, "groups": 2, "memory": True,
                                          "cores": sorted(os.sched_getaffinity(0))[:2]})["peak"]
     assert 2 ** 20 < peak < 8 * 2 ** 20  # of one kernel of 1 MiB at a time
+
+
+def test_the_layers_of_a_cut_by_hand_are_found():
+    settings = {"model": "convolutions", "cores": sorted(os.sched_getaffinity(0))[:2]}
+    found = run("planner_step.py", dict(settings, task="predict", side="assumed"))
+    assert len(found["stages"]) == 2 and found["ms"] is None
+    assert found["in_front"] == sorted(found["in_front"]) and len(found["in_front"]) == 7

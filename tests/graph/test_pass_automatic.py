@@ -273,7 +273,7 @@ def test_what_cannot_work_is_refused_with_numbers():
 @pytest.mark.parametrize("options, words", [
     ({NUMBER: 2}, "num_stages = 2 without auto.auto_parallel"),
     ({BUDGET: 2}, "memory_budget_mb = 2, but EPL has nothing to choose"),
-    ({"auto.costs": "costs.json"}, "costs = 'costs.json', but EPL has nothing to choose"),
+    ({"auto.device_speeds": "2 1"}, "device_speeds = '2 1', but EPL has nothing to choose"),
     ({NUMBER: 0, AUTO: True}, "num_stages = 0: use 1 or more"),
     ({BUDGET: 2, AUTO: True}, "memory_budget_mb = 2 with pipeline.num_stages = -1"),
 ])
