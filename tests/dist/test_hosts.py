@@ -19,7 +19,8 @@ import pytest
 from tests.support import network as networks
 from tests.support import sockets
 from tests.support.host_jobs import Job
-from tests.support.jobs import launch
+from tests.support.jobs import JOBS, alone, launch
+from tests.support.layouts import BLOCK, Case, Layout, Training
 
 HOST_TIMEOUT = 4.0
 # After a cut: until the silence is noticed, workers obey SIGTERM (those inside a collective that
@@ -193,6 +194,42 @@ def test_two_hosts_train_exactly_as_two_workers_of_one_host(start, local, way):
         assert interface == networks.INTERFACE
         pair = (networks.ADDRESSES[worker], networks.ADDRESSES[1 - worker])
         assert pair in connections  # Gloo's, over the cable
+
+
+@pytest.mark.parametrize("way, workers, stages", [
+    ("ssh", (2, 1), 3), ("machine_list", (1, 1), 2)])
+def test_a_replica_lies_on_both_hosts(start, tmp_path, way, workers, stages):
+    case = Case(Training("mlp", "adam", clip=True, resource=False),
+                Layout((1,) * stages, 1, 4, "PreferBackward", BLOCK))
+    source, plain = tmp_path / "cases", tmp_path / "references"
+    source.write_bytes(pickle.dumps([(case, {"communication.communicator": "native"})]))
+    plain.write_bytes(pickle.dumps([case.reference]))
+    job = start(way, os.path.join(JOBS, "teams.py"), str(source), workers=workers)
+    expected, = load(alone("plain_cases.py", tmp_path / "plain", plain, warm=True)
+                     .check().path(0, "results.pkl"))
+    assert set(job.wait()) == {0}, job.outputs
+    for worker in range(sum(workers)):
+        found, = load(os.path.join(job.directory, str(worker), "results.pkl"))
+        assert not found.error, found.error
+        np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5)
+        for name, value in expected.variables.items():
+            np.testing.assert_allclose(found.variables[name], value, rtol=1e-5, atol=1e-6,
+                                       err_msg=name)
+
+
+def test_hosts_that_make_no_whole_replicas_are_refused_with_flags_that_do(start, tmp_path):
+    case = Case(Training("mlp", "adam", clip=True, resource=False),
+                Layout((1, 1), 1, 1, "PreferBackward", BLOCK))
+    source = tmp_path / "cases"
+    source.write_bytes(pickle.dumps([(case, {"communication.communicator": "native"})]))
+    job = start("ssh", os.path.join(JOBS, "teams.py"), str(source), workers=(2, 1))
+    job.wait()
+    for worker in range(3):
+        found, = load(os.path.join(job.directory, str(worker), "results.pkl"))
+        for words in ("3 device(s) (3 worker(s) x 1)", "replicas of 2 device(s) each: 1 would be "
+                      "left over; use a multiple of 2",
+                      "epl-launch --num_workers 1 --gpu_per_worker 2"):
+            assert words in found.error
 
 
 @WAYS

@@ -1,6 +1,6 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of two workers on the two hosts of `network`, one worker on each."""
+"""Jobs on the two hosts of `network`, of one worker on each or of more."""
 
 import re
 import subprocess
@@ -16,10 +16,13 @@ _MACHINE_LIST = ",".join(address + ":5600" for address in networks.ADDRESSES)
 
 
 class Job:
-    """A job on both hosts: one launcher with "ssh", one on each with "machine_list"."""
+    """A job on both hosts: one launcher with "ssh", one on each with "machine_list".
+
+    With "ssh" the hosts may have several `workers` each.
+    """
 
     def __init__(self, network, way, directory, script, *arguments, options=(), scripts=None,
-                 ranks=(0, 1), environment=None):
+                 ranks=(0, 1), environment=None, workers=(1, 1)):
         self._outputs = []
         self.processes = []
         self.directory = str(directory)
@@ -27,7 +30,8 @@ class Job:
         common += ["--log_dir", self.directory]
         common += list(options)
         if way == "ssh":
-            hosts = ",".join(address + ":1" for address in networks.ADDRESSES)
+            hosts = ",".join(
+                "{}:{}".format(*each) for each in zip(networks.ADDRESSES, workers))
             self._start(network, 0, ["--hosts", hosts, "--ssh_args", network.ssh_args] + common
                         + [str(script), *arguments], environment)
             return
