@@ -13,6 +13,10 @@ changes no integer, but it makes 0.0 of -0.0.
 
 It has kernels for four types, and ends the process when it is given nothing to add up; so others
 are cast, and an element is appended where there may be none.
+
+What comes out follows from the exchanges alone. Of a tensor whose shape is known in steps only the
+first member says it, or it is found from the number of elements: were it taken from a worker's own
+tensor, what was sent would pass for something that each worker has for itself.
 """
 
 import functools
@@ -107,9 +111,9 @@ def broadcast(tensor: Any, name: str, member: Member) -> Met:
     """As `Communicator.broadcast`."""
     bits = _to_integers(wire.to_gather(tensor))
     if member.position != 0:
-        bits = tf.zeros_like(bits)
+        bits = _nothing_of(bits)
     result, op = _added(bits, name, member, "broadcast")
-    return _of_sent(_shaped_as(result, bits), tensor), op
+    return _of_sent(_shaped_as(result, bits, name, member, "broadcast"), tensor), op
 
 
 def all_gather(tensor: Any, name: str, member: Member) -> Met:
@@ -126,7 +130,10 @@ def all_gather(tensor: Any, name: str, member: Member) -> Met:
         tf.zeros([before * per_row], bits.dtype), tf.reshape(bits, [-1]),
         tf.zeros([(rows - before - shape[0]) * per_row], bits.dtype)], 0)
     result, op = _added(filled, name, member, "all_gather")
-    result = tf.reshape(result[:rows * per_row], tf.concat([[rows], shape[1:]], 0))
+    known = _static_shape(bits)[1:]
+    rest = tf.constant(known, tf.int64) if None not in known else _shape_of(
+        bits, name, member, "all_gather")[1:]
+    result = tf.reshape(result[:rows * tf.reduce_prod(rest)], tf.concat([[rows], rest], 0))
     if bits.shape.ndims is not None:
         result.set_shape([None] + compat.static_shape(bits)[1:])
     return _of_sent(result, tensor), op
@@ -153,7 +160,7 @@ def _total(tensor: Any, name: str, member: Member, how: str, kind: str) -> Met:
     sent = wire.to_sum(tensor)
     exact = tf.cast(sent, tf.float32) if sent.dtype == tf.float16 else sent
     added, op = _added(exact, name, member, kind)
-    total = _shaped_as(added, exact)
+    total = _shaped_as(added, exact, name, member, kind)
     if how == MEAN:
         total = total * tf.constant(1.0 / member.group.size, total.dtype) \
             if total.dtype.is_floating else tf.cast(
@@ -165,10 +172,11 @@ def _maximum(tensor: Any, name: str, member: Member) -> Met:
     bits = _to_integers(wire.to_gather(tensor))
     flat = tf.reshape(bits, [1, -1])
     own = tf.one_hot([member.position], member.group.size, axis=0, dtype=bits.dtype)
-    added, op = _added(own * flat, name, member, "all_reduce")
-    every = tf.reshape(added[:member.group.size * tf.size(flat)], [member.group.size, -1])
+    rows = own * flat
+    added, op = _added(rows, name, member, "all_reduce")
+    every = tf.reshape(_elements_of(added, rows), [member.group.size, -1])
     found = tf.reduce_max(_from_integers(every, wire.to_gather(tensor).dtype), 0)
-    result = tf.reshape(found, tf.shape(bits))
+    result = tf.reshape(found, _shape_of(bits, name, member, "all_reduce"))
     result.set_shape(bits.shape)
     return wire.from_gather(result, tensor.dtype.base_dtype), op
 
@@ -189,13 +197,40 @@ def _added(tensor: Any, name: str, member: Member, kind: str) -> Met:
     return result, result.op
 
 
-def _shaped_as(flat: Any, tensor: Any) -> Any:
-    """The elements of `tensor`'s shape at the beginning of `flat`."""
-    if not _elements(tensor):
-        flat = flat[:tf.size(tensor)]
-    result = tf.reshape(flat, tf.shape(tensor))
+def _shaped_as(flat: Any, tensor: Any, name: str, member: Member, kind: str) -> Any:
+    """`flat`, which was added up for `tensor`, in its shape."""
+    flat, shape = _elements_of(flat, tensor), _static_shape(tensor)
+    if shape.count(None) != 1 or 0 in shape:
+        result = tf.reshape(flat, _shape_of(tensor, name, member, kind))
+    else:
+        result = tf.reshape(flat, [-1 if number is None else number for number in shape])
     result.set_shape(tensor.shape)
     return result
+
+
+def _elements_of(flat: Any, tensor: Any) -> Any:
+    """`flat`, which was added up for `tensor`, without what was appended."""
+    return flat if _elements(tensor) else flat[:-1]
+
+
+def _shape_of(tensor: Any, name: str, member: Member, kind: str) -> Any:
+    """The shape (int64) of the first member's `tensor`."""
+    own = tf.shape(tensor, out_type=tf.int64)
+    if tensor.shape.is_fully_defined():
+        return own
+    sent = own if member.position == 0 else _nothing_of(own)
+    shape, _ = _added(sent, name + "/shape", member, kind)
+    return _elements_of(shape, sent)
+
+
+def _static_shape(tensor: Any) -> Sequence[Any]:
+    """The shape of `tensor`, None for unknown numbers; [None, None] if nothing is known."""
+    return [None, None] if tensor.shape.ndims is None else compat.static_shape(tensor)
+
+
+def _nothing_of(tensor: Any) -> Any:
+    """Zeros; no constant, which a worker would send where a branch is not taken, too."""
+    return tf.zeros_like(tensor, optimize=False)
 
 
 def _elements(tensor: Any) -> int:
