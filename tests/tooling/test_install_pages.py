@@ -7,6 +7,7 @@ Without network: small packages stand for TensorFlow, NumPy and Horovod (`setup_
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -53,7 +54,9 @@ def run(script, directory, links, code=0):
     subprocess.check_call([sys.executable, "-m", "venv", str(directory / "venv")])
     environment = {
         "PATH": "{}:{}".format(directory / "venv" / "bin", os.environ["PATH"]),
-        "HOME": str(directory), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
+        "HOME": str(directory), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links),
+        "VIRTUAL_ENV": str(directory / "venv"), "UV_OFFLINE": "1", "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(links), "UV_PYTHON": sys.executable}
     done = subprocess.run(
         ["bash", "-euc", script], cwd=str(directory / "repository"), env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
@@ -91,3 +94,38 @@ def test_pip_names_the_python_that_tensorflow_1_needs(tmp_path, links, extra):
     os.unlink(str(links / "tensorflow-1.15.5-py3-none-any.whl"))
     out = run("python -m pip install '.[{}]'".format(extra), tmp_path, links, code=1)
     assert "tensorflow" in out.splitlines()[-1] and "needs.python.3.7" in out.splitlines()[-1]
+
+
+def test_what_stands_for_tensorflow_1_elsewhere_says_which_python_it_needs(tmp_path, links):
+    """uv takes it where pip finds no TensorFlow 1.15."""
+    out = run("python -m pip install --no-deps scripts/requirements/needs_python37", tmp_path,
+              links, code=1)
+    assert "TensorFlow 1.15 needs Python 3.7, and this is Python {}.{};".format(
+        *sys.version_info[:2]) in out
+
+
+@pytest.fixture
+def universal(links):
+    """Packages for uv, which looks for those of all extras and all Pythons at once."""
+    for requirement in ("numpy==2.1.0", "tensorflow==2.10.1", "tensorflow_gpu==1.15.5",
+                        "tensorflow==2.21.0", "matplotlib==3.5.0", "mypy==1.4.1", "pytest==7.4.0",
+                        "pytest_timeout==2.1.0", "pytest_xdist==3.5.0", "ruff==0.5.0"):
+        write_empty(links, requirement, module=requirement.split("==")[0])
+    return links
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv, which is not installed here")
+def test_uv_makes_the_environments(tmp_path, universal):
+    commands = ["uv tool run --from . epl-launch --version",
+                "uv sync --extra tf2", "uv run --no-sync epl-launch --version",
+                "uv pip install --python .venv '.[tf2]'", "uv pip list --python .venv"]
+    out = run("\n".join(commands), tmp_path, universal)
+    assert out.count("epl-launch 0.") == 2 and "tensorflow" in out
+
+
+@pytest.mark.skipif(shutil.which("uv") is None or sys.version_info < (3, 8),
+                    reason="needs uv, and a Python without TensorFlow 1.15")
+@pytest.mark.parametrize("command", ["uv sync --extra tf1", "uv sync --extra gpu",
+                                     "uv pip install '.[tf1]'"])
+def test_uv_names_the_python_that_tensorflow_1_needs(tmp_path, universal, command):
+    assert "TensorFlow 1.15 needs Python 3.7" in run(command, tmp_path, universal, code=1)

@@ -17,7 +17,7 @@ import epl
 from epl import compat
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SOURCES = ["pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "epl"]
+SOURCES = ["pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "epl"]
 
 
 def run(*command, cwd):
@@ -96,6 +96,8 @@ ONLY_3_7 = "!=1.15+needs.python.3.7,==1.15.*"
     ("", "3.7", set()),
     ("tf1", "3.7", {"tensorflow" + ONLY_3_7} | TF1),
     ("gpu", "3.7", {"tensorflow-gpu" + ONLY_3_7} | TF1),
+    ("tf1", "3.8", {"tensorflow" + ONLY_3_7}),
+    ("gpu", "3.13", {"tensorflow" + ONLY_3_7}),
     ("tf2", "3.7", {"tensorflow<2.16,>=2.10", "numpy<2"}),
     ("tf2", "3.11", {"tensorflow<2.16,>=2.10", "numpy<2"}),
     ("tf2", "3.12", {"tensorflow<2.22,>=2.16"}),
@@ -120,6 +122,15 @@ def test_it_asks_for_no_tensorflow_that_would_be_refused(metadata):
     for limit in ("==1.{}.*".format(last_of_1), ">=2.{}".format(first_of_2),
                   "<2.{}".format(last_of_2 + 1)):
         assert limit in text
+
+
+def test_an_older_python_is_refused():
+    """Its setuptools reads no pyproject.toml, so that `pip install .` runs setup.py."""
+    code = "import sys; sys.version_info = (3, 6, 15); exec(open('setup.py').read())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    assert done.returncode == 1
+    assert done.stdout == "EPL needs Python 3.7 to 3.13, and this is Python 3.6\n"
 
 
 def test_the_launcher_works_from_an_empty_directory(installed, tmp_path):

@@ -88,7 +88,7 @@ def copy_repository(target):
     for name in ("epl", "scripts"):
         shutil.copytree(os.path.join(ROOT, name), str(target / name),
                         ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(os.path.join(ROOT, name), str(target / name))
 
 
