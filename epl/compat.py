@@ -291,6 +291,11 @@ def operations_from(graph: Any, first: int, number: Optional[int] = None) -> Lis
     return found[:number]
 
 
+def is_closed(session: Any) -> bool:
+    """True if `session`, a `tf.Session`, can run nothing any more."""
+    return bool(session._closed)
+
+
 def add_control_inputs(op: Any, others: List[Any]) -> None:
     """Make `op` wait for other operations."""
     op._add_control_inputs(others)

@@ -14,7 +14,7 @@ It is made when it is first fetched; a graph that is finalized is opened for it.
 from typing import Any, List, Sequence, Tuple
 
 from epl.ir.graph_state import GraphState
-from epl.rewrite import op_traits, rewriter, written
+from epl.rewrite import op_traits, registered, rewriter, written
 from epl.rewrite.groups import GradientGroup, sources_of
 from epl.rewrite.leaving import Leaving
 from epl.rewrite.whole import WholeBatch
@@ -32,6 +32,8 @@ def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
         return list(fetches), list(targets)
     leaving = state.known(Leaving)
     merged = {name: value for group in reversed(groups) for name, value in group.merged.items()}
+    if job.exchanges:
+        registered.check_fetched(fetches, groups, merged, state)
     found = []
     for tensor in fetches:
         if tensor.name in merged:  # of two groups the first one's

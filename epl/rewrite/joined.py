@@ -44,6 +44,14 @@ class _Joined:
         self.tensors: Dict[str, Any] = {}
         self.flat: Any = None
 
+    def find(self, graph: Any, failed: Any) -> Any:
+        """The script's tensor that `failed` joins, or whose sizes it checks before; maybe None."""
+        for name, tensor in self.tensors.items():
+            op = graph.get_operation_by_name(name)
+            if failed is op or any(failed in source.op.control_inputs for source in op.inputs):
+                return tensor
+        return None
+
 
 def note(op: Any, tensor: Any) -> None:
     """`op` joins the rows of `tensor` with those of other parts."""
@@ -89,7 +97,7 @@ def explained(graph: Any, error: Any) -> Optional[str]:
     joined: Optional[_Joined] = state_of(graph).find(_Joined)
     if joined is None or error.op is None:
         return None
-    tensor, flat = joined.tensors.get(error.op.name), joined.flat
+    tensor, flat = joined.find(graph, error.op), joined.flat
     said = [line for line in error.message.splitlines() if any(words in line for words in _SAYS)]
     if flat is not None and error.op.type in _TAKE_PLACES:
         return "{}\n\nEPL: if {}".format(error.message, _FLAT.format(

@@ -6,7 +6,7 @@ Which tensors a step can merge follows from where their data comes from: those t
 further data for are left alone.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from epl import compat
 from epl.ir.environment import context_of
@@ -17,6 +17,7 @@ from epl.rewrite.leaving import Leaving
 from epl.rewrite.loss_record import averaged_as
 from epl.rewrite.merge import of_clones, of_workers
 from epl.rewrite.relations import Mergeable, Reduced, Rows
+from epl.rewrite.walk import data_ancestors
 
 # How each collection merges, and whether over all workers.
 _KEYS: Dict[str, Tuple[Mergeable, bool]] = {
@@ -27,6 +28,13 @@ _KEYS: Dict[str, Tuple[Mergeable, bool]] = {
     GraphKeys.LOCAL_MEAN_OBJECTS: (Reduced("mean"), False),
     GraphKeys.LOCAL_SUM_OBJECTS: (Reduced("sum"), False),
 }
+
+
+_NOT_MERGED = (
+    "{0}{1} is registered for all workers, and a training step fetches it{3} that does not read what "
+    "it is computed from, {2}: nothing is merged there, and each worker would get its own. Fetch "
+    "it in a run of its own (it is this worker's there), or let the step write it: the value that "
+    "tf.metrics.mean(...) returns as its update is that of all workers")
 
 
 def how(tensor: Any, state: GraphState) -> Optional[Tuple[Mergeable, bool]]:
@@ -59,6 +67,36 @@ def check_registered(state: GraphState) -> None:
                     "batch, and so there are no parts of {} to be added up or joined ('{}'); leave "
                     "it unregistered: its value is that of all rows anyway".format(
                         tensor.name, compat.made_at(tensor.op), tensor.name, key))
+
+
+def check_fetched(fetches: Sequence[Any], groups: Sequence[GradientGroup], merged: Any,
+                  state: GraphState) -> None:
+    """Refuse what is registered for all workers where a step cannot merge it.
+
+    Args:
+      fetches: tensors that a step of several workers fetches.
+      groups: of the step.
+      merged: names of what it merges.
+      state: the graph's record.
+
+    Raises:
+      NotImplementedError: it is computed from data that the step does not read.
+    """
+    leaving = state.known(Leaving)
+    missing = {tensor.op: tensor for key, (_, everywhere) in _KEYS.items() if everywhere
+               for tensor in state.registered.get(key, [])
+               if tensor.name not in merged and tensor.op not in leaving.deferred}
+    if not missing:
+        return
+    read = {source for group in groups for source in group.sources}
+    for fetched in fetches:
+        # What follows a write reads the whole batch.
+        for op in data_ancestors([fetched.op], leaving.deferred) & missing.keys():
+            further = sorted(sources_of([missing[op]], state) - read, key=compat.op_id)
+            raise NotImplementedError(_NOT_MERGED.format(
+                missing[op].name, compat.made_at(op), ", ".join("'{}'{}".format(
+                    source.name, compat.made_at(source)) for source in further[:3]),
+                "" if fetched is missing[op] else " (for '{}')".format(fetched.name)))
 
 
 def other_losses(group: GradientGroup, state: GraphState) -> List[Any]:

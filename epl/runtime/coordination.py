@@ -18,6 +18,7 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from epl.communicators.base import Communicator
 from epl.context import Context
 from epl.errors import WorkerLostError
 from epl.ir.environment import context_of
@@ -29,6 +30,7 @@ from epl.runtime import (
     graphs,
     held_state,
     requests,
+    sessions,
     shared_feeds,
     stop,
     warming,
@@ -128,7 +130,7 @@ def before_step(session: Any, what: str, fed: shared_feeds.Fed = ()) -> None:
     context = context_of(session.graph)
     while True:
         progress.waiting_before_step("agreement")
-        step = graphs.named(what, session.graph)
+        step = sessions.named(graphs.named(what, session.graph), session)
         outcome = _meet(context, step + shared_feeds.digest(fed), session)
         _level(session, outcome)
         if outcome.asked:
@@ -299,10 +301,7 @@ def after_failure(context: Context, error: BaseException) -> None:
       WorkerLostError: the step failed because another worker left.
     """
     what = "report that a step failed"
-    if context.connection.broke(error):
-        progress.connection_lost()
-        control_plane.give_precedence()
-        raise WorkerLostError(control_plane.LOST.format(error)) from error
+    check_connected(context, context.connection, error)
     outcome = _outcome(context, all_told_of(
         context, error, _vector(context, what, False, False, True)))
     if outcome.asked:
@@ -312,6 +311,18 @@ def after_failure(context: Context, error: BaseException) -> None:
     if not outcome.same:
         wanted = _tell(context, Intent("{} ({})".format(what, type(error).__name__)))
         raise _begun_here(different(wanted)) from error
+
+
+def check_connected(context: Context, connection: Communicator, error: BaseException) -> None:
+    """Raises WorkerLostError if workers cannot go on after `error`, with which a step failed."""
+    if not connection.broke(error):
+        return
+    if isinstance(error, tf.errors.InvalidArgumentError):  # by what it was given: nobody has left
+        raise _begun_here(WorkerLostError("a step failed on worker {}: {}".format(
+            context.of_process.cluster.worker_index, error))) from error
+    progress.connection_lost()
+    control_plane.give_precedence()
+    raise WorkerLostError(control_plane.LOST.format(error)) from error
 
 
 def all_told_of(context: Context, error: BaseException, numbers: List[int]) -> List[int]:
@@ -379,19 +390,22 @@ def _level(session: Any, outcome: Outcome, names: Sequence[str] = (),
     Returns:
       What that gave, if it was carried out.
     """
+    context = context_of(session.graph)
     if outcome.unverified and not outcome.leaving:
         progress.waiting_before_step("comparison of the workers' programs")
         fingerprint.compare(session.graph)
     if outcome.stale and not outcome.leaving:
         progress.waiting_before_step("broadcast of the chief's variables")
+        if not context.worker.spans:  # there the session of one worker runs all
+            sessions.agree(context, session, trains=not names)
         broadcast.broadcast_variables(session)
         setattr(session, _SYNCHRONIZED, True)
     if outcome.cold and not outcome.leaving:
         warming.warm_up(session)
-    if outcome.asked and context_of(session.graph).worker.spans:
-        return requests.serve(context_of(session.graph), wanted)
+    if outcome.asked and context.worker.spans:
+        return requests.serve(context, wanted)
     if outcome.asked:
-        held_state.serve(context_of(session.graph), session, names, take)
+        held_state.serve(context, session, names, take)
     return None
 
 

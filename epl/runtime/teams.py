@@ -167,13 +167,10 @@ def _done(context: Context, leaders: List[int], failure: Optional[Exception]) ->
       What the step of this worker's team has raised.
     """
     connection, plane = context.of_process.connection, control_plane.of(context)
-    if failure is not None and connection.broke(failure):
-        progress.connection_lost()
-        control_plane.give_precedence()
-        raise WorkerLostError(control_plane.LOST.format(failure)) from failure
     if failure is None:
         failed = plane.all_reduce_max([0])
     else:
+        coordination.check_connected(context, connection, failure)
         failed = coordination.all_told_of(context, failure, [1])
     if failed == [0]:
         return

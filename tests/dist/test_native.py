@@ -58,3 +58,21 @@ def test_sessions_run_on_the_server_and_keep_their_variables_to_themselves(tmp_p
         assert found["weights"] == [0.75, 0.0]
         assert len(found["warned"]) == 1
         assert found["warned"][0].startswith("inter_op_parallelism_threads of a session's")
+
+
+@pytest.mark.parametrize("name", ["rows", "longer"])
+def test_rows_of_other_sizes_are_named(tmp_path, name):
+    """Also where a worker has no rows at all."""
+    result = jobs.launch("native.py", tmp_path, "sizes", warm=True, environment={"OF": name})
+    told = []
+    for worker in range(2):
+        with open(result.path(worker, "report.json")) as file:
+            found = json.load(file)
+        assert found["joined"] == [[0.0] * 3] * 2 + [[1.0] * 3] * 3
+        assert found["longer"] == [1, 4, 2]
+        told.append(found["refused"])
+    # One that was in another exchange by then learns only that this one has failed.
+    named = [text for text in told if "the rows of '{}' (tests/dist/jobs/native.py:".format(
+        name) in text]
+    assert named and all(text.startswith("a step failed on worker") for text in named), told
+    assert all("Pad to a fixed length" in text for text in named)

@@ -6,6 +6,8 @@ Most tests fit one weight, with numbers that are exact in 32-bit floats (see `de
 """
 
 import collections
+import contextlib
+import functools
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from tests.graph import devices
 from tests.graph.devices import ACCUMULATION, BOTH, PIPELINE, ROWS, SEVERAL, weight_after
+from tests.support import loopback
 
 KEYS = epl.GraphKeys
 EACH = pytest.mark.parametrize("layout", SEVERAL, ids=str)
@@ -323,3 +326,45 @@ def test_a_write_from_the_batch_and_from_other_data_is_named():
                 session.run([built.train, write], {built.x: devices.ROWS})
             session.run(write, {built.x: devices.ROWS})
             assert session.run(kept) == 9.0
+
+
+def of_other_data(rank, ask, key="GLOBAL_MEAN_OBJECTS", micro_batches=1):
+    """A step on one of two workers that also does what `ask` makes of data the loss does not read.
+
+    `ask` gets a number for each row and their registered mean.
+    """
+    epl.init(epl.Config({"pipeline.num_micro_batch": micro_batches}))
+    epl.set_default_strategy(epl.replicate(1))
+    model = devices.fit(lambda number: contextlib.nullcontext())
+    other = tf.placeholder(tf.float32, [None, 2], "other")
+    rows = tf.reduce_sum(other, 1)
+    mean = tf.reduce_mean(rows, name="mean")
+    epl.add_to_collection(mean, getattr(KEYS, key))
+    asked = ask(rows, mean)
+    with devices.session() as session:
+        return session.run([model.train, asked], {
+            model.x: ROWS[:4], other: np.full([4, 2], float(rank))})[1]
+
+
+@pytest.mark.parametrize("ask", [
+    lambda rows, mean: mean, lambda rows, mean: 2.0 * mean,
+    lambda rows, mean: tf.summary.scalar("shown", mean)], ids=["it", "behind", "summary"])
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_what_is_registered_and_needs_other_data_is_named(ask, micro_batches):
+    """Each worker got its own, without a word."""
+    for error in loopback.outcomes(functools.partial(of_other_data, ask=ask,
+                                                     micro_batches=micro_batches)):
+        assert isinstance(error, NotImplementedError)
+        assert "mean:0 (tests/graph/test_fetches.py:" in str(error)
+        assert "'other' (tests/graph/test_fetches.py:" in str(error)
+        assert "tf.metrics.mean(...)" in str(error)
+
+
+@pytest.mark.parametrize("ask, key, expected", [
+    (lambda rows, mean: tf.metrics.mean(mean)[1], "GLOBAL_MEAN_OBJECTS", [1.0, 1.0]),  # the cure
+    (lambda rows, mean: mean, "LOCAL_MEAN_OBJECTS", [0.0, 2.0]),
+    (lambda rows, mean: tf.reduce_mean(rows), "GLOBAL_MEAN_OBJECTS", [0.0, 2.0])])
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_what_needs_other_data_is_the_workers_own_or_written(ask, key, expected, micro_batches):
+    assert loopback.run(functools.partial(of_other_data, ask=ask, key=key,
+                                          micro_batches=micro_batches)) == expected

@@ -126,7 +126,8 @@ class NativeCommunicator(Communicator):
     def broke(self, error: BaseException) -> bool:
         """A step whose exchange has failed leaves the workers' counts of steps apart."""
         op = getattr(error, "op", None)
-        return isinstance(error, _OF_EXCHANGES) or (op is not None and self.is_collective(op))
+        return isinstance(error, _OF_EXCHANGES) or (op is not None and (
+            self.is_collective(op) or collectives.fails_alike(op)))
 
     def _say_what_has_no_effect(self, config: Any) -> None:
         fields = [name for name in _DECIDED

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exchanges in a graph by `CollectiveReduce`, which adds numbers up over the members of a group.
 
-    all_gather     number of rows     [0 2 0] + [3 0 0] + [0 0 1]
+    all_gather     number of rows     [0 2 0] + [3 0 0] + [0 0 1], and in the same way their sizes
                    rows, as integers  [. . . b b .] + [a a a . . .] + [. . . . . c]
     max            each member's numbers in a row of its own, then the largest
     broadcast      what the first member gives, and zeros of the others
@@ -120,19 +120,20 @@ def all_gather(tensor: Any, name: str, member: Member) -> Met:
     """As `Communicator.all_gather`."""
     sent = wire.to_gather(tensor)
     bits = _to_integers(sent)
-    shape, size = tf.shape(bits, out_type=tf.int64), member.group.size
-    counts, _ = _added(shape[0] * tf.one_hot(member.position, size, dtype=tf.int64),
+    known, size = _static_shape(bits)[1:], member.group.size
+    shape = tf.shape(bits, out_type=tf.int64)
+    told = shape if None in known else shape[:1]
+    shapes, _ = _added(tf.one_hot([member.position], size, axis=0, dtype=tf.int64) * told[None],
                        name + "/rows", member, "all_gather")
-    per_row = tf.reduce_prod(shape[1:])
-    before = tf.reduce_sum(counts[:member.position])
-    rows = tf.reduce_sum(counts[:size])
+    shapes = tf.reshape(shapes[:size * tf.size(told)], [size, -1])
+    rest = shapes[0, 1:] if None in known else tf.constant(known, tf.int64)
+    per_row, counts = tf.reduce_prod(shape[1:]), shapes[:, 0]
+    before, rows = tf.reduce_sum(counts[:member.position]), tf.reduce_sum(counts)
     filled = tf.concat([
         tf.zeros([before * per_row], bits.dtype), tf.reshape(bits, [-1]),
         tf.zeros([(rows - before - shape[0]) * per_row], bits.dtype)], 0)
-    result, op = _added(filled, name, member, "all_gather")
-    known = _static_shape(bits)[1:]
-    rest = tf.constant(known, tf.int64) if None not in known else _shape_of(
-        bits, name, member, "all_gather")[1:]
+    result, op = _added(filled, name, member, "all_gather",
+                        _same(shapes[:, 1:]) if None in known else None)
     result = tf.reshape(result[:rows * tf.reduce_prod(rest)], tf.concat([[rows], rest], 0))
     if bits.shape.ndims is not None:
         result.set_shape([None] + compat.static_shape(bits)[1:])
@@ -148,6 +149,11 @@ def first_value(flat: Any) -> Any:
 def is_collective(op: Any) -> bool:
     """As `Communicator.is_collective`."""
     return op.type == OP_TYPE and KIND in op.node_def.attr
+
+
+def fails_alike(op: Any) -> bool:
+    """True for what fails on all members before an exchange, as they may not take part in it."""
+    return op.type == "Assert" and KIND in op.node_def.attr
 
 
 def combines(op: Any) -> bool:
@@ -181,11 +187,24 @@ def _maximum(tensor: Any, name: str, member: Member) -> Met:
     return wire.from_gather(result, tensor.dtype.base_dtype), op
 
 
-def _added(tensor: Any, name: str, member: Member, kind: str) -> Met:
+def _same(sizes: Any) -> Any:
+    """Fails if rows of members have other sizes: TensorFlow would say that a connection is lost."""
+    check = tf.raw_ops.Assert(condition=tf.reduce_all(tf.equal(sizes, sizes[:1])), data=[
+        "sizes of rows must match, but those of the workers are",
+        tf.reshape(sizes, [-1])],  # sessions take what follows "[[" for the operation that failed
+        summarize=100)
+    compat.set_text_attribute(check, KIND, "sizes")
+    return check
+
+
+def _added(tensor: Any, name: str, member: Member, kind: str, check: Any = None) -> Met:
     """The flat sum of `tensor` over the members; something may follow its elements."""
     flat = tf.reshape(tensor, [-1])
     if not _elements(tensor):
         flat = tf.concat([flat, tf.zeros([1], flat.dtype)], 0)
+    if check is not None:
+        with tf.control_dependencies([check]):  # not of the exchange, which is run alone to warm up
+            flat = tf.identity(flat)
     members = ",".join(map(str, member.group.ranks))
     facts = (name, members, flat.dtype.name, str(flat.shape))
     with tf.device(DEVICE.format(member.rank)):

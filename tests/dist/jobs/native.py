@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is peculiar to the communicator on TensorFlow's servers.
 
-Usage: native.py dies|sessions
+Usage: native.py dies|sessions|sizes
 "dies": in the third step worker `$VICTIM` dies, without a word, while the others wait inside of
-TensorFlow. "sessions": where sessions run, and what of theirs has no effect.
+TensorFlow. "sessions": where sessions run, and what of theirs has no effect. "sizes": workers join rows,
+first other numbers of them, then rows of other sizes.
 """
 
 import logging
@@ -77,5 +78,28 @@ def sessions():
            warned=[text for text in said if "without effect" in text])
 
 
+def sizes():
+    rank, _ = start(NATIVE)
+    x, sequence = [tf.placeholder(tf.float32, [None, None] + more) for more in ([], [2])]
+    weight = tf.get_variable("w", [], initializer=tf.ones_initializer())
+    rows = [tf.multiply(each, weight, name) for each, name in ((x, "rows"), (sequence, "longer"))]
+    for each in rows:
+        epl.add_to_collection(each, epl.GraphKeys.GLOBAL_CONCAT_OBJECTS)
+    loss = (tf.reduce_mean(x) + tf.reduce_sum(sequence)) * weight
+    step = tf.train.GradientDescentOptimizer(0.0).minimize(loss)
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+
+        def train(length, other):
+            return session.run([step] + rows, {
+                x: np.full([2 + rank, length], float(rank)),
+                sequence: np.full([rank, other, 2], float(rank))})[1:]
+
+        joined = train(3, 4)
+        refused = refusal(lambda: train(*{"rows": (3 + rank, 4), "longer": (3, 4 + rank)}[
+            os.environ["OF"]]))
+    report(joined=joined[0], longer=list(joined[1].shape), refused=refused)
+
+
 if __name__ == "__main__":
-    {"dies": dies, "sessions": sessions}[sys.argv[1]]()
+    {"dies": dies, "sessions": sessions, "sizes": sizes}[sys.argv[1]]()
