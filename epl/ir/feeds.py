@@ -9,7 +9,7 @@
 Without a word, an open first dimension (`[None, ...]`) is divided, and a scalar is shared.
 """
 
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -111,6 +111,34 @@ def declared_axis(tensor: Any) -> Optional[int]:
 def is_declared_shared(tensor: Any) -> bool:
     """True if `tensor` was declared to be the same for all clones and workers."""
     return is_declared(tensor) and declared_axis(tensor) is None
+
+
+class _Numbers:
+    """What has no shape, and where it meets rows.
+
+    Attributes:
+      axes: name of a shared tensor that has no shape -> the axes that it may be fed at most, so
+        that rows stay on the axis where they are.
+    """
+
+    def __init__(self) -> None:
+        self.axes: Dict[str, int] = {}
+
+
+def take_for_number(tensor: Any, axes: Optional[int]) -> None:
+    """Rows on one of so many `axes` (None: maybe one) are combined with what is fed to `tensor`."""
+    known = state_of(tensor.graph).record(_Numbers).axes
+    known[tensor.name] = min(axes or 1, known.get(tensor.name, axes or 1))
+
+
+def check_number(tensor: Any, axes: int) -> None:
+    """Raises ValueError if what is fed to `tensor` has more axes than it was taken for."""
+    most = state_of(tensor.graph).record(_Numbers).axes.get(tensor.name)
+    if most is not None and axes > most:
+        raise ValueError(
+            "'{}'{} has no shape, and is fed an array of {} axes; where it meets rows of the batch "
+            "it was taken for one of at most {}: give the placeholder its shape".format(
+                tensor.op.name, compat.made_at(tensor.op), axes, most))
 
 
 def is_undecided(tensor: Any) -> bool:

@@ -78,6 +78,11 @@ class CloneMap:
         """The copies that were made for `clone`."""
         return list(self._copies[clone].values())
 
+    def original(self, copy: Any) -> Any:
+        """The operation that `copy` was made of; None if it is no copy."""
+        return next((op for copies in self._copies.values() for op, made in copies.items()
+                     if made is copy), None)
+
     def op(self, op: Any, clone: CloneId) -> Any:
         """What stands for `op` in `clone`: its copy, or `op` itself if it is shared."""
         return self._copies[clone].get(op, op)

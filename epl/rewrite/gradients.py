@@ -123,7 +123,9 @@ def _outermost(graph: Any, build: Callable[..., List[Any]],
         if of_gradients:  # tf.hessians and the like: derivatives of gradients, in a loop
             return request.answer()
         raise RuntimeError("gradients of variables are asked for inside tf.cond or tf.while_loop, "
-                           "where a worker may skip them; build the training step outside")
+                           "where a worker may skip them; build the training step outside. If a "
+                           "loss is computed by them, as by the inner step of MAML in a "
+                           "tf.map_fn, train with one worker, device and micro-batch")
     if plan is None and alone:
         raise RuntimeError(
             "the configuration sets {}, but no strategy is set, so that EPL would change nothing; "

@@ -31,10 +31,10 @@ _KEYS: Dict[str, Tuple[Mergeable, bool]] = {
 
 
 _NOT_MERGED = (
-    "{0}{1} is registered for all workers, and a training step fetches it{3} that does not read what "
-    "it is computed from, {2}: nothing is merged there, and each worker would get its own. Fetch "
-    "it in a run of its own (it is this worker's there), or let the step write it: the value that "
-    "tf.metrics.mean(...) returns as its update is that of all workers")
+    "{0}{1} is registered for all workers, and a training step fetches it{3} that does not read "
+    "what it is computed from, {2}: nothing is merged there, and each worker would get its own. "
+    "Fetch it in a run of its own (it is this worker's there), or let the step write it: the value "
+    "that tf.metrics.mean(...) returns as its update is that of all workers")
 
 
 def how(tensor: Any, state: GraphState) -> Optional[Tuple[Mergeable, bool]]:

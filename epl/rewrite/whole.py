@@ -195,6 +195,10 @@ class WholeBatch:
         """What a step runs in place of the script's operations."""
         return self._copies.copies_of(_WHOLE)
 
+    def original(self, copy: Any) -> Any:
+        """The script's operation for which `copy` runs in a step; None if it is no such copy."""
+        return self._copies.original(copy)
+
     def has_copy(self, op: Any) -> bool:
         return self._copies.has(op)
 

@@ -13,7 +13,7 @@ that the first micro-batch need not wait for the last. The gradients read copies
 these; the script's own operations are left as they are, for what runs outside of a step.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, Set
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Set
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -69,8 +69,9 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
         tf.logging.warning(
             "the loss {} {}{}, which differs from one device with the whole batch. Make it a mean "
             "or a sum over rows, or one of these divided by a number of the data; or train with "
-            "one worker, device and micro-batch".format(
-                losses[0].name, describe(kind, found[0].name, compat.made_at(found[0])), others))
+            "one worker, device and micro-batch{}".format(
+                losses[0].name, describe(kind, found[0].name, compat.made_at(found[0])), others,
+                _without_shape(losses) if kind == "unknown" else ""))
     if terms.normalised:
         first = min(terms.normalised, key=compat.op_id)
         tf.logging.warning(
@@ -81,6 +82,16 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
     if terms.sums or statistics:
         surgery.carry_out(terms.sums, statistics)
     surgery.gradient_functions(family).give_size_of_whole(graph, family[0].name, num_parts)
+
+
+def _without_shape(losses: Sequence[Any]) -> str:
+    """What to say of a placeholder without a shape, if one is behind the losses."""
+    open_ = [op for op in sorted(data_ancestors(loss.op for loss in losses), key=compat.op_id)
+             if op.type in feeds.PLACEHOLDERS and op.outputs[0].shape.ndims is None
+             and not feeds.is_declared(op.outputs[0])]
+    return "" if not open_ else (
+        ". '{}'{} has no shape: if it is a number, give it shape=[], or say epl.share_feed of "
+        "it".format(open_[0].name, compat.made_at(open_[0])))
 
 
 class _Surgery:

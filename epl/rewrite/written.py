@@ -82,6 +82,14 @@ def local_of(graph: Any, state: GraphState, group: GradientGroup) -> WholeBatch:
     return made[group.name]
 
 
+def computed_once(state: GraphState, op: Any) -> Any:
+    """The script's operation that `op` computes from the rows of all clones; maybe None."""
+    job = state.find(WholeBatch)
+    every = ([] if job is None else [job]) + list(state.record(_OfWorker).by_group.values())
+    return next((original for whole in every for original in [whole.original(op)]
+                 if original is not None), None)
+
+
 def _read_once(state: GraphState) -> List[Any]:
     """(operation, tensor of the batch that it reads, group) behind the gradients.
 

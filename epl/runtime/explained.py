@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.rewrite import joined
+from epl.ir.graph_state import state_of
+from epl.rewrite import joined, written
 from epl.rewrite.lengths import FORMS
 from epl.runtime.runs import Run
 
@@ -17,6 +18,13 @@ _COUNTS_ROWS = (
     "{error}\n\nEPL: '{name}'{place} is fed {number}, as many as a step has rows, and says how "
     "large '{user}'{at} is. A micro-batch or replica has fewer rows, those that it is fed: write "
     "tf.shape(x)[0], x being a tensor with rows, in its place")
+
+
+_OF_ALL_ROWS = (
+    "{error}\n\nEPL: a step computes '{name}'{place} from the rows of all clones, for what is "
+    "fetched, registered or written; if it needs a number of rows that the script wrote down, as "
+    "that of a state of zeros, this is the number of one clone. Take it from tf.shape(batch)[0], "
+    "or fetch what depends on it in a run of its own, before or after the step")
 
 
 @contextlib.contextmanager
@@ -31,7 +39,8 @@ def told(graph: Any, run: Run, fed: Dict[Any, Any]) -> Iterator[None]:
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
-        said = joined.explained(graph, error) or _rows_counted(run, fed, error)
+        said = (joined.explained(graph, error) or _rows_counted(run, fed, error)
+                or _from_all_rows(graph, error))
         if said is None:
             raise
         raise tf.errors.InvalidArgumentError(error.node_def, error.op, said) from None
@@ -40,6 +49,12 @@ def told(graph: Any, run: Run, fed: Dict[Any, Any]) -> Iterator[None]:
         if said is None:
             raise
         raise tf.errors.InvalidArgumentError(error.node_def, error.op, said) from None
+
+
+def _from_all_rows(graph: Any, error: Any) -> Any:
+    """What to say if what a step computes from all rows is what fails."""
+    op = None if error.op is None else written.computed_once(state_of(graph), error.op)
+    return op and _OF_ALL_ROWS.format(error=error.message, name=op.name, place=compat.made_at(op))
 
 
 def _rows_counted(run: Run, fed: Dict[Any, Any], error: Any) -> Any:

@@ -134,6 +134,7 @@ def divided(tensors: Sequence[Any], values: Sequence[Any], run: Run,
     own: List[Any] = []
     further: List[Any] = []
     for tensor, value in zip(tensors, values):
+        declared.check_number(tensor, np.ndim(value))
         for copy, part in sparse.shares(tensor, fed_copies(tensor, run)) or shares(
                 tensor, value, run):
             (own if copy is tensor else further).append(part)

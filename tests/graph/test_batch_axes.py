@@ -5,6 +5,7 @@
 import pytest
 import tensorflow.compat.v1 as tf
 
+from epl.ir import feeds
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.relations import COUNT, POSITIONS, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
@@ -33,6 +34,16 @@ def relation(make):
 def fixed(x):
     x.set_shape([8, 4])
     return x
+
+
+def without_shape(x):
+    return tf.placeholder_with_default(x, None)
+
+
+def number(declared=True):
+    """What is fed, and has no shape, as a probability often has none."""
+    fed = tf.placeholder(tf.float32)
+    return feeds.share_feed(fed) if declared else fed
 
 
 def normalised(x):
@@ -83,6 +94,21 @@ def normalised(x):
     (lambda x, y, w: tf.nn.softmax_cross_entropy_with_logits_v2(
         labels=x, logits=tf.matmul(x, w)), ROWS),
     (lambda x, y, w: tf.unsorted_segment_sum(x, y, 3), SUM),
+    (lambda x, y, w: tf.reverse_sequence(x, y, seq_axis=1, batch_axis=0), ROWS),
+    (lambda x, y, w: tf.reverse_sequence(x, y[:4], seq_axis=0, batch_axis=1), UNKNOWN),
+    (lambda x, y, w: tf.reverse_sequence(tf.transpose(x), y, seq_axis=0, batch_axis=1), Rows(1)),
+    (lambda x, y, w: tf.reverse_sequence(tf.stack([x, x], 2), [1, 2], seq_axis=1, batch_axis=2),
+     ROWS),
+    (lambda x, y, w: tf.reduce_sum(without_shape(x)), SUM),
+    (lambda x, y, w: tf.reduce_mean(without_shape(x), tf.range(tf.rank(w))), UNKNOWN),
+    (lambda x, y, w: x * number(), ROWS),
+    (lambda x, y, w: x * (1.0 / number()) * tf.floor(tf.random_uniform(tf.shape(x)) + number()),
+     ROWS),
+    (lambda x, y, w: x * number(declared=False), UNKNOWN),
+    (lambda x, y, w: x * tf.reshape(number(), y[:2]), UNKNOWN),
+    (lambda x, y, w: tf.quantization.fake_quant_with_min_max_vars(x, w[0, 0], w[1, 1]), ROWS),
+    (lambda x, y, w: tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        tf.expand_dims(x, 0), w[0], w[1]), Rows(1)),
     (lambda x, y, w: tf.cast(tf.range(tf.shape(x)[0]), tf.float32) * x[:, 0], POSITIONS),
     (lambda x, y, w: tf.one_hot(tf.range(tf.shape(x)[0]), 4) + x, POSITIONS),
     (lambda x, y, w: tf.gather_nd(x, tf.stack([tf.range(tf.shape(x)[0]), tf.cast(y, tf.int32)],

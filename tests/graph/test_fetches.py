@@ -368,3 +368,74 @@ def test_what_is_registered_and_needs_other_data_is_named(ask, micro_batches):
 def test_what_needs_other_data_is_the_workers_own_or_written(ask, key, expected, micro_batches):
     assert loopback.run(functools.partial(of_other_data, ask=ask, key=key,
                                           micro_batches=micro_batches)) == expected
+
+
+MASK = np.array([1, 0, 1, 1, 0, 0, 1, 0], np.float32)
+
+
+def added_up(kind):
+    """(loss, what it is added up from) of errors [rows], a mask [rows] and the weight."""
+    def parts(error, mask, weight):
+        mean = tf.reduce_mean(error, name="mean_of_all")
+        masked = tf.reduce_sum(error * mask) / tf.reduce_sum(mask)
+        total = tf.reduce_sum(tf.abs(error - 1.0))
+        decay = 0.5 * tf.square(weight)
+        return [mean, masked, total, decay]
+
+    def make(error, mask, weight):
+        mean, masked, total, decay = found = parts(error, mask, weight)
+        return {
+            "decay": lambda: (mean + decay, found[:1]),
+            "several": lambda: (mean + 0.5 * masked - total / 8.0 + decay, found[:3]),
+            "collection": lambda: (tf.add_n([tf.add_n([mean, masked]), decay]), found[:2]),
+            "sum_alone": lambda: (-total, [total])}[kind]()
+    return make
+
+
+def fit_parts(make, rows, mask, steps=3):
+    """What is fetched of the loss and its parts, step by step."""
+    x, m = tf.placeholder(tf.float32, [None], "x"), tf.placeholder(tf.float32, [None], "m")
+    weight = tf.get_variable("w", [], initializer=tf.constant_initializer(0.5))
+    loss, parts = make(tf.square(x - weight), m, weight)
+    train = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
+    summary = tf.summary.scalar("first", parts[0])
+    with tf.Session() as session:
+        session.run(tf.global_variables_initializer())
+        found = []
+        for _ in range(steps):
+            values, text = session.run([[loss] + parts, summary, train], {x: rows, m: mask})[:2]
+            shown = tf.Summary.FromString(text).value[0].simple_value
+            found.append([float(value) for value in values] + [shown])
+        return found
+
+
+@pytest.mark.parametrize("kind", ["decay", "several", "collection", "sum_alone"])
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_what_a_loss_is_added_up_from_is_that_of_the_whole_batch(kind, micro_batches):
+    """Each worker got its own, without a word."""
+    rows = np.arange(8, dtype=np.float32) / 4.0
+
+    def body(rank):
+        epl.init(epl.Config({"pipeline.num_micro_batch": micro_batches}))
+        epl.set_default_strategy(epl.replicate(1))
+        own = slice(4 * rank, 4 * rank + 4)
+        return fit_parts(added_up(kind), rows[own], MASK[own])
+
+    with devices.plain(), tf.Graph().as_default():
+        expected = fit_parts(added_up(kind), rows, MASK)
+    for found in loopback.run(body):
+        np.testing.assert_allclose(found, expected, 1e-5)
+
+
+def test_a_registered_part_of_a_loss_is_as_the_script_said():
+    def parts(error, mask, weight):
+        mean = tf.reduce_mean(error)
+        epl.add_to_collection(mean, KEYS.LOCAL_MEAN_OBJECTS)
+        return mean + weight, [mean]
+
+    def body(rank):
+        epl.init()
+        epl.set_default_strategy(epl.replicate(1))
+        return fit_parts(parts, np.full(4, 0.5 + rank, np.float32), MASK[:4], steps=1)
+
+    assert [found[0][1] for found in loopback.run(body)] == [0.0, 1.0]

@@ -300,3 +300,20 @@ def test_a_stage_that_begins_after_a_session_has_run_the_graph():
         with refused("1 stage(s)", "late", "before the first session.run", error=RuntimeError):
             with devices.session() as session:
                 session.run(train, {model.x: ROWS})
+
+
+@EACH
+@pytest.mark.parametrize("inside", [
+    lambda of_row, x: tf.map_fn(of_row, x),
+    lambda of_row, x: tf.cond(x[0] > 0.0, lambda: of_row(x), lambda: x)], ids=["map_fn", "cond"])
+def test_gradients_of_variables_inside_control_flow(layout, inside):
+    with devices.started(layout), devices.stages(layout)(0):
+        x = tf.placeholder(tf.float32, [None], "x")
+        weight = tf.get_variable("w", [], initializer=tf.ones_initializer())
+
+        def of_row(row):
+            return row * tf.gradients(tf.square(row * weight), weight)[0]
+
+        with refused("inside tf.cond or tf.while_loop", "build the training step outside", "MAML",
+                     error=RuntimeError):
+            inside(of_row, x)

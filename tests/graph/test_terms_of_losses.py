@@ -21,7 +21,7 @@ from tests.graph.devices import (
     run,
     unoptimized,
 )
-from tests.support import layers
+from tests.support import layers, loopback
 
 LAYOUTS = [ACCUMULATION, REPLICAS, PIPELINE, BOTH, devices.Layout(micro_batches=4)]
 
@@ -223,7 +223,27 @@ def to_the_longest(error, mask):
         lambda n, _: n < longest, lambda n, inner: (n + 1, inner * 0.5), [0, error])[1])
 
 
+def some_empty(error, mask):
+    """Lists of words of which a row may have none."""
+    words = tf.where(tf.stack([mask, mask], 1) > 0.6)
+    lists = tf.SparseTensor(words, words[:, 1], [tf.shape(mask, out_type=tf.int64)[0], 2])
+    table = tf.get_variable("t", [2, 1], initializer=tf.ones_initializer())
+    return tf.reduce_mean(error) + tf.reduce_mean(
+        tf.nn.embedding_lookup_sparse(table, lists, None, combiner="mean"))
+
+
+def ragged(error, mask):
+    """As many words in each row as it says."""
+    words = tf.RaggedTensor.from_row_lengths(
+        tf.ones([tf.reduce_sum(tf.cast(mask + 1.0, tf.int32))]), tf.cast(mask + 1.0, tf.int32))
+    return tf.reduce_mean(error) + tf.reduce_mean(
+        tf.reduce_mean(words * tf.trainable_variables()[0][0, 0], 1))
+
+
 STRANGE = {
+    "of_chosen_rows": (lambda e, m: tf.reduce_mean(tf.boolean_mask(e, m > 0.6), name="s"),
+                       "is computed by"),
+    "some_empty": (some_empty, "is computed by"),
     "root": (lambda e, m: tf.sqrt(tf.reduce_mean(e), name="root"), "computed by 'm/root'"),
     "negatives": (in_batch_negatives, "is computed by"),
     "learned": (by_learned_weights, "divides by 'm/learned'"),
@@ -258,6 +278,13 @@ def test_says_what_cannot_be_made_whole(name):
         run(ACCUMULATION, lambda stage: train(stage, lambda e, m, o: loss_of(e, m), True))
     found = [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
     assert len(found) == 1 and message in found[0] and "test_terms_of_losses.py:" in found[0]
+
+
+def test_ragged_rows_are_named():
+    with mock.patch.object(tf.logging, "warning") as said:
+        run(ACCUMULATION, lambda stage: train(stage, lambda e, m, o: ragged(e, m), True))
+    found = [call[0][0] for call in said.call_args_list if "the loss" in call[0][0]]
+    assert found and all("test_terms_of_losses.py:" in text for text in found)
 
 
 def test_rows_that_a_function_computes_are_named():
@@ -489,3 +516,73 @@ def test_feature_columns_are_rows_without_a_word(layout):
         found = run(layout, script)
     assert not [c[0][0] for c in said.call_args_list if "the loss" in str(c[0][0])]
     assert_same(found, run(None, script))
+
+
+def both_ways(x, n, keep):
+    """The ends of a recurrent network that reads each row from both sides."""
+    cells = [tf.nn.rnn_cell.BasicRNNCell(2) for _ in range(2)]
+    ends = tf.nn.bidirectional_dynamic_rnn(*cells, x, n, dtype=tf.float32)[0]
+    return tf.reduce_sum(tf.concat(ends, 2), 1)
+
+
+@pytest.mark.parametrize("use", [
+    both_ways,
+    lambda x, n, keep: tf.nn.dropout(tf.reduce_sum(x, 1), keep),
+    lambda x, n, keep: tf.reduce_sum(x, 1) * keep,
+    lambda x, n, keep: tf.quantization.fake_quant_with_min_max_args(tf.reduce_sum(x, 1), -9, 9)],
+    ids=["both_ways", "dropout", "number", "quantized"])
+@pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
+def test_rows_without_a_word(use, layout):
+    words, lengths = RNG.randn(8, 5, 3).astype(np.float32), np.array([1, 4, 2, 2, 5, 3, 1, 1])
+
+    def script(stage):
+        x, n = tf.placeholder(tf.float32, [None, 5, 3]), tf.placeholder(tf.int32, [None])
+        keep = tf.placeholder(tf.float32)
+        if stage(0) is not stage(1):
+            epl.share_feed(keep)
+        with stage(0):
+            hidden = layers.dense(x, 3)
+        with stage(1):
+            loss = tf.reduce_mean(tf.square(use(hidden, n, keep)))
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        with devices.session() as session:
+            return [session.run([loss, step], {x: words, n: lengths, keep: 1.0})[0]
+                    for _ in range(3)]
+
+    with mock.patch.object(tf.logging, "warning") as said:
+        found = run(layout, script)
+    assert not [call[0][0] for call in said.call_args_list if "the loss" in str(call[0][0])]
+    assert_same(found, run(None, script))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_number_without_a_shape(declared):
+    """Who has not said that it is shared is told what to say; who has may feed no more axes."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3], "x")
+        keep = tf.placeholder(tf.float32, name="keep")
+        if declared:
+            epl.share_feed(keep)
+        with stage(0):
+            w = tf.get_variable("w", [3], initializer=tf.ones_initializer())
+            loss = tf.reduce_mean(tf.square(x * keep * w))
+        step = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        with devices.session() as session:
+            session.run(step, {x: ROWS, keep: np.ones([3])})
+            session.run(step, {x: ROWS, keep: np.ones([2, 1, 1])})
+
+    if declared:
+        with pytest.raises(ValueError, match=r"'keep' \(tests/graph/test_terms_of_losses.py:.*"
+                                             "has no shape, and is fed an array of 3 axes"):
+            run(ACCUMULATION, script)
+        return
+    with mock.patch.object(tf.logging, "warning") as said:
+        loopback.outcomes(lambda rank: two_workers(script))
+    told = [call[0][0] for call in said.call_args_list if "the loss" in str(call[0][0])]
+    assert told and all("'keep' (tests/graph/test_terms_of_losses.py:" in text
+                        and "epl.share_feed" in text for text in told)
+
+
+def two_workers(script):
+    epl.init()
+    script(lambda number: epl.replicate(1))

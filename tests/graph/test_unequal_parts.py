@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A step whose parts have other numbers of rows says so, once."""
 
+import contextlib
 import re
 from unittest import mock
 
@@ -215,6 +216,28 @@ def test_what_counts_a_length_of_its_part_is_named(name):
     line = re.escape(" (tests/graph/test_unequal_parts.py:") + "[0-9]+\\)"
     assert re.search(re.escape(expected).replace("LINE", line), text)
     assert "different lengths" in text and "fixed length (maxlen=...)" in text
+
+
+def repeated(body, state, turns=2):
+    return tf.while_loop(lambda i, _: i < turns, lambda i, s: (i + 1, body(s)), [0, state])[1]
+
+
+LOOPS = {
+    "turns": lambda x, n, w: tf.reduce_mean(repeated(
+        lambda s: 0.5 * s, tf.tensordot(x, w, 1), tf.reduce_max(n))),
+    "inside": lambda x, n, w: tf.reduce_mean(repeated(
+        lambda s: s + tf.reduce_sum(hidden(x, n, w), [1, 2]), x[:, 0, 0])),
+    "state": lambda x, n, w: tf.reduce_mean(tf.reduce_sum(repeated(tf.tanh, hidden(x, n, w)), 1)),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_loop_over_what_is_cut_is_named(name, version):
+    """Also a loop that stays an operation which calls functions."""
+    with devices.control_flow_v2() if version == 2 else contextlib.nullcontext():
+        _, said = cut_to_the_longest(ACCUMULATION, LOOPS[name])
+    assert said and all("(tests/graph/test_unequal_parts.py:" in text for text in said)
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -107,7 +107,8 @@ def in_threads(rank, together):
 
 def test_sessions_of_one_graph_in_threads_are_refused():
     for error in loopback.outcomes(lambda rank: in_threads(rank, True)):
-        assert isinstance(error, ConfigError) and "they are trained in several threads" in str(error)
+        assert isinstance(error, ConfigError)
+        assert "they are trained in several threads" in str(error)
 
 
 def test_sessions_one_after_the_other_in_threads_are_trained():

@@ -14,6 +14,7 @@ from epl.communicators.base import Collective
 from epl.ir import editor
 from epl.ir.ownership import ownership_of
 from epl.rewrite import registered, sparse, unequal
+from epl.rewrite.addends import addends
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.groups import Gradient, GradientGroup, Merged, parts
 from epl.rewrite.loss_record import averaged_as
@@ -124,12 +125,18 @@ def _scatter(group: GradientGroup, pieces: List[Tuple[Any, Any]], reduced: List[
 
 
 def losses_of_clones(rewriting: Rewriting, group: GradientGroup) -> List[Tuple[Any, Any]]:
-    """(loss, its value over this worker's clones) of the losses that are numbers."""
+    """(loss, its value over this worker's clones) of the losses that are numbers.
+
+    And of the numbers that these are added up from.
+    """
     state = rewriting.state
-    losses = {loss.name: loss for loss in group.ys if registered.is_number(loss)
-              and registered.how(loss, state) is None}
-    return [(loss, merged_loss(group, averaged_as(loss, state), rewriting.plan))
-            for loss in losses.values()]
+    losses = {loss.name: (loss, averaged_as(loss, state)) for loss in group.ys
+              if registered.is_number(loss)}
+    for loss, averaged in list(losses.values()):
+        for one, other in addends(loss, averaged, group, state):
+            losses.setdefault(one.name, (one, other))
+    return [(loss, merged_loss(group, averaged, rewriting.plan))
+            for loss, averaged in losses.values() if registered.how(loss, state) is None]
 
 
 def _counts(rewriting: Rewriting, group: GradientGroup, losses: List[Any]) -> List[List[Any]]:

@@ -164,3 +164,13 @@ def _along_other_axes(op: Any, inputs: List[Any]) -> Sequence[Any]:
     else:
         untouched = value[rows.axis] == 1 if op.type == "Tile" else not any(value[rows.axis])
     return [rows if untouched else UNKNOWN]
+
+
+@rules("ReverseSequence")
+def _reversed_to_their_ends(op: Any, inputs: List[Any]) -> Sequence[Any]:
+    """Each row in reverse, up to its own end, as bidirectional networks do."""
+    rows, ends = inputs
+    if not isinstance(rows, Rows) or rows.axis == op.get_attr("seq_dim"):
+        return [UNKNOWN]
+    along = rows.axis == op.get_attr("batch_dim")
+    return [rows if (ends == Rows(0) if along else ends in (SHARED, SAME)) else UNKNOWN]

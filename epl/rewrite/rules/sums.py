@@ -4,6 +4,8 @@
 
 from typing import Any, List, Sequence
 
+import tensorflow.compat.v1 as tf
+
 from epl.rewrite.relations import COUNT, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
 from epl.rewrite.rules.registry import constant_axes, rank_of, rules
 
@@ -17,6 +19,8 @@ def _reduced(op: Any, inputs: List[Any]) -> Sequence[Any]:
     rank = rank_of(op.inputs[0])
     axes = constant_axes(op.inputs[1], rank)
     if isinstance(first, Rows):
+        if _takes_all(op):
+            return [Reduced(how)]
         if axes is None or rank is None:
             return [UNKNOWN]
         if first.axis in axes:
@@ -28,6 +32,15 @@ def _reduced(op: Any, inputs: List[Any]) -> Sequence[Any]:
     if isinstance(first, ShapeOf) and how == "prod" and axes == [0]:
         return [COUNT]  # times what all clones have
     return [SAME if first in (SHARED, SAME) else UNKNOWN]
+
+
+def _takes_all(op: Any) -> bool:
+    """True for a reduction over all axes of a tensor, however many it has."""
+    axes = op.inputs[1].op
+    if axes.type != "Range" or axes.inputs[1].op.type != "Rank":
+        return False
+    return axes.inputs[1].op.inputs[0] is op.inputs[0] and [
+        tf.get_static_value(t) for t in (axes.inputs[0], axes.inputs[2])] == [0, 1]
 
 
 @rules("L2Loss")

@@ -6,6 +6,7 @@ from typing import Any, List, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from epl.ir import feeds
 from epl.rewrite.relations import COUNT, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
 from epl.rewrite.rules.registry import constant_axes, rank_of, rules
 from epl.rewrite.rules.shapes import shape_of
@@ -20,7 +21,8 @@ ELEMENTWISE = (
     "Abs", "Acos", "Acosh", "Add", "AddN", "AddV2", "Angle", "Asin", "Asinh", "Atan", "Atan2",
     "Atanh", "BiasAddV1", "Bitcast", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Ceil", "ClipByValue",
     "Complex", "ComplexAbs", "Conj", "Cos", "Cosh", "Digamma", "Div", "DivNoNan", "Elu", "Equal",
-    "Erf", "Erfc", "Exp", "Expm1", "Floor", "FloorDiv", "FloorMod", "Greater", "GreaterEqual",
+    "Erf", "Erfc", "Exp", "Expm1", "FakeQuantWithMinMaxArgs", "FakeQuantWithMinMaxVars",
+    "FakeQuantWithMinMaxVarsPerChannel", "Floor", "FloorDiv", "FloorMod", "Greater", "GreaterEqual",
     "Imag", "Inv", "Invert", "IsFinite", "IsInf", "IsNan", "LeakyRelu", "LeftShift", "Less",
     "LessEqual", "Lgamma", "Log", "Log1p", "LogicalAnd", "LogicalNot", "LogicalOr",
     "Maximum", "Minimum", "Mod", "Mul", "MulNoNan", "Neg", "NextAfter", "NotEqual", "OnesLike",
@@ -93,13 +95,40 @@ def _elementwise(op: Any, inputs: List[Any]) -> Sequence[Any]:
         return [COUNT if _is_multiple(op, inputs) else UNKNOWN]
     if op.type in ("AddN",) or len(op.inputs) == 1:
         return [rows[0][0] if len({r for r, _ in rows}) == 1 else UNKNOWN]
-    ranks = [rank_of(t) for t in op.inputs]
+    others = [(relation, tensor) for relation, tensor in zip(inputs, op.inputs)
+              if relation not in (SHARED, SAME) or not _is_number(tensor)]
+    ranks = [rank_of(t) for _, t in others]
+    if len(others) < len(inputs):
+        _note_numbers(op, min((r for r in ranks if r is not None), default=None))
     if any(rank is None for rank in ranks):
-        return [rows[0][0] if len({r for r, _ in rows}) == 1 and len(rows) == len(inputs)
+        return [rows[0][0] if len({r for r, _ in rows}) == 1 and len(rows) == len(others)
                 else UNKNOWN]
     most = max(ranks)
     axes = {relation.axis + most - rank_of(tensor) for relation, tensor in rows}
     return [Rows(axes.pop()) if len(axes) == 1 else UNKNOWN]
+
+
+def _is_number(tensor: Any) -> bool:
+    """True for a number, and for what follows from one that is fed and has no shape."""
+    return tensor.shape.ndims == 0 or bool(_fed_numbers(tensor))
+
+
+def _fed_numbers(tensor: Any) -> List[Any]:
+    """What is fed, is the same for all, has no shape, and gives `tensor` none; maybe nothing."""
+    if tensor.shape.ndims is not None:
+        return []
+    if tensor.op.type in feeds.PLACEHOLDERS:
+        return [tensor] if feeds.is_declared_shared(tensor) else []
+    open_ = [t for t in tensor.op.inputs if t.shape.ndims != 0]
+    found = [_fed_numbers(t) for t in open_]
+    follows = tensor.op.type in ELEMENTWISE + _PASS + ("Cast",) and open_ and all(found)
+    return [t for each in found for t in each] if follows else []
+
+
+def _note_numbers(op: Any, axes: Any) -> None:
+    for tensor in op.inputs:
+        for number in _fed_numbers(tensor):
+            feeds.take_for_number(number, axes)
 
 
 def _is_multiple(op: Any, inputs: List[Any]) -> bool:

@@ -4,8 +4,8 @@
 
 Usage: native.py dies|sessions|sizes
 "dies": in the third step worker `$VICTIM` dies, without a word, while the others wait inside of
-TensorFlow. "sessions": where sessions run, and what of theirs has no effect. "sizes": workers join rows,
-first other numbers of them, then rows of other sizes.
+TensorFlow. "sessions": where sessions run, and what of theirs has no effect. "sizes": workers join
+rows, first other numbers of them, then rows of other sizes.
 """
 
 import logging
