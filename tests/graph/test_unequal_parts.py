@@ -338,3 +338,21 @@ def test_a_fed_number_of_rows_that_parts_do_not_have_is_named(use):
     text = str(raised.value)
     assert "'n' (tests/graph/test_unequal_parts.py:" in text and "write tf.shape(x)[0]" in text
     assert "is fed 8, as many as a step has rows" in text
+
+
+def test_what_is_computed_from_all_rows_with_the_number_of_one_clone_is_named():
+    """As the initial state of a recurrent network is, for a batch of open shape."""
+    def script(stage):
+        x = tf.placeholder(tf.float32, [None, 3], "x")
+        with stage(0):
+            w = tf.get_variable("w", [3, 3], initializer=tf.ones_initializer(), use_resource=True)
+            state = tf.concat([tf.matmul(x, w), tf.zeros([4, 2])], 1)
+        step = tf.train.GradientDescentOptimizer(0.25).minimize(tf.reduce_mean(state))
+        with devices.session() as session:
+            session.run([step, tf.reduce_max(state, 0)], {x: np.ones([8, 3], np.float32)})
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised, devices.unoptimized():
+        devices.run(ACCUMULATION, script)
+    text = str(raised.value)
+    assert "from the rows of all clones" in text and "tf.shape(batch)[0]" in text
+    assert "(tests/graph/test_unequal_parts.py:" in text
