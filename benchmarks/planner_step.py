@@ -21,10 +21,9 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from benchmarks import bert_step, pipeline_step  # noqa: E402
-
 import epl  # noqa: E402
 import epl.profiler  # noqa: E402
+from benchmarks import bert_step, pipeline_step  # noqa: E402
 from epl import compat  # noqa: E402
 from examples.bert import modeling  # noqa: E402
 from examples.bert.bert_config import BertConfig  # noqa: E402

@@ -39,7 +39,8 @@ TensorFlow 1.15 and 2.15; workers are threads of one process). This page is made
 
 *gc* is `gradient_checkpoint.type`, *amp* `amp.level` with a dynamic loss scale and
 `amp.dtype` = `"float32"`: what casts is TensorFlow's own pass. Stages and micro-batches have the
-schedule PreferBackward unless another is named.
+schedule PreferBackward unless another is named; interleaved is 1F1B with `pipeline.num_chunks`, two
+stages on each device, as ZB-V.
 """
 REASONS = ("`zero.level` needs workers with one device each: start one worker for each device "
            "(`epl-launch --gpu_per_worker 1`), or leave the key out.",

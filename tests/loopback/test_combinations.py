@@ -5,7 +5,6 @@
 Workers are threads; the one device is plain TensorFlow with the whole batch.
 """
 
-import contextlib
 import importlib.util
 import os
 
@@ -18,6 +17,8 @@ from epl.errors import ConfigError
 from tests.graph import devices
 from tests.support import loopback
 from tests.support.combinations import (
+    AUTOMATIC,
+    CHUNKS,
     FEATURES,
     SAME_KEY,
     TRIPLES,
@@ -30,6 +31,7 @@ from tests.support.jobs import ROOT
 tf.disable_v2_behavior()
 
 ROWS, STEPS = 16, 3
+PARTS = 4  # of the model, which are stages, or several of them one
 random = np.random.RandomState(5)
 IDS = random.randint(0, 50, [STEPS, ROWS]).astype(np.int32)
 X = random.randn(STEPS, ROWS, 6).astype(np.float32)
@@ -76,17 +78,19 @@ def clipped(pairs):
 def build(program, stage):
     ids, x, y = (tf.placeholder(tf.int32, [None]), tf.placeholder(tf.float32, [None, 6]),
                  tf.placeholder(tf.float32, [None, 1]))
-    with stage(0):
-        hidden = dense(x, 8, "a")
-        if "sparse" in program:
-            hidden += tf.nn.embedding_lookup(variable("table", 50, 8), ids)
-        hidden = dense(hidden, 8, "bb")
-        tf.add_to_collection("checkpoints", hidden)
-        hidden = dense(dense(hidden, 8, "ccc"), 8, "dddd")
-    with stage(1):
-        hidden = dense(hidden, 8, "eeeee")
-        tf.add_to_collection("checkpoints", hidden)
-        loss = tf.reduce_mean(tf.square(dense(dense(hidden, 8, "f"), 1, "gg") - y))
+    stage(0)
+    hidden = dense(x, 8, "a")
+    if "sparse" in program:
+        hidden += tf.nn.embedding_lookup(variable("table", 50, 8), ids)
+    stage(1)
+    hidden = dense(hidden, 8, "bb")
+    tf.add_to_collection("checkpoints", hidden)
+    hidden = dense(dense(hidden, 8, "ccc"), 8, "dddd")
+    stage(2)
+    hidden = dense(hidden, 8, "eeeee")
+    tf.add_to_collection("checkpoints", hidden)
+    stage(3)
+    loss = tf.reduce_mean(tf.square(dense(dense(hidden, 8, "f"), 1, "gg") - y))
     return (ids, x, y), loss, step_for(loss, program)
 
 
@@ -108,16 +112,15 @@ def under_epl(titles):
 
     def work(rank):
         epl.init(epl.Config(config))
-        if stages == 1:
-            epl.set_default_strategy(epl.replicate(1))
+        annotated = 1 if config.get(AUTOMATIC) else stages
 
         def stage(number):
-            return epl.replicate(1, name="stage_{}".format(number)) if stages > 1 \
-                else contextlib.nullcontext()
+            if number % (PARTS // annotated) == 0:
+                epl.set_default_strategy(epl.replicate(1, name="stage_{}".format(number)))
 
         return train(program, stage, rank, workers)
 
-    return loopback.run(work, workers, stages * replicas)
+    return loopback.run(work, workers, stages * replicas // config.get(CHUNKS, 1))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,7 @@ def reference():
     def of(program):
         if program not in known:
             with devices.plain():
-                known[program] = train(program, lambda number: contextlib.nullcontext())
+                known[program] = train(program, lambda number: None)
         return known[program]
 
     return of

@@ -30,15 +30,26 @@ class Feature(NamedTuple):
 
 
 GC, ZERO = "gradient_checkpoint.type", "zero.level"
+AUTOMATIC, CHUNKS, NUMBER = "auto.auto_parallel", "pipeline.num_chunks", "pipeline.num_stages"
+
+
+def _schedule(title: str, name: str, **more: Any) -> Feature:
+    return Feature(title, dict({"pipeline.strategy": name, "pipeline.num_micro_batch": 2}, **more),
+                   stages=2 * more.get(CHUNKS, 1))
+
+
 FEATURES = {feature.title: feature for feature in (
     Feature("workers", workers=2),
     Feature("replicas in a worker", replicas=2),
-    Feature("stages", stages=2),
+    Feature("stages", {AUTOMATIC: False}, stages=2),
+    Feature("automatic stages", {AUTOMATIC: True}, stages=2),
     Feature("micro-batches", {"pipeline.num_micro_batch": 2}),
-    Feature("PreferForward", {"pipeline.strategy": "PreferForward", "pipeline.num_micro_batch": 2},
-            stages=2),
-    Feature("PreferBackwardOptimizer", {"pipeline.strategy": "PreferBackwardOptimizer",
-                                        "pipeline.num_micro_batch": 2}, stages=2),
+    _schedule("PreferForward", "PreferForward"),
+    _schedule("PreferBackwardOptimizer", "PreferBackwardOptimizer"),
+    _schedule("ZB-H1", "ZB-H1"),
+    _schedule("interleaved", "1F1B", **{CHUNKS: 2}),
+    _schedule("ZB-V", "ZB-V", **{CHUNKS: 2}),
+    _schedule("schedule: auto", "auto"),
     Feature("gc: auto", {GC: "auto"}),
     Feature("gc: collection", {GC: "collection"}),
     Feature("zero: v0", {ZERO: "v0"}, workers=2),
@@ -54,7 +65,8 @@ FEATURES = {feature.title: feature for feature in (
 
 SAME_KEY = "one or the other"  # two values of one key
 
-_SEVERAL_DEVICES = ("replicas in a worker", "stages", "PreferForward", "PreferBackwardOptimizer")
+_SEVERAL_DEVICES = ("replicas in a worker", "stages", "automatic stages", "PreferForward",
+                    "PreferBackwardOptimizer", "ZB-H1", "interleaved", "ZB-V", "schedule: auto")
 _ZERO = ("zero: v0", "zero: v1", "zero: v2")
 # What is refused -> the error, as a regular expression.
 REFUSED: Dict[frozenset, str] = {}
@@ -77,6 +89,10 @@ TRIPLES = (
     ("zero: v2", "gc: collection", "micro-batches", "clipping"),
     ("zero: v2", "offload", "sparse gradients", "two optimizers"),
     ("replicas in a worker", "update groups", "offload", "two optimizers"),
+    ("workers", "ZB-H1", "automatic stages", "sparse gradients", "clipping"),
+    ("workers", "ZB-V", "gc: auto", "clipping"),
+    ("interleaved", "replicas in a worker", "sparse gradients", "two optimizers"),
+    ("schedule: auto", "automatic stages", "workers", "amp", "clipping"),
 )
 
 
@@ -100,5 +116,8 @@ def together(titles: Tuple[str, ...]) -> Tuple[Dict[str, Any], int, int, int, fr
     """Configuration, workers, stages, replicas in a worker, and what the script does."""
     chosen = [FEATURES[title] for title in titles]
     config = {key: value for feature in chosen for key, value in feature.config.items()}
-    return (config, max(f.workers for f in chosen), max(f.stages for f in chosen),
+    stages = max(f.stages for f in chosen)
+    if config.get(AUTOMATIC):
+        config[NUMBER] = stages
+    return (config, max(f.workers for f in chosen), stages,
             max(f.replicas for f in chosen), frozenset(f.program for f in chosen if f.program))
