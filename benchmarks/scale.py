@@ -25,7 +25,7 @@ from epl.ir.environment import plan_for  # noqa: E402
 from epl.ir.graph_state import state_of  # noqa: E402
 from epl.plan.costs import LINKS, PER_SECOND, RATES  # noqa: E402
 from epl.plan.estimate import Hardware, Layouts  # noqa: E402
-from epl.rewrite.automatic import Automatic, assign  # noqa: E402
+from epl.rewrite.planning.automatic import Automatic, assign  # noqa: E402
 from examples.bert import modeling  # noqa: E402
 from examples.bert.bert_config import BertConfig  # noqa: E402
 

@@ -18,10 +18,10 @@ from epl.errors import ConfigError
 from epl.ir import editor
 from epl.ir.environment import plan_for, remember
 from epl.ir.graph_state import state_of
-from epl.rewrite import automatic, chosen, clock, compared
 from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
-from epl.rewrite.predicted import Predicted, is_trained, predict
+from epl.rewrite.planning import automatic, chosen, clock, compared
+from epl.rewrite.planning.predicted import Predicted, is_trained, predict
 from epl.runtime import hooks, process
 from epl.runtime.precision import check_precision, log_decisions
 from epl.runtime.settings import session_config

@@ -18,10 +18,11 @@ from epl.ir import editor
 from epl.ir.environment import context_of, intended_plan, is_remembered
 from epl.ir.graph_state import GraphState, state_of
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import chosen, seats
+from epl.rewrite import seats
 from epl.rewrite.groups import GradientGroup, groups_of, recall
 from epl.rewrite.passes import GRAPH, PASSES
 from epl.rewrite.passes.place import place_model
+from epl.rewrite.planning import chosen
 from epl.rewrite.rewriting import Rewriting, families
 
 

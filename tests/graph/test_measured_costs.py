@@ -13,7 +13,7 @@ from epl.errors import ConfigError
 from epl.ir.graph_state import state_of
 from epl.plan.measured import Measured, load
 from epl.profiler import CostsHook
-from epl.rewrite.automatic import Automatic
+from epl.rewrite.planning.automatic import Automatic
 from epl.rewrite.rewriter import rewrite
 from tests.graph import devices
 from tests.graph.devices import ONE, Layout, started

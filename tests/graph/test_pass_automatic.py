@@ -11,8 +11,8 @@ from epl import compat
 from epl.errors import ConfigError
 from epl.ir import flops
 from epl.ir.graph_state import state_of
-from epl.rewrite.automatic import Automatic
 from epl.rewrite.groups import groups_of
+from epl.rewrite.planning.automatic import Automatic
 from epl.rewrite.rewriter import rewrite
 from tests.graph import devices
 from tests.graph.devices import Layout, started

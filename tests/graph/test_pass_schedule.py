@@ -10,7 +10,7 @@ from epl.errors import ConfigError
 from epl.ir.graph_state import state_of
 from epl.plan import schedules
 from epl.plan.action import BACKWARD, FORWARD, Action
-from epl.rewrite.chosen import Chosen
+from epl.rewrite.planning.chosen import Chosen
 from epl.rewrite.rewriter import rewrite
 from tests.graph import devices
 from tests.graph.devices import Layout, started

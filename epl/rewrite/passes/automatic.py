@@ -7,9 +7,10 @@ from typing import Any
 from epl.errors import RewriteError
 from epl.ir import editor
 from epl.plan.action import FORWARD
-from epl.rewrite import automatic, op_traits
-from epl.rewrite.automatic import Automatic
+from epl.rewrite import op_traits
 from epl.rewrite.passes.base import GRAPH, Pass
+from epl.rewrite.planning import automatic
+from epl.rewrite.planning.automatic import Automatic
 from epl.rewrite.rewriting import Rewriting
 
 

@@ -21,8 +21,8 @@ import tensorflow.compat.v1 as tf
 
 from epl.errors import ConfigError
 from epl.rewrite import loops, op_traits
-from epl.rewrite.costs import Groups, Step, comes_in
 from epl.rewrite.partition import conditional
+from epl.rewrite.planning.costs import Groups, Step, comes_in
 
 
 class Line:

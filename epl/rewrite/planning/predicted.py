@@ -23,11 +23,12 @@ from epl.plan.action import FORWARD, WEIGHT_GRADIENTS
 from epl.plan.layout import Device
 from epl.plan.memory import DeviceMemory, StageMemory, at_peak
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import automatic, chosen, op_traits
+from epl.rewrite import op_traits
 from epl.rewrite.groups import groups_of, parts
 from epl.rewrite.halves import in_halves
 from epl.rewrite.partition import StepPartition, partition_step
 from epl.rewrite.place import balance_by_size
+from epl.rewrite.planning import automatic, chosen
 from epl.rewrite.recompute import planned
 from epl.rewrite.rewriting import Family, families, losses_of, raw_of, script_of
 from epl.rewrite.walk import data_descendants, descendants

@@ -11,9 +11,9 @@ from epl.ir.environment import context_of
 from epl.plan.costs import LINKS, PER_SECOND
 from epl.plan.estimate import Estimate, Hardware, Layouts
 from epl.plan.parallel_plan import ParallelPlan
-from epl.rewrite import automatic
-from epl.rewrite.clock import Clock
-from epl.rewrite.costs import Costs
+from epl.rewrite.planning import automatic
+from epl.rewrite.planning.clock import Clock
+from epl.rewrite.planning.costs import Costs
 from epl.rewrite.recompute.planned import ROWS
 
 _SHOWN = 8  # layouts

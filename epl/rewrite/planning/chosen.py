@@ -22,12 +22,12 @@ from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.schedules import AUTO, NAMES
 from epl.plan.simulator import simulate
 from epl.plan.speeds import weights_of
-from epl.rewrite import automatic
-from epl.rewrite.clock import Clock
-from epl.rewrite.costs import Costs, Groups, comes_in
 from epl.rewrite.groups import groups_of
 from epl.rewrite.halves import in_halves
 from epl.rewrite.partition import StepPartition, partition_step
+from epl.rewrite.planning import automatic
+from epl.rewrite.planning.clock import Clock
+from epl.rewrite.planning.costs import Costs, Groups, comes_in
 from epl.rewrite.rewriting import families, losses_of, raw_of, script_of
 
 _SLACK = 2  # percent: no cost is known better than that

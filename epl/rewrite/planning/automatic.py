@@ -20,10 +20,10 @@ from epl.plan.division import Division, Limits, divide
 from epl.plan.parallel_plan import ParallelPlan
 from epl.plan.speeds import Weights, weights_of
 from epl.rewrite import loops, op_traits
-from epl.rewrite.chain import Line
-from epl.rewrite.clock import Clock, clock_of
-from epl.rewrite.costs import Costs, Step
 from epl.rewrite.groups import groups_of
+from epl.rewrite.planning.chain import Line
+from epl.rewrite.planning.clock import Clock, clock_of
+from epl.rewrite.planning.costs import Costs, Step
 from epl.rewrite.recompute.planned import most_in_flight
 from epl.rewrite.rewriting import raw_of, script_of
 

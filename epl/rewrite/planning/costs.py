@@ -16,7 +16,7 @@ from epl.ir import feeds, flops
 from epl.ir.provenance import Provenance
 from epl.plan.costs import Chain, Crossing, Unit
 from epl.rewrite import op_traits
-from epl.rewrite.clock import Clock
+from epl.rewrite.planning.clock import Clock
 from epl.rewrite.recompute.forward import Forward, source_of
 from epl.rewrite.recompute.planned import ROWS, with_sizes
 
