@@ -2,17 +2,19 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: scripts/matrix.sh [--write] [--all | --sample] [--directory <directory>] [<TensorFlow>...]
+# Usage: scripts/matrix.sh [--write] [--all | --few | --sample] [--directory <directory>]
+#                          [<TensorFlow>...]
 #
 #   scripts/matrix.sh 2.12.1 2.21.0 intel-tensorflow==1.15.2
 #
 # Makes an environment for each of these versions of TensorFlow (without any: for all that are
 # supported), runs in it those of the fast tests that build graphs (tests/graph, tests/loopback,
-# tests/examples; with --all the others too, which build none; with --sample none) and the sample of
-# the README, and prints a row of the table of docs/versions.md, which --write puts there. From 2.16
-# on there are two rows: with Keras 3, and with tf-keras (TF_USE_LEGACY_KERAS=1). The environments
-# are without Horovod, whose build takes minutes; they are kept in <directory>/.venv-<TensorFlow>
-# (without --directory: beside this repository's others).
+# tests/examples; with --all the others too, which build none; with --few those of what differs
+# between versions, of Keras, Estimator, the BERT example and one case of each model; with --sample
+# none) and the sample of the README, and prints a row of the table of docs/versions.md, which --write
+# puts there. From 2.16 on there are two rows: with Keras 3, and with tf-keras
+# (TF_USE_LEGACY_KERAS=1). The environments are without Horovod, whose build takes minutes; they are
+# kept in <directory>/.venv-<TensorFlow> (without --directory: beside this repository's others).
 #
 # Exit code 0: no test failed, and the sample printed the README's losses everywhere.
 
@@ -28,6 +30,10 @@ readonly SAMPLE="22.474 17.660 13.907"
 # Releases of 1.15 beside that of tf1.txt; two are builds of others.
 readonly MORE_OF_1_15="tensorflow==1.15.0 tensorflow==1.15.2 tensorflow==1.15.3 tensorflow==1.15.4
   intel-tensorflow==1.15.2 tensorflow-directml==1.15.8"
+readonly FEW=(
+  tests/graph/test_tensorflow_versions.py tests/graph/test_keras.py tests/graph/test_estimator.py
+  tests/graph/test_equivalence.py tests/examples
+)
 
 # The requirement for a version, in words of the command line: 2.12.1, or a requirement itself.
 requirement() {
@@ -99,7 +105,7 @@ row() {
   losses=$(sample "$2" "$scratch/sample" || true)
   [ "$losses" = "$SAMPLE" ] || code=1
   rows=$((rows + 1))
-  "$2" -W ignore "$here/lib/versions_table.py" row "$about" "$report" "$losses" \
+  "$2" -W ignore "$here/lib/versions_table.py" row "$about" "$which" "$report" "$losses" \
     | tee -a "$table" || code=1
   if [ "$code" -ne 0 ]; then
     failed=1
@@ -111,12 +117,13 @@ row() {
   say "$about: $((SECONDS - start)) s"
 }
 
-directory=$root write= asked=() tests=(tests/graph tests/loopback tests/examples)
+directory=$root write= asked=() which=graphs tests=(tests/graph tests/loopback tests/examples)
 while [ $# -gt 0 ]; do
   case $1 in
     --write) write=yes ;;
-    --all) tests=(tests) ;;
-    --sample) tests=() ;;
+    --all) which=all tests=(tests) ;;
+    --few) which=few tests=("${FEW[@]}") ;;
+    --sample) which=none tests=() ;;
     --directory) directory=$(cd "$2" && pwd -P); shift ;;
     -h | --help) sed -n '/^# Usage/,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     -*) fail "'$1' is no option; see --help" ;;

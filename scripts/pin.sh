@@ -22,13 +22,14 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 # TensorFlow takes NumPy 2 from version 2.18 on, has `tf.layers` only with tf-keras from 2.16 on.
-# Horovod does not build with setuptools 70.
+# Horovod does not build with setuptools 70. TensorFlow 2.20 calls protobuf as 7 is no more called.
 wanted() {
   local minor=${tensorflow#2.}
   minor=${minor%%.*}
   echo "tensorflow-cpu==$tensorflow"
   [ "$minor" -ge 18 ] || echo "numpy<2"
   [ "$minor" -lt 16 ] || echo "tf-keras==2.$minor.*"
+  [ "$minor" -ne 20 ] || echo "protobuf<7"
   printf '%s\n' pytest pytest-timeout pytest-xdist matplotlib psutil cloudpickle packaging PyYAML \
     cffi wheel "setuptools<70"
 }

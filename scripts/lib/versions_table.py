@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of docs/versions.md. Run by scripts/matrix.sh.
 
-    versions_table.py row <version> <report of pytest, or ""> <losses of the sample>
+    versions_table.py row <version> <which tests> <report of pytest, or ""> <losses of the sample>
     versions_table.py write <page> <file of rows>
 """
 
@@ -27,9 +27,9 @@ def installed(name):
 
 
 def outcomes(report):
-    """(passed, failed, {what a test needs: number of tests skipped for it}); "": not run."""
+    """(passed, failed, {what a test needs: number of tests skipped for it}) of a report, if any."""
     if not report:
-        return "not run", "", {}
+        return "", "", {}
     passed, failed, skipped = 0, 0, collections.Counter()
     for case in ElementTree.parse(report).iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
@@ -43,16 +43,16 @@ def outcomes(report):
     return passed, failed, skipped
 
 
-def row(version, report, losses):
+def row(version, which, report, losses):
     """A row of the table, and whether nothing failed."""
     keras = "tf-keras " + installed("tf-keras") if version.endswith(" tf-keras") \
         else installed("keras") or "in TensorFlow"
     passed, failed, skipped = outcomes(report)
     cells = [version.replace(" tf-keras", ""), "{}.{}".format(*sys.version_info[:2]),
-             installed("numpy"), keras, passed, failed,
+             installed("numpy"), keras, which, passed, failed,
              ", ".join("{} {}".format(number, needs) for needs, number in sorted(skipped.items())),
              losses]
-    return "| {} |".format(" | ".join(str(cell) for cell in cells)), passed and not failed
+    return "| {} |".format(" | ".join(str(cell) for cell in cells)), passed != 0 and not failed
 
 
 def key(line):
