@@ -21,6 +21,7 @@ from epl.ir.graph_state import state_of
 from epl.rewrite.groups import groups_of
 from epl.rewrite.passes import PASSES
 from epl.rewrite.planning import automatic, chosen, clock, compared
+from epl.rewrite.planning.links import predict_links
 from epl.rewrite.planning.predicted import Predicted, is_trained, predict
 from epl.runtime import hooks, process
 from epl.runtime.precision import check_precision, log_decisions
@@ -199,7 +200,7 @@ def explain(passes: bool = False, rows: Optional[int] = None, layouts: bool = Fa
         text = "\n".join([plan.describe()] + (
             chosen.describe(graph, plan) if choice is None else choice.describe()) + [
             line for group in groups_of(state_of(graph)) for line in group.describe()]
-            + automatic.describe(graph, plan) + _memory(graph, rows)
+            + automatic.describe(graph, plan) + _memory(graph, plan, rows)
             + (compared.describe(graph, plan) if layouts and groups_of(state_of(graph)) else [])
             + (_passes(graph) if passes else []))
     print(text)
@@ -240,12 +241,13 @@ def predict_memory(rows: Optional[int] = None) -> Predicted:
     return predict(graph, rows)
 
 
-def _memory(graph: Any, rows: Optional[int]) -> List[str]:
-    """The memory of the devices; why it is not known, if nobody asked for it."""
+def _memory(graph: Any, plan: Any, rows: Optional[int]) -> List[str]:
+    """The memory of the devices, and what workers send; why that is not known, if nobody asked."""
     if not is_trained(graph):
         return []
     try:
-        return predict(graph, rows).describe()
+        memory, links = predict(graph, rows), predict_links(graph, plan, rows)
+        return memory.describe() + ([] if links is None else links.describe())
     except (ConfigError, NotImplementedError) as error:
         if rows is not None:
             raise

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import pickle
+import re
 import signal
 
 import numpy as np
@@ -206,6 +207,26 @@ def test_what_is_not_available_ends_the_job_by_name(part, workers, victim, words
     assert result.code == 1
     assert "epl-launch: worker {} ".format(victim) in result.output, result.output[-3000:]
     assert words in result.of_worker(victim)
+
+
+@pytest.mark.parametrize("workers, stages", [(2, 2), (4, 2)] + EVERY * [(3, 3), (4, 4)])
+def test_what_is_sent_is_what_the_plan_says(workers, stages, tmp_path):
+    """Counted are the values that TensorFlow's own graphs of each worker send in a step."""
+    found = reports(jobs.launch("team_links.py", tmp_path, stages, environment=NATIVE, warm=True,
+                                workers=workers), workers)
+    counted, summed = [{key: size for each in found for key, size in each[what].items()}
+                       for what in ("sent", "summed")]
+    predicted = {}
+    for line in found[0]["plan"].splitlines():
+        said = re.match(r"  worker (\d+) to worker (\d+): ([\d.]+)$", line)
+        if said:
+            link = "{} {}".format(*said.groups())
+            predicted[link] = float(said.group(3)) * 2 ** 10
+            assert abs(predicted[link] - counted[link]) < 64  # a loss, a count of rows
+        said = re.match(r"  workers ([\d ]+) add up gradients of stage \d: ([\d.]+) of each$", line)
+        for worker in said.group(1).split() if said else ():
+            assert abs(summed.pop(worker) - float(said.group(2)) * 2 ** 10) < 64
+    assert set(predicted) == set(counted) and not summed
 
 
 # (workers, devices of each, stages)

@@ -88,12 +88,15 @@ def test_a_pipeline_trains_as_one_device(tmp_path, plain):
     assert last_loss(result.output) == pytest.approx(last_loss(expected_output), abs=1.1e-4)
 
 
-def test_a_pipeline_over_workers_trains_as_one_device(tmp_path, plain):
-    """Two workers, one device each: two stages, two micro-batches of 8."""
+@pytest.mark.parametrize("workers, devices", [(2, 1), (4, 1), (2, 2)])
+def test_a_pipeline_over_workers_trains_as_one_device(tmp_path, plain, workers, devices):
+    """Two stages on two workers, two micro-batches; one replica, or two."""
     model, (expected, expected_output) = tmp_path / "model", plain[0]
     result = launch(os.path.join(BERT, "run_squad_pipe.py"), tmp_path / "logs",
                     "--num_micro_batch=2", "--num_pipe_stages=2", "--output_dir=" + str(model),
-                    FIRST, *FLAGS, environment={"EPL_COMMUNICATION_COMMUNICATOR": "native"},
+                    FIRST, *FLAGS, workers=workers, devices=devices, environment={
+                        "EPL_COMMUNICATION_COMMUNICATOR": "native",
+                        "EPL_CLUSTER_DEVICE_PLACE_PREFER_INTRA_NODE": "False"},
                     warm=True).check()
     check_same(variables(model), variables(expected))
     # Printed with four decimals.

@@ -84,7 +84,7 @@ def predict(graph: Any, rows: Optional[int] = None) -> Predicted:
     found: Dict[Device, DeviceMemory] = {}
     remarks: List[str] = []
     for family in known:
-        model = _Model(graph, state, plan, _parts(graph, state, plan, family), family,
+        model = _Model(graph, state, plan, step_parts(graph, state, plan, family), family,
                        rows)
         for device, memory in model.devices():
             device = plan.real(device)
@@ -95,7 +95,7 @@ def predict(graph: Any, rows: Optional[int] = None) -> Predicted:
     return Predicted(tuple(sorted(found.items())), tuple(remarks))
 
 
-class _Parts(NamedTuple):
+class StepParts(NamedTuple):
     """The operations of a step.
 
     Attributes:
@@ -113,9 +113,9 @@ class _Parts(NamedTuple):
     partition: Optional[StepPartition]
 
 
-def _parts(graph: Any, state: GraphState, plan: ParallelPlan, family: Family) -> _Parts:
+def step_parts(graph: Any, state: GraphState, plan: ParallelPlan, family: Family) -> StepParts:
     if not family:  # one device: gradients are TensorFlow's own, and nobody took them down
-        return _Parts(set(), set(), set(), computed(_writes(graph)), None)
+        return StepParts(set(), set(), set(), computed(_writes(graph)), None)
     partition = in_halves(
         partition_step(losses_of(family), raw_of(family), [], script_of(state)), plan,
         state.provenance)
@@ -125,7 +125,7 @@ def _parts(graph: Any, state: GraphState, plan: ParallelPlan, family: Family) ->
     returned = {op for group in family for op in group.returned_ops}
     reached = descendants(returned)
     update = computed(op for op in _writes(graph) if op in reached)
-    return _Parts(forward | early, needed - early, returned,
+    return StepParts(forward | early, needed - early, returned,
                   update - forward - needed - returned, partition)
 
 
@@ -153,7 +153,7 @@ def _is_fed(op: Any) -> bool:
 class _Model:
     """A model and one loss of it."""
 
-    def __init__(self, graph: Any, state: GraphState, plan: ParallelPlan, step: _Parts,
+    def __init__(self, graph: Any, state: GraphState, plan: ParallelPlan, step: StepParts,
                  family: Family, rows: Optional[int]):
         context = context_of(graph)
         self._graph, self._state, self._plan = graph, state, plan
@@ -279,7 +279,7 @@ class _Model:
         return 0 if self._has_kernels else _columns(op, self._size.shape)
 
 
-def _stages(step: _Parts, family: Family, size: Callable[[Any], int],
+def _stages(step: StepParts, family: Family, size: Callable[[Any], int],
             provenance: Any) -> Dict[Any, int]:
     """The stage of every operation, those of the update too."""
     if step.partition is None:

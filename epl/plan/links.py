@@ -1,0 +1,100 @@
+# Copyright 2026 The EPL Authors.
+# SPDX-License-Identifier: Apache-2.0
+"""What workers send each other in a step, where model replicas lie on several of them.
+
+    replica 0    worker 0: stage 0  -- activations -->  worker 1: stage 1
+                                    <-- gradients ----
+                        |                                      |
+                 gradients of stage 0                   gradients of stage 1
+                        |                                      |
+    replica 1    worker 2: stage 0  ...                 worker 3: stage 1
+"""
+
+import collections
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+from epl.plan.parallel_plan import ParallelPlan
+
+_KIB = 2.0 ** 10
+
+
+class Crossing(NamedTuple):
+    """A value that one stage computes and others read.
+
+    Attributes:
+      source: the stage; None: the data that a replica reads, which its leader has.
+      targets: the stages that read it, ascending.
+      size: bytes, of one micro-batch of one replica; 0: they depend on values.
+      once: it is the same for all micro-batches (a variable), and sent once in a step.
+    """
+
+    source: Optional[int]
+    targets: Tuple[int, ...]
+    size: int
+    once: bool
+
+
+class Links(NamedTuple):
+    """What is sent in a step.
+
+    Attributes:
+      sent: (worker, another worker) -> bytes that the first sends the second.
+      summed: (workers, stage) -> bytes of the stage's gradients, which they add up.
+      uncounted: values that are sent too, and whose sizes are not known.
+    """
+
+    sent: Dict[Tuple[int, int], int]
+    summed: Dict[Tuple[Tuple[int, ...], int], int]
+    uncounted: int
+
+    def describe(self) -> List[str]:
+        """Lines for people."""
+        lines = ["sent between workers in a step, predicted, in KiB:"]
+        lines += ["  worker {} to worker {}: {:.1f}".format(source, target, size / _KIB)
+                  for (source, target), size in sorted(self.sent.items())]
+        lines += ["  workers {} add up gradients of stage {}: {:.1f} of each".format(
+            " ".join(map(str, workers)), stage, size / _KIB)
+            for (workers, stage), size in sorted(self.summed.items(), key=lambda i: i[0][::-1])]
+        if self.uncounted:
+            lines.append("  {} value(s) more, whose sizes the graph does not say".format(
+                self.uncounted))
+        return lines
+
+
+def links_of(plan: ParallelPlan, crossings: Sequence[Crossing],
+             gradients: Dict[int, int]) -> Links:
+    """What the workers of a job send each other.
+
+    Args:
+      plan: whose replicas lie on several workers.
+      crossings: what stages of a replica send each other.
+      gradients: stage -> bytes of the gradients of its variables.
+    """
+    assert plan.teams is not None
+    sent: Dict[Tuple[int, int], int] = collections.defaultdict(int)
+    for replica in range(plan.num_replicas):
+        team = plan.placements[replica * plan.num_stages].devices[0].worker
+        leader = plan.teams.members(team)[0]
+        for crossing in crossings:
+            number = 1 if crossing.once else plan.num_micro_batch
+            for part in range(1 if crossing.once else plan.num_slices):
+                size = crossing.size * number // (1 if crossing.once else plan.num_slices)
+                for source, target in _pairs(plan, crossing, replica, part, leader):
+                    sent[source, target] += size
+    summed: Dict[Tuple[Tuple[int, ...], int], int] = collections.defaultdict(int)
+    if plan.num_workers > 1:
+        for stage, size in gradients.items():
+            # A team's own replicas are added up first, where the variable is.
+            summed[plan.teams.peers(plan.placements[stage].devices[0]), stage] += size
+    return Links({link: size for link, size in sent.items() if size},
+                 {key: size for key, size in summed.items() if size},
+                 sum(not crossing.size for crossing in crossings))
+
+
+def _pairs(plan: ParallelPlan, crossing: Crossing, replica: int, part: int,
+           leader: int) -> List[Tuple[int, int]]:
+    """(sender, receiver) of a value: it is sent once to each device, whoever reads it there."""
+    source = leader if crossing.source is None else plan.real(
+        plan.device_of(replica, crossing.source, part)).worker
+    devices = {plan.real(plan.device_of(replica, stage, part)) for stage in crossing.targets}
+    return [(source, device.worker) for device in devices if device.worker != source]
