@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Model replicas that lie on several workers: the results of one device, sessions, deaths.
 
-All models, which takes a quarter of an hour on two cores:
+All models in all layouts, which takes hours on two cores:
 
     EPL_FULL_MATRIX=1 scripts/test.sh tf2 tests/dist/test_teams.py
 """
