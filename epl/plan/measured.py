@@ -11,7 +11,7 @@
 """
 
 import json
-import math
+import os
 from typing import Any, Dict, NamedTuple, Optional
 
 from epl.errors import ConfigError, shown
@@ -19,6 +19,7 @@ from epl.errors import ConfigError, shown
 LINK = 1e10  # bytes per second from one device to another, assumed
 
 _FORMAT = 1
+_MOST = 1e15  # of every number; microseconds: 30 years
 _KEYS = ("device", "tensorflow", "step_us", "bytes_per_second", "operations_us")
 
 
@@ -43,14 +44,16 @@ class Measured(NamedTuple):
     operations_us: Dict[str, float]
 
     def save(self, path: str) -> None:
-        """Write the file.
+        """Write the file, at once: who reads it meanwhile reads what was there before.
 
         Raises:
           OSError: it cannot be written.
         """
-        with open(path, "w") as file:
+        beside = "{}.{}".format(path, os.getpid())
+        with open(beside, "w") as file:
             json.dump(dict({"format": _FORMAT}, **self._asdict()), file, indent=1, sort_keys=False)
             file.write("\n")
+        os.replace(beside, path)
 
 
 def load(path: str) -> Measured:
@@ -89,8 +92,9 @@ def _wrong(found: Any) -> str:
         numbers["bytes_per_second"] = found["bytes_per_second"]
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, (int, float)) \
-                or not 0 <= number < math.inf:
-            return "{} = {} is no number of 0 or more".format(name, shown(number))
-    if found["bytes_per_second"] == 0:
-        return "bytes_per_second = 0: write null if it is not known"
+                or not 0 <= number <= _MOST:
+            return "{} = {} is no number of 0 to {:g}".format(name, shown(number), _MOST)
+    if found["bytes_per_second"] is not None and found["bytes_per_second"] < 1:
+        return "bytes_per_second = {}: write null if it is not known".format(
+            shown(found["bytes_per_second"]))
     return ""

@@ -77,7 +77,7 @@ class CostsHook(tf.train.SessionRunHook):
         Raises:
           ValueError: `skip` is below 0, or `steps` below 1.
           RuntimeError: before `epl.init()`.
-          ConfigError: the directory of `path` is not there.
+          ConfigError: the directory of `path` is not there, or `path` is one itself.
         """
         Env.get().require_init(_NAME)
         if skip < 0 or steps < 1:
@@ -87,6 +87,8 @@ class CostsHook(tf.train.SessionRunHook):
         if not os.path.isdir(directory):
             raise ConfigError("{}: there is no directory '{}' to write to; make it first".format(
                 _NAME, directory))
+        if os.path.isdir(path):
+            raise ConfigError("{}: '{}' is a directory; name a file in it".format(_NAME, path))
         self.measured: Optional[Measured] = None
         self._path, self._skip, self._steps = path, skip, steps
         self._active = Env.get().context.cluster.is_chief

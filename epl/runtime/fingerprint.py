@@ -20,6 +20,8 @@ from epl.ir.graph_state import GraphState, state_of
 from epl.ir.ownership import ownership_of
 from epl.rewrite import sparse
 from epl.rewrite.groups import collectives_of, groups_of
+from epl.rewrite.planning.automatic import Automatic
+from epl.rewrite.planning.chosen import Chosen
 from epl.rewrite.walk import ancestors
 from epl.rewrite.zero import Zero
 from epl.runtime import control_plane, graphs
@@ -87,6 +89,8 @@ def _lines(graph: Any, state: GraphState) -> List[str]:
              "python {}".format(platform.python_version())]
     lines += ["config {} = {!r}".format(key, value)
               for key, value in config.as_dict().items()]
+    lines += ["times: {}".format(found.clock.source)
+              for found in (state.find(Chosen), state.find(Automatic)) if found is not None]
     lines += ["plan {}".format(line) for line in (plan.describe() if plan else "").splitlines()]
     lines += ["variable {} {} {}, {}".format(v.name, v.dtype.base_dtype.name, v.shape,
                                              ownership_of(graph).describe(compat.variable_key(v)))

@@ -15,6 +15,7 @@ from epl.plan.measured import Measured, load
 from epl.profiler import CostsHook
 from epl.rewrite.planning.automatic import Automatic
 from epl.rewrite.rewriter import rewrite
+from epl.runtime import fingerprint
 from tests.graph import devices
 from tests.graph.devices import ONE, Layout, started
 
@@ -122,8 +123,28 @@ def test_a_file_that_is_of_something_else_is_refused(tmp_path):
         cut(path)
     Measured("cpu", tf.VERSION, 1.0, None, {"layer_0/MatMul": 9.5, "other/MatMul": 0.5}).save(path)
     assert cut(path)
+    Measured("cpu", tf.VERSION, 1.0, None, {"layer_0/MatMul:0": 9.5}).save(path)
+    with pytest.raises(ConfigError, match="100 % of the time .* such as 'layer_0/MatMul:0'"):
+        cut(path)
     with pytest.raises(ConfigError, match="CostsHook writes such a file"):
         cut(str(tmp_path / "none.json"))
+
+
+def test_workers_that_read_other_times_are_told_which_file_it_is(tmp_path):
+    path = str(tmp_path / "costs.json")
+
+    def lines(*times):
+        Measured("cpu", tf.VERSION, 1.0, None, {
+            "layer_{}/MatMul".format(each): time for each, time in enumerate(times)}).save(path)
+        with started(TWO, dict(CUT, **{"auto.costs": path, "pipeline.strategy": "auto"})) as graph:
+            model()
+            rewrite(graph)
+            return fingerprint._lines(graph, state_of(graph))
+
+    one, same, other = lines(9, 1, 1, 1), lines(9, 1, 1, 1), lines(1, 1, 1, 9)
+    assert one == same
+    assert "auto.costs = '{}', whose content is to be the same for all".format(
+        path) in fingerprint.first_difference([one, other])
 
 
 def test_a_training_that_was_too_short_says_so(tmp_path, capsys):
@@ -141,3 +162,5 @@ def test_what_cannot_be_is_refused_at_once(tmp_path):
                 CostsHook(str(tmp_path / "costs.json"), **wrong)
         with pytest.raises(ConfigError, match="there is no directory"):
             CostsHook(str(tmp_path / "none" / "costs.json"))
+        with pytest.raises(ConfigError, match="is a directory; name a file in it"):
+            CostsHook(str(tmp_path))

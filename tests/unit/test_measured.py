@@ -24,12 +24,15 @@ def test_what_is_written_is_read_again(tmp_path):
     ({"device": "tpu"}, "device = 'tpu' is neither 'cpu' nor 'gpu'"),
     ({"operations_us": {}}, "operations_us names no operation"),
     ({"operations_us": [1]}, "operations_us names no operation"),
-    ({"operations_us": {"a/b": -1}}, "a/b = -1 is no number of 0 or more"),
+    ({"operations_us": {"a/b": -1}}, "a/b = -1 is no number of 0 to 1e+15"),
     ({"operations_us": {"a/b": "1"}}, "a/b = '1' is no number"),
     ({"operations_us": {"a/b": True}}, "a/b = True is no number"),
     ({"operations_us": {"a/b": float("nan")}}, "a/b = nan is no number"),
     ({"step_us": None}, "step_us = None is no number"),
+    ({"step_us": 1e16}, "step_us = 1e+16 is no number of 0 to 1e+15"),
+    ({"operations_us": {"a/b": 10 ** 400}}, "is no number of 0 to 1e+15"),
     ({"bytes_per_second": 0}, "bytes_per_second = 0: write null"),
+    ({"bytes_per_second": 1e-310}, "bytes_per_second = 1e-310: write null"),
 ])
 def test_what_cannot_be_is_refused(tmp_path, change, words):
     path = tmp_path / "costs.json"

@@ -6,6 +6,7 @@ Whole numbers, so that two workers come to the same: FLOPs with assumed rates, p
 where times were measured.
 """
 
+import hashlib
 from typing import Any, Callable, Dict, NamedTuple, Optional, Set
 
 from epl.errors import ConfigError
@@ -26,6 +27,8 @@ class Clock(NamedTuple):
       described: how it is known, for people.
       others: operation of the script that it was not asked for, such as an update of a variable ->
         what it takes, where that was measured.
+      source: what all workers have to plan with, in one line; "": with the same version of EPL they
+        do.
     """
 
     work: Callable[[Any, int, int], int]
@@ -33,6 +36,7 @@ class Clock(NamedTuple):
     seconds: Optional[float]
     described: str
     others: Dict[Any, int]
+    source: str = ""
 
 
 def check(path: str, device: str) -> Optional[Measured]:
@@ -94,11 +98,13 @@ def _as_measured(path: str, measured: Measured, graph: Any, ops: Set[Any]) -> Cl
                 path, share, ", such as '{}'".format(strange[0]) if strange else ""))
     return Clock(lambda op, flops, written: found.get(op, 0),
                  int(round(1e12 / (measured.bytes_per_second or LINK))), 1e-12,
-                 "as measured in '{}'".format(path), others)
+                 "as measured in '{}'".format(path), others,
+                 "auto.costs = '{}', whose content is to be the same for all: sha256 {}".format(
+                     path, hashlib.sha256(repr(measured).encode()).hexdigest()[:16]))
 
 
 def _operation(graph: Any, name: str) -> Any:
     try:
         return graph.get_operation_by_name(name)
-    except KeyError:
+    except (KeyError, ValueError):  # ValueError: the name of a tensor
         return None
