@@ -141,19 +141,25 @@ class Layouts:
         Args:
           num_devices: replicas x stages.
           num_micro_batch: of all replicas together.
-          schedules: those that count; with one stage the first of them.
+          schedules: those that count, where they can run; with one stage the first of them.
           max_stages: of a replica.
 
         Raises:
-          ConfigError: no layout keeps to it, or divides the micro-batches.
+          ConfigError: no layout keeps to it, or divides the micro-batches, or no schedule can run.
+          NotImplementedError: no schedule can run.
         """
-        found = []
+        found, error = [], None
         for num_stages in range(1, min(num_devices, max_stages, len(self._chain.units)) + 1):
             num_replicas, rest = divmod(num_devices, num_stages)
             if not rest and not num_micro_batch % num_replicas:
-                found += [self.estimate(num_replicas, num_stages, num_micro_batch // num_replicas,
-                                        schedule)
-                          for schedule in (schedules if num_stages > 1 else schedules[:1])]
+                for schedule in schedules if num_stages > 1 else schedules[:1]:
+                    try:
+                        found.append(self.estimate(
+                            num_replicas, num_stages, num_micro_batch // num_replicas, schedule))
+                    except (ConfigError, NotImplementedError) as impossible:  # a script's own
+                        error = error or impossible
+        if error and not found:
+            raise error
         fitting = [each for each in found if each.memory <= self.hardware.memory]
         if not fitting:
             least = min((each.memory for each in found), default=None)

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import epl
 from tests.graph import devices
 from tests.graph.devices import Layout, started
+from tests.support.schedules import last_first, registering
 
 ROW = re.compile(r"^([ *]) +(\d+) x (\d+) +(\d+)  (\S+) +([\d.]+) +[\d.]+ % +([\d.]+)$")
 FOUR = Layout(stages=2, replicas=2, micro_batches=4)
@@ -63,6 +64,17 @@ def test_the_budget_leaves_out_what_needs_more():
     found = compared(1024, 8, options)
     assert {row[1:3] for row in found} == {(2, 2), (1, 4)}
     assert all(row[6] <= 40 for row in found)
+
+
+def test_a_schedule_of_the_scripts_own_is_among_those_that_it_can_run():
+    def two(shape):
+        return last_first(shape._replace(num_stages=2))
+
+    with registering() as register:
+        register("Two", two)
+        found = compared(64, 32, {"pipeline.strategy": "Two"})
+    assert [row[:5] for row in found if row[4] == "two"] == [("*", 2, 2, 4, "two")]
+    assert {row[1:3] for row in found} == {(4, 1), (2, 2), (1, 4)}
 
 
 def test_a_graph_without_gradients_has_no_layouts():

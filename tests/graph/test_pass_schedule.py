@@ -196,3 +196,15 @@ def test_sizes_that_a_budget_needs():
         tf.train.AdamOptimizer().minimize(loss)
         with pytest.raises(ConfigError, match="memory_budget_mb is set, but the size of"):
             rewrite(graph)
+
+
+def test_before_the_gradients_are_there_nothing_is_chosen_yet():
+    with started(FOUR, AUTO):
+        hidden = tf.placeholder(tf.float32, [None, 4])
+        for stage in range(2):
+            with epl.replicate(1, name="stage_{}".format(stage)):
+                hidden = devices.dense(hidden, 4, "layer_{}".format(stage))
+        assert "the schedule is chosen behind the optimizer's minimize" in epl.explain()
+        tf.train.AdamOptimizer().minimize(tf.reduce_mean(hidden))
+        told = epl.explain()
+        assert "schedule chosen" in told and "behind the optimizer" not in told.split("memory")[0]

@@ -7,6 +7,7 @@ import pytest
 from epl.errors import ConfigError
 from epl.plan.costs import Chain, Crossing, Unit
 from epl.plan.estimate import Hardware, Layouts
+from tests.support.schedules import last_first, registering
 
 # Four units alike: 6 FLOPs of work, so 2 of a forward and 4 of a backward; 40 bytes of state, of
 # which a fourth are gradients; 100 bytes held. 8 bytes from each to the next.
@@ -47,6 +48,24 @@ def test_the_fastest_layout_that_keeps_to_the_memory_comes_first():
     assert (fast[0].num_replicas, fast[0].num_stages) == (4, 1)
     small = Layouts(CHAIN, DEVICE._replace(memory=500)).by_time(4, 8)
     assert {each.num_stages for each in small} == {2, 4}
+
+
+def test_a_schedule_for_some_shapes_counts_for_these():
+    def two(shape):
+        return last_first(shape._replace(num_stages=2))
+
+    def at_most_two(shape):
+        return last_first(shape) if shape.num_stages <= 2 else [][shape.num_stages]
+
+    for schedule in (two, at_most_two):
+        with registering() as register:
+            register("Mine", schedule)
+            layouts = Layouts(CHAIN, DEVICE)
+            found = layouts.by_time(4, 8, ("preferbackward", "mine"))
+            assert [each.num_stages for each in found if each.schedule == "mine"] == [2]
+            assert {each.num_stages for each in found} == {1, 2, 4}
+            with pytest.raises((ConfigError, NotImplementedError), match="strategy = 'mine'"):
+                layouts.estimate(1, 4, 8, "mine")
 
 
 @pytest.mark.parametrize("memory, micro_batches, message", [

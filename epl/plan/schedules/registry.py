@@ -3,7 +3,7 @@
 """Schedules by name: what the configuration key `pipeline.strategy` may say."""
 
 from functools import lru_cache
-from typing import Callable, Dict, NamedTuple, Sequence, Tuple
+from typing import Callable, Dict, NamedTuple, Sequence, Tuple, Union
 
 from epl.errors import ConfigError, nearest
 from epl.plan.action import Action, Actions
@@ -113,6 +113,8 @@ def _checked(name: str, schedule: Schedule, shape: Shape) -> Tuple[Tuple[Action,
         actions = tuple(tuple(own) for own in schedule(shape))
     except ValueError as error:
         raise _impossible(name, shape, error) from None
+    except Exception as error:  # a function of others, which may not count on such a shape
+        raise _impossible(name, shape, "{}: {}".format(type(error).__name__, error)) from error
     if len(actions) != shape.num_devices:
         raise NotImplementedError(
             "pipeline.strategy = {!r} is for {} device(s), but {} stage(s) with {} on each are on "
@@ -126,6 +128,6 @@ def _checked(name: str, schedule: Schedule, shape: Shape) -> Tuple[Tuple[Action,
     return actions
 
 
-def _impossible(name: str, shape: Shape, error: ValueError) -> ConfigError:
+def _impossible(name: str, shape: Shape, error: Union[ValueError, str]) -> ConfigError:
     return ConfigError("pipeline.strategy = {!r} cannot run {} micro-batch(es) on {} stage(s): {}"
                        .format(name, shape.num_micro_batch, shape.num_stages, error))

@@ -139,12 +139,14 @@ def known(graph: Any, plan: ParallelPlan) -> Optional[Chosen]:
 
 
 def describe(graph: Any, plan: ParallelPlan) -> List[str]:
-    """Lines for people: how long a step takes, where times were measured.
+    """Lines for people where nothing was chosen: how long a step takes, if times were measured.
 
     Args:
       graph: the script's.
-      plan: whose schedule is not open.
+      plan: its schedule is not open, or there are no gradients yet.
     """
+    if is_open(plan.schedule):
+        return ["the schedule is chosen behind the optimizer's minimize; another one stands for it"]
     if not context_of(graph).config.auto.costs or not groups_of(state_of(graph)):
         return []
     model = _Model(graph)

@@ -38,14 +38,15 @@ def describe(graph: Any, plan: ParallelPlan) -> List[str]:
                           _state_per_gradient(costs))
         found = layouts.by_time(devices, total, _schedules(plan),
                                 own if plan.teams is None else devices)
-    except ConfigError as error:
+    except (ConfigError, NotImplementedError) as error:
         return ["layouts are not compared: {}".format(error)]
     return [
         "layouts of {} device(s) for the same {} micro-batch(es) in a step, the fastest on paper "
         "first".format(devices, total),
-        "(times: {}; {:.4g} GB/s from stage to stage and {:.4g} to a replica; {} rows in a "
+        "(times: {}{}; {:.4g} GB/s from stage to stage and {:.4g} to a replica; {} rows in a "
         "micro-batch where the graph leaves them open):".format(
-            costs.clock.described, layouts.hardware.to_next_stage / 1e9,
+            costs.clock.described, ", all devices as fast as the fastest of auto.device_speeds"
+            if context.config.auto.device_speeds else "", layouts.hardware.to_next_stage / 1e9,
             layouts.hardware.to_replica / 1e9, ROWS),
         "  replicas x stages  micro-batches  schedule                  step, ms  bubble  "
         "memory, MiB"] + [_row(each, plan) for each in found[:_SHOWN]
