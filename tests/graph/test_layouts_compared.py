@@ -9,6 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import epl
+from epl.plan.measured import Measured
+from epl.rewrite.rewriter import rewrite
 from tests.graph import devices
 from tests.graph.devices import Layout, started
 from tests.support.schedules import last_first, registering
@@ -81,3 +83,19 @@ def test_a_graph_without_gradients_has_no_layouts():
     with started(FOUR):
         devices.dense(tf.placeholder(tf.float32, [None, 4]), 4, "layer")
         assert "layouts" not in epl.explain(layouts=True)
+
+
+def test_a_graph_that_a_session_has_run_is_another_one(tmp_path):
+    """Its figures would not be those of the script: what the rewrite made would count."""
+    path = str(tmp_path / "costs.json")
+    Measured("cpu", tf.VERSION, 1.0, None, {"layer/MatMul": 10.0}).save(path)
+    with started(Layout(micro_batches=2), {"auto.costs": path}) as graph:
+        epl.set_default_strategy(epl.replicate(1))
+        loss = tf.reduce_mean(devices.dense(tf.placeholder(tf.float32, [None, 4]), 4, "layer"))
+        tf.train.AdamOptimizer().minimize(loss)
+        told = epl.explain(layouts=True)
+        assert "a step of a replica on paper: 0.020 ms" in told and "layouts of 1 device" in told
+        rewrite(graph)
+        told = epl.explain(layouts=True)
+        assert "ask before the first session.run" in told.split("layouts are not compared")[1]
+        assert "on paper" not in told

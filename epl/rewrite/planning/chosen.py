@@ -147,7 +147,9 @@ def describe(graph: Any, plan: ParallelPlan) -> List[str]:
     """
     if is_open(plan.schedule):
         return ["the schedule is chosen behind the optimizer's minimize; another one stands for it"]
-    if not context_of(graph).config.auto.costs or not groups_of(state_of(graph)):
+    groups = groups_of(state_of(graph))
+    if not context_of(graph).config.auto.costs or not groups \
+            or any(group.rewritten for group in groups):  # it is another graph since
         return []
     model = _Model(graph)
     time, _ = model.costs_of(plan)

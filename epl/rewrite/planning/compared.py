@@ -8,9 +8,11 @@ from typing import Any, List
 from epl import compat
 from epl.errors import ConfigError
 from epl.ir.environment import context_of
+from epl.ir.graph_state import state_of
 from epl.plan.costs import LINKS, PER_SECOND
 from epl.plan.estimate import Estimate, Hardware, Layouts
 from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite.groups import groups_of
 from epl.rewrite.planning import automatic
 from epl.rewrite.planning.clock import Clock
 from epl.rewrite.planning.costs import Costs
@@ -28,6 +30,9 @@ def describe(graph: Any, plan: ParallelPlan) -> List[str]:
       plan: what the script asks for; its layout is marked.
     """
     context = context_of(graph).of_process
+    if any(group.rewritten for group in groups_of(state_of(graph))):
+        return ["layouts are not compared: a session has run the graph, which is another one "
+                "since: ask before the first session.run"]
     own = context.cluster.gpu_num_per_worker
     devices = context.cluster.worker_num * own
     total = plan.num_micro_batch * plan.num_replicas
