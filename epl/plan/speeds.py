@@ -37,7 +37,8 @@ def parse(text: str) -> List[Fraction]:
     found = []
     for word in text.replace(",", " ").split():
         try:
-            speed = Fraction(word)
+            in_range = "/" in word or 0 < float(word) < 1e7  # Fraction("1e999999999") takes hours
+            speed = Fraction(word if in_range else 0)
         except (ValueError, ZeroDivisionError):
             speed = Fraction(0)
         if speed <= 0 or speed.denominator > 10 ** 6 or speed > 10 ** 6:

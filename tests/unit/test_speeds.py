@@ -32,7 +32,8 @@ def test_stages_of_one_device_are_equally_fast():
     assert weights_of("1 2", shared) == Weights((2, 1, 2, 1), 1)
 
 
-@pytest.mark.parametrize("text", ["2 x", "2 0", "2 -1", "1/0 1", "nan 1", "inf 1", "1e9 1"])
+@pytest.mark.parametrize("text", ["2 x", "2 0", "2 -1", "1/0 1", "nan 1", "inf 1", "1e9 1",
+                                  "1e999999999 1", "1e-999999999 1", "1e9/2 1"])
 def test_what_is_no_speed_is_refused(text):
     with pytest.raises(ConfigError, match="is no speed; write a number above 0 for each device"):
         parse(text)
