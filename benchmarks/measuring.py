@@ -76,6 +76,11 @@ class Stepper:
         self._process.stdout.read()
         self._process.wait()
 
+    def kill(self):
+        """End the process in the middle of a block."""
+        self._process.kill()
+        self._process.communicate()
+
     def _read(self, word):
         lines = []
         for line in iter(self._process.stdout.readline, b""):

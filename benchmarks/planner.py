@@ -6,15 +6,16 @@
     python benchmarks/planner.py --rounds 1 --models lstm            # does it run?
 
 Three models, two stages on two virtual CPU devices, 8 micro-batches, 1F1B. `epl.profiler.CostsHook`
-measures a micro-batch on one core first. Then in every round each of these runs a step, in turns:
+measures a micro-batch on one core first, while another process keeps the other one busy. Then in
+every round each of these runs a step, in turns:
   auto       stages that EPL cuts with the measured times
   assumed    stages that it cuts with assumed rates
   by hand n  the second stage begins with layer n; all of them
 "operations" is the cut by hand with the most equal numbers of forward operations on both sides,
 which is how the original EPL counts.
 
-A time on paper is the schedule, simulated with the measured times, and the update; both cores at
-once share the memory's bandwidth, and Python's part of a step is in no time on paper.
+A time on paper is the schedule, simulated with the measured times, and the update. Python's part of
+a step is in none; the trace of a step makes operations longer, small ones most.
 
 Needs two cores. Writes `planner_tf<version>.md`.
 """
@@ -36,7 +37,11 @@ def measure(model, rounds, folder):
     """({side: seconds of every round}, {side: seconds on paper}, the cut by operations)."""
     settings = {"model": model, "cores": cores(),
                 "costs": os.path.join(folder, "{}.json".format(model))}
+    neighbour = Stepper(SCRIPT, dict(settings, task="serve", side="assumed", cores=cores()[1:]),
+                        **virtual_devices(2))
+    neighbour.ask(10 ** 9)
     answer(SCRIPT, dict(settings, task="measure", cores=cores()[:1]), **virtual_devices(1))
+    neighbour.kill()
     sides = ["auto", "assumed"] + list(range(1, LAYERS[model]))
     paper = {side: answer(SCRIPT, dict(settings, task="predict", side=side), **virtual_devices(2))
              for side in sides}
