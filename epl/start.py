@@ -24,7 +24,7 @@ from epl.rewrite.planning import automatic, chosen, clock, compared
 from epl.rewrite.planning.links import predict_links
 from epl.rewrite.planning.predicted import Predicted, is_trained, predict
 from epl.runtime import hooks, process
-from epl.runtime.precision import check_precision, log_decisions
+from epl.runtime.precision import check_beside, check_precision, log_decisions
 from epl.runtime.settings import session_config
 
 
@@ -138,6 +138,7 @@ def _connected(config: Config, cluster: Cluster) -> Optional[Communicator]:
         config.communication.communicator, cluster.worker_num,
         cluster.local_worker_num == cluster.worker_num, cluster.device_type == "gpu"))
     if cluster.worker_num > 1:
+        check_beside(config, cluster, communicator.name)
         communicator.prepare(session_config(None, Context(config, cluster, Worker())))
         communicator.connect(cluster.worker_index, cluster.hosts)
         return communicator

@@ -58,6 +58,26 @@ def check_precision(config: Config, cluster: Cluster) -> None:
             asked, ", ".join(_BFLOAT16), _TO_TRY))
 
 
+def check_beside(config: Config, cluster: Cluster, communicator: str) -> None:
+    """Raises ConfigError if TensorFlow cannot cast where workers are connected like that.
+
+    Its pass for float16 on CPUs ends the process (SIGABRT, seen with 2.15.1) when there are devices
+    of other servers, as there are with TensorFlow's own collectives.
+
+    Args:
+      config: the configuration.
+      cluster: the workers.
+      communicator: name of what connects several workers.
+    """
+    if casts(config) and config.amp.dtype == "float16" and communicator == "native" \
+            and _device_type(cluster) == "cpu":
+        raise ConfigError(
+            "amp.level = '{}' with amp.dtype = 'float16' on CPUs, and communication.communicator = "
+            "'native': TensorFlow {} cannot cast there; use another communicator "
+            "('shared_memory' on one machine, or 'horovod'); {}".format(
+                config.amp.level, tf.__version__, _TO_TRY))
+
+
 def set_precision(session: Any, config: Config, cluster: Cluster) -> None:
     """Let sessions of `session`, a `tf.ConfigProto`, compute in mixed precision.
 

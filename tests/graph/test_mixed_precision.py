@@ -112,6 +112,17 @@ def test_a_processor_without_bfloat16_is_named(monkeypatch):
     precision.check_precision(epl.Config(HALF), cluster("cpu"))
 
 
+@casting
+def test_on_servers_of_tensorflow_cpus_are_not_rounded_to_it():
+    """Its pass would end the process."""
+    with pytest.raises(ConfigError, match="'float16' on CPUs, and communication.communicator = "
+                                          "'native': TensorFlow .* cannot cast there"):
+        precision.check_beside(epl.Config(HALF), cluster("cpu"), "native")
+    for config, device, name in ((HALF, "cpu", "shared_memory"), (HALF, "gpu", "native"),
+                                 (BFLOAT16, "cpu", "native"), ({}, "cpu", "native")):
+        precision.check_beside(epl.Config(config), cluster(device), name)
+
+
 def test_a_session_that_switches_it_off_is_refused():
     for change, name in ((lambda o: setattr(o, "disable_meta_optimizer", True),
                           "disable_meta_optimizer"),
