@@ -44,8 +44,8 @@ def test_entries():
         assert ("raises" in entry) == (entry["state"] == "not available"), entry
         assert entry["state"] != "differs" or entry.get("how"), entry
     assert set(OPTIONS) - set(names) == {  # which are EPL's own
-        "amp.dtype", "auto.memory_budget_mb", "communication.communicator",
-        "gradient_checkpoint.budget_mb", "pipeline.num_chunks"}
+        "amp.dtype", "auto.costs", "auto.device_speeds", "auto.memory_budget_mb",
+        "communication.communicator", "gradient_checkpoint.budget_mb", "pipeline.num_chunks"}
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["name"])

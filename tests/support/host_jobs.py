@@ -32,6 +32,8 @@ class Job:
         if way == "ssh":
             hosts = ",".join(
                 "{}:{}".format(*each) for each in zip(networks.ADDRESSES, workers))
+            known = "EPL_COMMUNICATION_COMMUNICATOR"  # which ssh does not hand on
+            common += ["--env", known] if known in environment_for(environment) else []
             self._start(network, 0, ["--hosts", hosts, "--ssh_args", network.ssh_args] + common
                         + [str(script), *arguments], environment)
             return
