@@ -11,6 +11,8 @@ import pytest
 
 from examples.bert.progress_bar import ProgressBar
 
+_TIME = r"\d:\d\d:\d\d"
+
 
 def test_lines_where_there_is_no_terminal():
     stream = io.StringIO()
@@ -18,8 +20,8 @@ def test_lines_where_there_is_no_terminal():
         bar.advance(4)
         bar.advance(6)
     lines = stream.getvalue().splitlines()
-    assert re.match(r"features: 4/10, \d+/s, 0:00:00 left$", lines[0])
-    assert lines[1:] == ["features: 10/10 in 0:00:00"]
+    assert re.match(r"features: 4/10, \d+/s, {} left$".format(_TIME), lines[0])
+    assert re.match("features: 10/10 in {}$".format(_TIME), lines[1]) and len(lines) == 2
 
 
 def test_lines_are_not_written_all_the_time():
@@ -27,7 +29,7 @@ def test_lines_are_not_written_all_the_time():
     with ProgressBar("features", 100, stream, seconds=1000.0) as bar:
         for _ in range(100):
             bar.advance(1)
-    assert stream.getvalue() == "features: 100/100 in 0:00:00\n"
+    assert re.match("features: 100/100 in {}\n$".format(_TIME), stream.getvalue())
 
 
 def test_work_that_ends_early_is_not_called_done():
@@ -36,7 +38,7 @@ def test_work_that_ends_early_is_not_called_done():
         with ProgressBar("features", 10, stream) as bar:
             bar.advance(4)
             raise KeyError
-    assert stream.getvalue() == "features: 4/10 in 0:00:00, not finished\n"
+    assert re.match("features: 4/10 in {}, not finished\n$".format(_TIME), stream.getvalue())
 
 
 def test_a_bar_on_a_terminal_is_one_line():
@@ -44,6 +46,9 @@ def test_a_bar_on_a_terminal_is_one_line():
     with open(theirs, "w") as terminal:
         with ProgressBar("features", 6, terminal) as bar:
             bar.advance(6)
-        shown = os.read(mine, 1000).decode()
+        shown = b""
+        while not shown.endswith(b"\n"):  # a terminal may hand on a part of what was written
+            shown += os.read(mine, 1000)
     os.close(mine)
-    assert shown == "\r\x1b[Kfeatures [" + "#" * 30 + "] 6/6 in 0:00:00\r\n"
+    drawn = re.escape("\r\x1b[Kfeatures [" + "#" * 30 + "] 6/6 in ")
+    assert re.match(drawn + _TIME + "\r\n$", shown.decode())
