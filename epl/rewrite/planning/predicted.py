@@ -34,6 +34,7 @@ from epl.rewrite.rewriting import Family, families, losses_of, raw_of, script_of
 from epl.rewrite.walk import data_descendants, descendants
 
 _LOOPS = frozenset(["LoopCond", "StatelessWhile", "While"])
+_LAST_CACHE = 30 << 20  # bytes; what TensorFlow takes the last cache of every processor for
 
 
 class Predicted(NamedTuple):
@@ -310,16 +311,7 @@ def _columns(op: Any, shape: Callable[[Any], List[Optional[int]]]) -> int:
     places = np.prod([size or 1 for size in shape(op.inputs[2])[1:-1]])
     columns = int(places * np.prod(kernel[:-1]))
     image = columns + int(places * kernel[-1] + np.prod(kernel))
-    return -(-_last_cache() // 4 // image) * columns * 4
-
-
-def _last_cache() -> int:
-    """Bytes of the processor's last cache."""
-    try:
-        with open("/sys/devices/system/cpu/cpu0/cache/index3/size") as file:
-            return int(file.read().strip().rstrip("K")) << 10
-    except (OSError, ValueError):
-        return 32 << 20
+    return -(-_LAST_CACHE // 4 // image) * columns * 4
 
 
 def _remarks(ops: Iterable[Any], config: Any) -> List[str]:
