@@ -5,6 +5,8 @@
 import os
 import stat
 
+import pytest
+
 from tests.support import sockets
 from tests.support.launched import read, wait_until
 
@@ -28,17 +30,27 @@ with tf.Session() as session:
 """
 
 
-def test_a_job_on_one_machine(start, script):
-    job = start(script("train.py", TRAIN), flags=["--grace", "1"])
+@pytest.mark.parametrize("communicator, servers", [("shared_memory", 0), ("horovod", 0),
+                                                   ("native", 2)])
+def test_a_job_on_one_machine(start, script, communicator, servers):
+    job = start(script("train.py", TRAIN), flags=["--grace", "1"],
+                environment={"EPL_COMMUNICATION_COMMUNICATOR": communicator})
     paths = [job.path(worker, "where") for worker in (0, 1)]
-    wait_until(lambda: all(os.path.exists(path) and read(path) for path in paths), 90)
+    wait_until(lambda: job.process.poll() is not None
+               or all(os.path.exists(path) and read(path) for path in paths), 90)
+    if job.process.returncode is not None:
+        pytest.fail(job.wait()[2])
     where, = {read(path).decode() for path in paths}
     address, secret = where.split("/")
     host, port = address.split(":")
-    # The launcher's rendezvous, on the loopback interface; the workers have met and listen no more.
+    # The launcher's rendezvous, on the loopback interface; the workers have met and listen no more,
+    # but for TensorFlow's servers, which listen everywhere.
     processes = sockets.family(job.process.pid)
     assert len(processes) >= 4
-    assert sockets.of_processes(processes) == [("127.0.0.1", int(port))] and host == "127.0.0.1"
+    found = sockets.of_processes(processes)
+    assert found.count((host, int(port))) == 1 and host == "127.0.0.1"
+    others = [address for address, number in found if number != int(port)]
+    assert others == ["::"] * servers
     lines = [read("/proc/{}/cmdline".format(pid)) for pid in processes]
     assert len(secret) == 32 and not any(secret.encode() in line for line in lines)
     job.process.terminate()

@@ -51,6 +51,15 @@ def launcher(directory, kind, *options, script=SCRIPT):
         process.communicate()
 
 
+def trains(process, directory, worker):
+    """Wait until a worker has trained some steps; a job that ends before fails with its output."""
+    wait_until(lambda: process.poll() is not None
+               or (status(directory, worker) or (0, 0, 0))[2] > 3, SECONDS)
+    if process.returncode is not None:
+        output = process.communicate(timeout=SECONDS)[0]
+        pytest.fail(output.decode("utf-8", "replace")[-6000:])
+
+
 def saved_step(directory):
     latest = tf.train.latest_checkpoint(os.path.join(str(directory), "model"))
     return int(latest.rsplit("-", 1)[1])
@@ -76,7 +85,7 @@ def test_sigterm_to_the_launcher_saves_and_succeeds(tmp_path, language):
             'python "{}" "$2" "$3" || exit\ntouch "$1/after"\n'.format(script))
         script = str(tmp_path / "train.sh")
     with launcher(tmp_path, "forever", script=script) as process:
-        wait_until(lambda: (status(tmp_path, 0) or (0, 0, 0))[2] > 3, SECONDS)
+        trains(process, tmp_path, 0)
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=SECONDS)[0].decode()
     found = reports(jobs.Result(process.returncode, output, str(tmp_path)))
@@ -92,8 +101,7 @@ def test_sigterm_to_the_launcher_under_an_estimator_saves_and_succeeds(
     """Within the grace time, after which the exit code would not be 0."""
     with launcher(tmp_path, kind) as process:
         for worker in range(2):
-            wait_until(lambda worker=worker: (status(tmp_path, worker) or (0, 0, 0))[2] > 3,
-                       SECONDS)
+            trains(process, tmp_path, worker)
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=SECONDS)[0].decode()
     assert "all workers stopped after SIGTERM (15), done" in output
