@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tests.support.jobs import ROOT, environment_for
+from tests.support.jobs import HANG_S, ROOT, environment_for
 from tests.support.launched import LAUNCH, SOON_S, read, wait_until
 
 
@@ -72,8 +72,8 @@ def test_a_terminal_that_nobody_reads_does_not_hold_up_training(start, script):
             print("a line of some length, as logs have them, number", i)
         open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "done"), "w").close()"""))
     for worker in (0, 1):
-        wait_until(lambda worker=worker: os.path.exists(job.path(worker, "done")), timeout=40)
-    wait_until(lambda: job.process.poll() is not None, timeout=20)
+        wait_until(lambda worker=worker: os.path.exists(job.path(worker, "done")), HANG_S)
+    wait_until(lambda: job.process.poll() is not None, HANG_S)
     out, _ = job.process.communicate()
     assert job.process.returncode == 0
     assert read(job.path(0, "stdout.log")).count(b"\n") == 400000

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support.jobs import JOBS, environment_for
+from tests.support.jobs import HANG_S, JOBS, environment_for
 from tests.support.launched import SOON_S
 
 SUM_RANKS = """
@@ -49,7 +49,7 @@ def start(tmp_path):
 @pytest.mark.fast
 def test_two_workers_meet_and_end(start):
     process = start(3)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANG_S)
     assert process.returncode == 0, err.decode()
     for worker in (0, 1):
         assert "[worker {0}] worker {0} of 2 total 3.0".format(worker) in out.decode()
@@ -76,7 +76,7 @@ def test_a_stalled_training_names_the_collective_and_the_code_that_hangs(tmp_pat
     process = subprocess.run(
         [sys.executable, "-m", "epl.launcher", "--num_workers", "2", "--stall_timeout", "4",
          "--log_dir", str(tmp_path), os.path.join(JOBS, "waits.py"), "inside_a_step"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment_for(), timeout=90)
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment_for(), timeout=HANG_S)
     err = process.stderr.decode()
     assert process.returncode == 124, err
     box = err[err.index("+--"):]

@@ -48,10 +48,10 @@ def test_timeout(start, script):
 
 def test_timeout_counts_all_attempts_together(start, script):
     job = start(script("fail.py", training("begin()\ntrain(1)\ntime.sleep(0.5)\nsys.exit(6)")),
-                flags=["--timeout", "2", "--max_restarts", "99"])
+                flags=["--timeout", "6", "--max_restarts", "99"])
     code, _, err = job.wait()
     assert code == 124
-    assert "not done after 2 s (--timeout)" in err and "restart 1 of at most 99" in err
+    assert "not done after 6 s (--timeout)" in err and "restart 1 of at most 99" in err
 
 
 def test_a_job_that_is_done_in_time_is_no_timeout(start, script):
