@@ -2,7 +2,7 @@
 # Copyright 2026 The EPL Authors.
 # SPDX-License-Identifier: Apache-2.0
 #
-# Usage: scripts/matrix.sh [--write] [--all | --few | --sample] [--directory <directory>]
+# Usage: scripts/matrix.sh [--write] [--all | --few | --sample] [--make] [--directory <directory>]
 #                          [<TensorFlow>...]
 #
 #   scripts/matrix.sh 2.12.1 2.21.0 intel-tensorflow==1.15.2
@@ -14,7 +14,8 @@
 # none) and the sample of the README, and prints a row of the table of docs/versions.md, which --write
 # puts there. From 2.16 on there are two rows: with Keras 3, and with tf-keras
 # (TF_USE_LEGACY_KERAS=1). The environments are without Horovod, whose build takes minutes; they are
-# kept in <directory>/.venv-<TensorFlow> (without --directory: beside this repository's others).
+# kept in <directory>/.venv-<TensorFlow> (without --directory: beside this repository's others); with
+# --make they are made, and nothing is run.
 #
 # Exit code 0: no test failed, and the sample printed the README's losses everywhere.
 
@@ -117,10 +118,11 @@ row() {
   say "$about: $((SECONDS - start)) s"
 }
 
-directory=$root write= asked=() which=graphs tests=(tests/graph tests/loopback tests/examples)
+directory=$root write= make= asked=() which=graphs tests=(tests/graph tests/loopback tests/examples)
 while [ $# -gt 0 ]; do
   case $1 in
     --write) write=yes ;;
+    --make) make=yes ;;
     --all) which=all tests=(tests) ;;
     --few) which=few tests=("${FEW[@]}") ;;
     --sample) which=none tests=() ;;
@@ -145,6 +147,7 @@ for one in "${asked[@]}"; do
   start=$SECONDS
   make_environment "$one" "$venv"
   say "$(short "$one"): environment after $((SECONDS - start)) s"
+  [ -z "$make" ] || continue
   row "$one" "$venv/bin/python" ""
   if grep -q '^tf-keras==' "$venv/requirements.txt"; then
     TF_USE_LEGACY_KERAS=1 row "$one" "$venv/bin/python" tf-keras
