@@ -109,11 +109,11 @@ def test_steps_are_no_stall(start, script):
     job = start(script("slow.py", training("""
 begin()
 progress.session_ready()
-for _ in range(8):
+for _ in range(14):
     time.sleep(0.3)
     progress.step_done()
 progress.finished()
-time.sleep(1.5)""")), flags=["--stall_timeout", "1"])
+time.sleep(3.5)""")), flags=["--stall_timeout", "3"])  # a step takes longer on a busy machine
     code, _, err = job.wait()
     assert code == 0, err
 
@@ -132,10 +132,10 @@ def test_a_start_that_takes_too_long_shows_the_stacks(start, script):
         import time
         def loads_for_ever():
             time.sleep(600)
-        loads_for_ever()"""), flags=["--start_timeout", "1"])
+        loads_for_ever()"""), flags=["--start_timeout", "4"])  # Python has begun by then
     code, _, err = job.wait()
     assert code == 124
-    assert "not every worker was ready to train after 1 s (--start_timeout)" in err
+    assert "not every worker was ready to train after 4 s (--start_timeout)" in err
     assert "worker 1: has not called epl.init" in err
     for worker in (0, 1):
         assert b"in loads_for_ever" in read(job.path(worker, "stderr.log"))

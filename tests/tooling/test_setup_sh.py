@@ -26,6 +26,7 @@ TENSORFLOW = {"tf1": "tensorflow==1.15.5", "tf2": "tensorflow-cpu==2.15.1"}[NAME
 OTHERS = ("tensorflow==1.15.3", "tensorflow==2.16.2", "tensorflow-cpu==2.21.0")
 VERSION = "{}.{}".format(*sys.version_info[:2])
 TOOLS = ["g++", "cmake", "make"]
+_LONG_S = 400  # ends what would never end; an environment takes minutes on a busy machine
 
 
 def base_python():
@@ -52,7 +53,7 @@ class Repository:
     def setup(self, *arguments, **changes):
         """(exit code, standard output, standard error) of setup.sh."""
         process = self.start(*arguments, **changes)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=_LONG_S)
         return process.returncode, out, err
 
     def make(self):
@@ -140,7 +141,7 @@ def made(tmp_path_factory, links):
     """Such a copy, and the outputs of the two runs, started at once, that made its environment."""
     repository = small_repository(tmp_path_factory.mktemp("made"), links)
     both = [repository.start(NAME), repository.start(NAME)]
-    results = [process.communicate(timeout=120) for process in both]
+    results = [process.communicate(timeout=_LONG_S) for process in both]
     assert [process.returncode for process in both] == [0, 0], results
     return repository, [out for out, _ in results]
 
@@ -340,12 +341,12 @@ def test_an_interrupted_build_ends_at_once_and_the_next_run_makes_it_whole(small
     small.mode.write_text("sleep")
     pid_file = str(small.mode) + ".pid"
     process = small.start(NAME)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + _LONG_S
     while not (os.path.exists(pid_file) and open(pid_file).read()):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)  # the build would sleep for two minutes
     assert process.returncode == 143 and out.endswith("interrupted\n")
     builder = int(open(pid_file).read())
     while os.path.exists("/proc/{}".format(builder)):

@@ -28,7 +28,7 @@ PLACE = PREFIX + "/global/0"
 
 def ask(server, method, path, body=None, headers=None):
     """Status and body of an answer; whatever is asked, the server goes on."""
-    with socket.create_connection(server.server_address, timeout=5) as connection:
+    with socket.create_connection(server.server_address, timeout=60) as connection:
         lines = ["{} {} HTTP/1.1".format(method, path)]
         fields = {"Content-Length": str(len(body))} if body is not None else {}
         lines += ["{}: {}".format(*field) for field in dict(fields, **(headers or {})).items()]
