@@ -15,10 +15,12 @@ communicator, which fails when its connection does. All others enter it behind t
 """
 
 import atexit
+import contextlib
+import queue
 import struct
 import sys
 import threading
-from typing import Any, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -39,10 +41,15 @@ class ThroughGraph(Communicator):
         super().__init__()
         self._own: Optional[_OwnGraph] = None
         self._pending: Optional[_Pending] = None
+        self._in_reserve: Optional[_Pending] = None
         self._link: Optional[link.Link] = None
         self._may_link = True
         self._probe: Optional[_Pending] = None
         self._ends_probe = False
+
+    def connect(self, rank: int, hosts: Sequence[str]) -> None:
+        super().connect(rank, hosts)
+        self._in_reserve = self._in_reserve or _Pending()
 
     def reached_at(self) -> Optional[str]:
         """The address of this machine at which all workers reach this one.
@@ -95,8 +102,8 @@ class ThroughGraph(Communicator):
         if not self._ends_probe:
             self._ends_probe = True
             atexit.register(self._end_probe)
-        return _Pending(lambda: self._run(self._graph.maximum, self._graph.numbers,
-                                          np.zeros(1, np.int64)))
+        return self._begun(lambda: self._run(self._graph.maximum, self._graph.numbers,
+                                             np.zeros(1, np.int64)))
 
     def _end_probe(self) -> None:
         """At the end of the process: no thread may be left in TensorFlow."""
@@ -131,11 +138,18 @@ class ThroughGraph(Communicator):
             own.close()
         return None
 
+    def _begun(self, exchange: Callable[[], Any]) -> "_Pending":
+        pending, self._in_reserve = self._in_reserve or _Pending(), None
+        # When the script has ended, Python 3.12 and later start none: the one at hand is the last.
+        with contextlib.suppress(RuntimeError):
+            self._in_reserve = _Pending()
+        return pending.begin(exchange)
+
     def _maximum(self, numbers: Sequence[int], seconds: Optional[float]) -> Optional[List[int]]:
         own, array = self._graph, np.array(numbers, np.int64)
         if seconds is None:
             return [int(number) for number in self._run(own.maximum, own.numbers, array)]
-        self._pending = _Pending(lambda: self._run(own.maximum, own.numbers, array))
+        self._pending = self._begun(lambda: self._run(own.maximum, own.numbers, array))
         self._pending.join(seconds)
         if self._pending.lost is not None:
             raise self._pending.lost
@@ -198,19 +212,23 @@ class _OwnGraph:
 
 
 class _Pending(threading.Thread):
-    """An exchange that another thread does not wait for, or not for ever.
+    """A thread for an exchange that another one does not wait for, or not for ever.
 
     Attributes:
       found: its result, or None.
       lost: why it failed, or None.
     """
 
-    def __init__(self, exchange: Any):
+    def __init__(self) -> None:
         super().__init__(name="epl-exchange", daemon=True)
-        self._exchange = exchange
+        self._exchange: Any = queue.Queue()
         self.found: Any = None
         self.lost: Optional[Disconnected] = None
         self.start()
+
+    def begin(self, exchange: Callable[[], Any]) -> "_Pending":
+        self._exchange.put(exchange)
+        return self
 
     @property
     def numbers(self) -> Optional[List[int]]:
@@ -218,8 +236,9 @@ class _Pending(threading.Thread):
         return None if self.found is None else [int(number) for number in self.found]
 
     def run(self) -> None:
+        exchange = self._exchange.get()
         try:
-            self.found = self._exchange()
+            self.found = exchange()
         except Disconnected as error:
             self.lost = error
 

@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from epl.communicators.native import backend
 from tests.support import jobs
 
 
@@ -46,6 +48,20 @@ def test_whoever_is_left_ends_when_a_worker_dies_in_a_step(victim):
         for worker in workers:
             worker.kill()
             worker.communicate()
+
+
+def test_whoever_is_left_ends_in_a_step_behind_the_script(monkeypatch):
+    """There Python 3.12 and later start no thread any more."""
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    watch, ended, causes = backend._Watch(), threading.Event(), []
+    watch.start()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with watch.running(lambda why: (causes.append(why), ended.set())):
+        watch.lost("worker 1 has ended")
+        assert ended.wait(jobs.HANG_S)
+    assert causes == ["worker 1 has ended"]
 
 
 def test_sessions_run_on_the_server_and_keep_their_variables_to_themselves(tmp_path):

@@ -116,9 +116,12 @@ def test_a_stall_of_a_training_ends_with_the_collective_and_a_verdict(tmp_path):
     assert "verdict: the stack of worker 1 is not like the others': look there first" in box
 
 
-@pytest.mark.parametrize("kind", ["leaves_early", "never_trains"])
-def test_a_script_that_ends_while_others_train_is_named(tmp_path, kind):
-    result = jobs.launch("waits.py", tmp_path, kind, timeout=SECONDS)
+@pytest.mark.parametrize("kind, communicator", [
+    ("leaves_early", "shared_memory"), ("leaves_early", "native"), ("leaves_early", "horovod"),
+    ("never_trains", "horovod")])
+def test_a_script_that_ends_while_others_train_is_named(tmp_path, kind, communicator):
+    result = jobs.launch("waits.py", tmp_path, kind, timeout=SECONDS, environment={
+        "EPL_COMMUNICATION_COMMUNICATOR": communicator})
     assert result.code != 0
     for worker in range(2):
         assert "worker 1: end its script" in result.of_worker(worker)
@@ -130,8 +133,11 @@ def test_who_left_early_is_named_before_the_launcher_ends_the_others():
     assert MISSED_S > PRECEDENCE_SECONDS + 1.0
 
 
-def test_a_script_that_ends_earlier_after_training_has_finished(tmp_path):
-    jobs.launch("waits.py", tmp_path, "ends_later", timeout=SECONDS).check()
+@pytest.mark.parametrize("communicator", ["shared_memory", "native", "horovod"])
+def test_a_script_that_ends_earlier_after_training_has_finished(tmp_path, communicator):
+    result = jobs.launch("waits.py", tmp_path, "ends_later", timeout=SECONDS, environment={
+        "EPL_COMMUNICATION_COMMUNICATOR": communicator}).check()
+    assert "Traceback" not in result.output
     assert [status(tmp_path, worker).state for worker in range(2)] == ["finished", "finished"]
     assert status(tmp_path, 1).time < status(tmp_path, 0).time - 1.0
 

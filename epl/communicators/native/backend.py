@@ -4,7 +4,9 @@
 
 import contextlib
 import os
+import queue
 import threading
+import time
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
@@ -56,6 +58,7 @@ class NativeCommunicator(Communicator):
         if self._links is None:
             place = place_of(rank, hosts, self.name)
             arrival.wait_for_all(os.environ, communicator=self.name)
+            self._watch.start()
             self._links = links.join(place, self._watch.lost)
             self._server = server.start(rank, own_address(place.meeting), self._settings,
                                         self.all_gather_bytes)
@@ -209,9 +212,14 @@ class _Watch:
     """
 
     def __init__(self) -> None:
+        self._due: Any = queue.Queue()  # (when, how to end the process), in the order of time
         self._lock = threading.Lock()
         self._why = ""
         self._end: Optional[Callable[[str], None]] = None
+
+    def start(self) -> None:
+        """A thread that waits: when the script has ended, Python 3.12 and later start none."""
+        threading.Thread(target=self._wait, daemon=True, name="epl-watch").start()
 
     @contextlib.contextmanager
     def running(self, end: Callable[[str], None]) -> Iterator[None]:
@@ -233,15 +241,16 @@ class _Watch:
 
     def _begin(self) -> None:
         progress.connection_lost()
-        timer = threading.Timer(_SECOND_CHANCE_S, self._finish, (self._end,))
-        timer.daemon = True
-        timer.start()
+        self._due.put((time.monotonic() + _SECOND_CHANCE_S, self._end))
 
-    def _finish(self, end: Callable[[str], None]) -> None:
-        with self._lock:
-            waits = self._end is end
-        if waits:
-            end(self._why)
+    def _wait(self) -> None:
+        while True:
+            when, end = self._due.get()
+            time.sleep(max(0.0, when - time.monotonic()))
+            with self._lock:
+                waits = self._end is end
+            if waits:
+                end(self._why)
 
 
 _SECOND_CHANCE_S = 0.8

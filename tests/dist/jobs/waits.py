@@ -5,7 +5,9 @@
 Usage: waits.py KIND
 """
 
+import atexit
 import sys
+import threading
 import time
 
 import numpy as np
@@ -17,6 +19,17 @@ from tests.dist.jobs.common import line_fit, report, start
 launched.listen()
 RANK, _ = start()
 SEEN = [launched.status()]
+
+
+def no_more_threads():
+    """As Python 3.12 and later are when the script has ended."""
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    threading.Thread.start = refuse
+
+
+atexit.register(no_more_threads)  # called before what epl.init has registered
 
 
 def stepper():
