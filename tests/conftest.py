@@ -3,14 +3,13 @@
 """What holds for every test."""
 
 import collections
-import gc
 import os
 import signal
 import zlib
 
 import pytest
 
-from tests.support import missing
+from tests.support import haste, missing
 from tests.support.jobs import ROOT, without_foreign
 
 # Files whose tests are all in `scripts/test.sh --fast`; others mark single tests as fast.
@@ -21,7 +20,7 @@ _OWN = ("EPL_CONTROL_FLOW", "EPL_FULL_MATRIX", "EPL_RANDOM_PROGRAMS", "EPL_RANDO
 
 
 # A test of so many cases is shared out by --half; and all tests of what steers no TensorFlow.
-_MANY = 6
+_MANY = 3
 _SHARED_OUT = "tests/tooling/"
 _WHOLE = "tests/unit/"  # cheap, and Python's version counts there
 
@@ -48,14 +47,13 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.fast)
         if _shares_with_its_file(item):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+        elif _has_a_layout(item) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.replace(
+                str(item.callspec.params["layout"]), "")))
 
 
 def pytest_collection_finish():
-    """What has been imported stays. To look for garbage in it again and again, as building graphs
-    makes Python do, took a quarter of the time of tests that build them.
-    """
-    gc.collect()
-    gc.freeze()
+    haste.begin()
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -74,12 +72,24 @@ def _of_the_other_half(items, is_odd):
     """Those that another version of TensorFlow runs, drawn by the names of their cases.
 
     Not every other one: cases are listed in loops, and the version would go with what the innermost
-    loop says.
+    loop says. Both versions run at least one case of each test.
     """
-    cases = collections.Counter(item.nodeid.split("[")[0] for item in items)
-    return {item: None for item in items if not item.nodeid.startswith(_WHOLE)
-            and (cases[item.nodeid.split("[")[0]] >= _MANY or item.nodeid.startswith(_SHARED_OUT))
-            and zlib.crc32(_case(item).encode()) % 2 != is_odd}
+    tests = collections.defaultdict(list)
+    for item in items:
+        tests[item.nodeid.split("[")[0]].append(item)
+    found = {}
+    for name, cases in tests.items():
+        shared_out = len(cases) >= _MANY or name.startswith(_SHARED_OUT)
+        if shared_out and not name.startswith(_WHOLE):
+            others = [item for item in cases if _draw(item) % 2 != is_odd]
+            if len(others) == len(cases) > 1:
+                others.remove(min(others, key=_draw))
+            found.update(dict.fromkeys(others))
+    return found
+
+
+def _draw(item):
+    return zlib.crc32(_case(item).encode())
 
 
 def _case(item):
@@ -95,6 +105,11 @@ def _shares_with_its_file(item):
     """
     definitions = item._fixtureinfo.name2fixturedefs.values()
     return any(definition[-1].scope in ("module", "class") for definition in definitions)
+
+
+def _has_a_layout(item):
+    """Whether a test is a case on one of several layouts, which have one reference in common."""
+    return hasattr(item, "callspec") and "layout" in item.callspec.params
 
 
 def _hear_signals():

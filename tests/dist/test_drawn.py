@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from tests.graph import devices
-from tests.support import draws, jobs
+from tests.support import draws, jobs, selected
 
 KINDS = pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(request, tmp_path_factory):
     """What each of two workers found."""
-    job = jobs.launch("drawn.py", tmp_path_factory.mktemp("drawn"), timeout=200,
+    names = [build.__name__ for build in selected.values(request, "build")]
+    job = jobs.launch("drawn.py", tmp_path_factory.mktemp("drawn"), *names, timeout=200,
                       warm=True).check()
     found = []
     for worker in range(2):

@@ -131,15 +131,18 @@ def unoptimized():
     EPL's graphs does not show.
     """
     global _optimized
-    _optimized = False
+    before, _optimized = _optimized, False
     try:
         yield
     finally:
-        _optimized = True
+        _optimized = before
 
 
 def reference(key, script):
-    """`run(None, script)`, done once in this process for all that ask with the same `key`."""
+    """`run(None, script)`, done once in this process for all that ask with the same `key`.
+
+    Cases of a test that differ in `layout` alone run in one process (`tests/conftest.py`).
+    """
     if key not in _references:
         with unoptimized():
             _references[key] = run(None, script)

@@ -19,7 +19,7 @@ import zlib
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from tests.support import layouts, staged_models
+from tests.support import haste, layouts, staged_models
 from tests.support.layouts import MODELS, Outcome
 from tests.support.staged_models import GLOBAL_BATCH, STEPS
 
@@ -271,6 +271,7 @@ def start_epl(layout):
 
 def main():
     side, source, target = sys.argv[1:]
+    haste.begin()
     run = {"plain": run_plain, "epl": run_epl}[side]
     with open(source, "rb") as file:
         entries = pickle.load(file)

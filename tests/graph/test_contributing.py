@@ -5,12 +5,11 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
-from tests.support.jobs import ROOT, environment_for
+from tests.support import warm
+from tests.support.jobs import HANG_S, ROOT, environment_for
 
 TITLES = ("a schedule", "a pass", "a communicator", "a configuration key")
 
@@ -44,19 +43,17 @@ def make_change(change, directory):
 
 
 @pytest.mark.parametrize("title", TITLES)
-def test_the_change_does_what_the_proof_asks(tmp_path, title):
+def test_the_change_does_what_the_proof_asks(tmp_path, monkeypatch, title):
     change, proof = example(title)
     for name in ("epl", "docs"):
         shutil.copytree(os.path.join(ROOT, name), str(tmp_path / name),
                         ignore=shutil.ignore_patterns("__pycache__", "*.png"))
-    command = [sys.executable, "-c", proof]
+    monkeypatch.chdir(tmp_path)
     environment = environment_for({"PYTHONPATH": str(tmp_path)})
-    before = subprocess.run(command, cwd=str(tmp_path), env=environment,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert before.returncode != 0, "the proof holds without the change"
+    assert warm.run(["-c", proof], environment, HANG_S).returncode != 0, \
+        "the proof holds without the change"
     make_change(change, tmp_path)
-    done = subprocess.run(command, cwd=str(tmp_path), env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = warm.run(["-c", proof], environment, HANG_S)
     assert done.returncode == 0, done.stdout.decode()
     assert done.stdout
 

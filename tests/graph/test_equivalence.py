@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tests.support import jobs, layouts, warm
+from tests.support import jobs, layouts, selected, warm
 from tests.support.staged_models import GLOBAL_BATCH, STEPS
 
 # Both sides add the same 32-bit floats in another order. One addition errs by at most 6e-8
@@ -141,11 +141,10 @@ def _load_all(path):
 @pytest.fixture(scope="module")
 def trained(request, tmp_path_factory):
     """Trainings of the cases that were selected on the command line."""
-    items = [item for item in request.session.items
-             if item.module is request.module and hasattr(item, "callspec")]
-    cases = list(dict.fromkeys(item.callspec.params["case"] for item in items))
-    unoptimized = [layouts.Unoptimized(item.callspec.params["case"]) for item in items
-                   if item.function is test_graph_optimizers_change_nothing]
+    cases = selected.values(request, "case")
+    unoptimized = [layouts.Unoptimized(item.callspec.params["case"])
+                   for item in request.session.items if item.module is request.module
+                   and item.function is test_graph_optimizers_change_nothing]
     trainings = Trainings(cases, unoptimized, tmp_path_factory.mktemp("equivalence"))
     yield trainings
     trainings.close()

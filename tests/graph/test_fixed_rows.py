@@ -76,7 +76,7 @@ OPENED = [array_stacked, array_joined, array_of_open_elements, recurrent_of_any_
 OF_LISTS = OPENED[:4]  # what v2 control flow makes of arrays; their shapes are numbers in a graph
 
 
-def run(layout, value, config=None, in_loss=False):
+def script_of(layout, value, in_loss=False):
     """What a step writes and fetches, and all variables after it."""
     def script(stage):
         rows = len(ROWS) // (layout or devices.ONE).clones
@@ -92,7 +92,15 @@ def run(layout, value, config=None, in_loss=False):
         with devices.session() as session:
             _, _, got = session.run([step, write, result], {fed: ROWS[:, None]})
             return got, session.run({v.name: v for v in tf.global_variables()})
-    return devices.run(layout, script, config)
+    return script
+
+
+def run(layout, value, config=None, in_loss=False):
+    return devices.run(layout, script_of(layout, value, in_loss), config)
+
+
+def of_one_device(key, value):
+    return devices.reference(("fixed rows", key), script_of(None, value))
 
 
 @EACH
@@ -106,7 +114,8 @@ def test_shapes_of_a_part_do_not_bind_the_whole_batch(value, in_loss, v2, layout
             with pytest.raises(NotImplementedError, match="takes the fixed number of rows"):
                 run(layout, value, in_loss=in_loss)
         else:
-            devices.assert_same(run(layout, value, in_loss=in_loss), run(None, value))
+            devices.assert_same(run(layout, value, in_loss=in_loss),
+                                of_one_device((value, v2), value))
 
 
 def recurrent_in_a_branch(x, rows):
@@ -140,7 +149,7 @@ def test_a_number_of_rows_written_down_is_refused(name, layout):
 
     with pytest.raises(NotImplementedError, match="takes the fixed number of rows.*tf.shape"):
         run(layout, COUNTED[name])
-    devices.assert_same(run(layout, by_shape), run(None, COUNTED[name]))
+    devices.assert_same(run(layout, by_shape), of_one_device(name, COUNTED[name]))
 
 
 def test_indices_that_are_constants_and_parts_of_a_split_are_refused():

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from tests.dist.cases import CASES
-from tests.support import jobs
+from tests.support import jobs, selected
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(request, tmp_path_factory):
     found = []
+    cases = selected.values(request, "case")
     for arguments in ([], ["--plain"]):
         result = jobs.alone("equivalence.py", tmp_path_factory.mktemp("alone"), *arguments,
-                            warm=True).check()
+                            *cases, warm=True).check()
         with open(result.path(0, "results.pkl"), "rb") as file:
             found.append(pickle.load(file))
     return found

@@ -79,7 +79,7 @@ def script(model, resource):
 @pytest.mark.parametrize("resource", [False, True], ids=["ref", "resource"])
 @pytest.mark.parametrize("model", [lookup_sparse, in_two_parts, by_hand, every_kind])
 def test_norms_and_updates_are_those_of_the_whole_batch(model, resource, layout):
-    expected = devices.run(None, script(model, resource))
+    expected = devices.reference(("unique rows", model, resource), script(model, resource))
     devices.assert_same(devices.run(layout, script(model, resource)), expected)
 
 

@@ -89,7 +89,8 @@ def test_groups_change_no_result(train, resource, layout):
         return result
 
     devices.assert_same(devices.run(layout, script, {KEY: 3}),
-                        devices.run(None, lambda stage: trained(stage, resource, train)))
+                        devices.reference(("groups", resource, train), lambda stage: trained(
+                            stage, resource, train)))
     assert len(found["units"]) == 1 + (train == "decay_behind")
     for unit in found["units"]:
         assert len(unit.groups) == 3 and len(unit.barriers) == 2

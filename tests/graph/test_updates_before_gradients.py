@@ -88,7 +88,7 @@ def test_gradients_of_a_loop_under_a_count_of_steps(layout):
             losses = [session.run([loss, step], {x: FEATURES, y: LABELS})[0] for _ in range(3)]
             return losses, session.run({v.name: v for v in tf.global_variables()})
 
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+    devices.assert_same(devices.run(layout, script), devices.reference("count of steps", script))
 
 
 def decay_and_loss_in_one_average(loss, weight):
@@ -153,7 +153,8 @@ def test_all_that_gradients_wait_for_happens(updates, resource, layout):
             losses = [session.run([loss, step], {x: FEATURES, y: LABELS})[0] for _ in range(3)]
             return losses, session.run({v.name: v for v in tf.global_variables()})
 
-    found, expected = devices.run(layout, script), devices.run(None, script)
+    found = devices.run(layout, script)
+    expected = devices.reference(("wait for", updates, resource), script)
     devices.assert_same(found, expected)
     others = [v for name, v in expected[1].items() if not name.startswith(("first", "second"))]
     assert others and all(abs(value).max() > 0 for value in others)

@@ -84,8 +84,11 @@ def train(stage, model, resource, gradients_under_updates):
 @pytest.mark.parametrize("model", [
     branches, nested, averaged, averaged_by_the_batch, averaged_in_a_nested_branch])
 def test_a_step_runs_whatever_branch_is_taken(model, resource, layout):
-    found, expected = [devices.run(where, lambda stage: train(stage, model, resource, True))
-                       for where in (layout, None)]
+    def script(stage):
+        return train(stage, model, resource, True)
+
+    found = devices.run(layout, script)
+    expected = devices.reference(("branches", model, resource), script)
     devices.assert_same(found, expected)
     assert expected[1]["global_step:0"] == 4
     if model not in (branches, nested):
@@ -132,4 +135,4 @@ def test_losses_in_turns_whose_gradients_wait_for_one_update(layout):
                 session.run(steps[number % 2], {x: FEATURES})
             return session.run({v.name: v for v in tf.global_variables()})
 
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+    devices.assert_same(devices.run(layout, script), devices.reference("in turns", script))

@@ -149,6 +149,10 @@ WRITES = [summed, counted, counted_in_whole_numbers, largest, smallest, any_and_
           in_py_func, median, by_product, in_a_loop,
           rows_beside_numbers_of_the_batch, if_it_is_the_largest_so_far,
           a_number_if_the_batch_says_so, rows_one_by_one]
+# All cases of a write are compared with the same numbers.
+EACH_WRITE = pytest.mark.parametrize("write", [
+    pytest.param(write, id=write.__name__, marks=pytest.mark.xdist_group("whole " + write.__name__))
+    for write in WRITES])
 # Scatters of tensors that are no variables do not exist for local ones of TensorFlow 2.
 PLACES = ("update_ops", "under_update_ops", "before", "after", "beside", "local")
 
@@ -187,25 +191,30 @@ def written(write, place, resource, *batch):
     return script
 
 
+def written_by_one_device(write):
+    """The losses and variables; they are the same wherever the write stands."""
+    return devices.reference(("write", write), written(write, "before", True))
+
+
 @EACH
 @KINDS
-@pytest.mark.parametrize("write", WRITES)
+@EACH_WRITE
 def test_writes_the_whole_batch(write, resource, layout):
     place = PLACES[(WRITES.index(write) + LAYOUTS.index(layout)) % len(PLACES)]
     script = written(write, place, resource)
-    expected = devices.reference((write, place, resource), script)
+    expected = written_by_one_device(write)
     assert np.any(expected[1]["v:0"])
     with contextlib.nullcontext() if layout == BOTH else devices.unoptimized():
         devices.assert_same(devices.run(layout, script), expected)
 
 
 @pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
-@pytest.mark.parametrize("write", WRITES)
+@EACH_WRITE
 def test_constants_that_count_a_fixed_batch_count_the_whole_one(write, layout):
     """`tf.size(x)` is a constant where the shape of x is known when the graph is built."""
     place = PLACES[(WRITES.index(write) + LAYOUTS.index(layout)) % len(PLACES)]
-    expected = devices.run(None, written(write, place, True, None, True))
-    devices.assert_same(devices.run(layout, written(write, place, True, layout, True)), expected)
+    devices.assert_same(devices.run(layout, written(write, place, True, layout, True)),
+                        written_by_one_device(write))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -242,7 +251,7 @@ def test_an_update_waits_for_a_loop_or_branch_that_reads_a_ref_variable(value, l
                 session.run(step, {x: ROWS + number})
             return session.run({v.name: v for v in tf.global_variables()})
 
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+    devices.assert_same(devices.run(layout, script), devices.reference(("behind", value), script))
 
 
 def mean_in_a_branch(x, size):
@@ -317,7 +326,8 @@ def test_metrics_see_all_rows(layout, built):
         with devices_without_update():
             return script(stage)
 
-    devices.assert_same(devices.run(layout, without_race), devices.run(None, without_race))
+    devices.assert_same(devices.run(layout, without_race),
+                        devices.reference(("metrics", built), without_race))
 
 
 def devices_without_update():
@@ -367,10 +377,11 @@ def test_fetches_of_a_step_are_of_the_whole_batch(layout, resource):
             return [session.run([fetched, train], {x: features, y: labels})[0]
                     for _ in range(STEPS)]
 
-    found, expected = devices.run(layout, script), devices.run(None, script)
-    for one, other in zip(found, expected):
-        del other["middle"], one["middle"]  # a clone's rows less the mean of that clone's
-        devices.assert_same(one, other)
+    found = devices.run(layout, script)
+    for one, other in zip(found, devices.reference(("fetches", resource), script)):
+        del one["middle"]  # a clone's rows less the mean of that clone's
+        devices.assert_same(one, {name: value for name, value in other.items() if name in one})
+        assert set(other) - set(one) == {"middle"}
 
 
 def registered_metric(key):
@@ -389,7 +400,7 @@ def registered_metric(key):
 @EACH
 @pytest.mark.parametrize("key", ["GLOBAL_MEAN_OBJECTS", "LOCAL_MEAN_OBJECTS"])
 def test_the_update_of_a_metric_may_be_registered(layout, key):
-    expected = devices.run(None, registered_metric(None))
+    expected = devices.reference("registered metric", registered_metric(None))
     found = devices.run(layout, registered_metric(getattr(epl.GraphKeys, key)))
     devices.assert_same(found, expected)
 
@@ -485,7 +496,7 @@ def test_normalisation_that_updates_where_it_is_built(layout):
             alone = session.run(model.loss, {x: ROWS[:3]})
             return found, alone, session.run([mean, model.weight])
 
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+    devices.assert_same(devices.run(layout, script), devices.reference("updates inside", script))
 
 
 @EACH
@@ -509,7 +520,8 @@ def test_an_update_that_two_losses_wait_for_runs_in_the_steps_of_both(layout, re
                 found.append(session.run([mean, model.weight, other]))
             return found
 
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+    devices.assert_same(devices.run(layout, script),
+                        devices.reference(("two losses wait", resource), script))
 
 
 @EACH
@@ -528,7 +540,8 @@ def test_normalisation_with_a_fed_switch(layout, training):
                 session.run(step, {x: ROWS + number, switch: training})
             return session.run([mean, model.weight])
 
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+    devices.assert_same(devices.run(layout, script),
+                        devices.reference(("fed switch", training), script))
 
 
 @EACH
@@ -543,7 +556,7 @@ def test_priorities_that_are_computed_after_the_step(layout):
         with devices.session() as session:
             return session.run(priorities, {x: ROWS})
 
-    devices.assert_same(devices.run(layout, script), devices.run(None, script))
+    devices.assert_same(devices.run(layout, script), devices.reference("priorities", script))
 
 
 def test_a_local_value_on_request():
@@ -582,7 +595,7 @@ def test_what_counts_a_fixed_batch(layout):
         with devices.session() as session:
             return [session.run([fetched, loss, train])[:2] for _ in range(STEPS)]
 
-    expected = devices.run(None, lambda stage: script(stage, devices.ONE))
+    expected = devices.reference("counts", lambda stage: script(stage, devices.ONE))
     devices.assert_same(devices.run(layout, lambda stage: script(stage, layout)), expected)
 
 

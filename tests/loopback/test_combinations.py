@@ -5,6 +5,7 @@
 Workers are threads; the one device is plain TensorFlow with the whole batch.
 """
 
+import contextlib
 import importlib.util
 import os
 
@@ -130,7 +131,7 @@ def reference():
 
     def of(program):
         if program not in known:
-            with devices.plain():
+            with devices.unoptimized(), devices.plain():
                 known[program] = train(program, lambda number: None)
         return known[program]
 
@@ -139,10 +140,15 @@ def reference():
 
 @pytest.mark.parametrize("titles", TRAINED, ids=name_of)
 def test_trains_as_one_device(titles, reference):
-    """Sums of 16 rows in another order, and what follows from them in three steps."""
+    """Sums of 16 rows in another order, and what follows from them in three steps.
+
+    TensorFlow's graph optimizers look at each feature alone, and at those that are more than two.
+    """
     losses, variables = reference(together(titles)[-1])
     assert all(abs(losses[0] - later) > 1e-3 for later in losses[1:])  # it learns
-    for found_losses, found in under_epl(titles):
+    with devices.unoptimized() if len(titles) == 2 else contextlib.nullcontext():
+        trained = under_epl(titles)
+    for found_losses, found in trained:
         np.testing.assert_allclose(found_losses, losses, rtol=1e-5, atol=1e-6)
         assert set(found) == set(variables)
         for name, value in variables.items():

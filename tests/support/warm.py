@@ -42,6 +42,7 @@ import types
 import warnings
 
 _OWN = ("epl", "examples", "tests")
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _LAUNCHER = "epl.launcher"
 
 _server = None
@@ -112,8 +113,9 @@ def _address(environment):
 def _start(environment):
     directory = tempfile.mkdtemp(prefix="epl-warm-")
     address = os.path.join(directory, "socket")
-    process = subprocess.Popen([sys.executable, "-u", "-m", "tests.support.warm", address],
-                               env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "tests.support.warm", address], cwd=_ROOT,
+        env=dict(environment, PYTHONPATH=_ROOT), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     atexit.register(_stop, directory, process)
     assert process.stdout.readline() == b"ready\n"
     return address

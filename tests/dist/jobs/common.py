@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import epl
+from tests.support import haste
 
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
@@ -16,6 +17,7 @@ tf.logging.set_verbosity(tf.logging.ERROR)
 
 def start(config=None):
     """Initialize EPL; returns (rank, workers)."""
+    haste.begin()
     epl.init(epl.Config(config))
     epl.set_default_strategy(epl.replicate(device_count=1))
     cluster = epl.Env.get().cluster
