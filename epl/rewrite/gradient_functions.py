@@ -10,7 +10,7 @@ Others get it in the size that it has in the whole batch, if they work row by ro
 not, or stand for no rows, a warning says so.
 """
 
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -66,13 +66,13 @@ class GradientFunctions:
             if of is not None and _is_of_script(of):
                 self._built.setdefault(of, set()).add(op)
 
-    def give_size_of_whole(self, graph: Any, scope: str, num_parts: int) -> None:
+    def give_size_of_whole(self, graph: Any, scope: str, size: Callable[[], Any]) -> None:
         """Give them gradients of the size that these have in the whole batch.
 
         Args:
           graph: the script's graph.
           scope: absolute name scope of what is added.
-          num_parts: into how many parts the batch is divided.
+          size: how many times as large those are that they get.
         """
         for function in self._functions():
             relation = self._relation(function)
@@ -92,8 +92,9 @@ class GradientFunctions:
                         compat.made_at(function.of), strange.name, strange.type))
             elif _departure(function) is not None:
                 with compat.inserted(graph, scope + "/gradient_functions"):
-                    _multiply(function.entering, 1.0 / num_parts, function.ops, within=True)
-                    _multiply(function.leaving, float(num_parts), function.ops, within=False)
+                    times = size()
+                    _multiply(function.entering, 1.0 / times, function.ops, within=True)
+                    _multiply(function.leaving, times, function.ops, within=False)
 
     def _functions(self) -> Iterator[_Function]:
         for of in sorted(self._built, key=compat.op_id):
@@ -161,10 +162,10 @@ def _departure(function: _Function) -> Optional[Any]:
     return departure(function.entering, function.leaving, lambda op: op not in function.ops)
 
 
-def _multiply(tensors: List[Any], factor: float, ops: Set[Any], within: bool) -> None:
+def _multiply(tensors: List[Any], factor: Any, ops: Set[Any], within: bool) -> None:
     """Let the readers of tensors `within` some operations, or outside, read them times `factor`."""
     for tensor in tensors:
         users = [op for op in tensor.consumers() if (op in ops) == within]
-        larger = tensor * tf.constant(factor, tensor.dtype)
+        larger = tensor * tf.cast(factor, tensor.dtype.base_dtype)
         for op in users:
             editor.replace_input(op, tensor, larger)

@@ -12,6 +12,7 @@ from epl.rewrite.clones import CloneMap
 from epl.rewrite.order import Edge, Order
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.walk import counted_ancestors
+from epl.rewrite.weights import Rows, Weight
 
 
 class Gradient(NamedTuple):
@@ -47,11 +48,15 @@ class Measure(NamedTuple):
       text: what the script is told if they have not.
       tensor: what is measured, of the script's own graph.
       axes: of it; None: all.
+      over: the rows by whose number it is divided, or None.
+      is_of_rows: it has nothing to do with how long rows are.
     """
 
     text: str
     tensor: Any
     axes: Optional[List[int]]
+    over: Optional[Rows] = None
+    is_of_rows: bool = False
 
 
 class GradientGroup:
@@ -75,6 +80,9 @@ class GradientGroup:
       counts: for each of these the number of each clone of this worker, and their mean over all
         workers, a matrix; None if there are no measures.
       warned: the script was told of unequal ones.
+      weights: how much parts count -> that of each clone of this worker.
+      weighed: the operation that gives what gradients and losses are multiplied with in the end,
+        as their parts count by their rows; None if all parts count alike.
     """
 
     def __init__(self, name: str, ys: List[Any], gradients: List[Gradient],
@@ -94,6 +102,8 @@ class GradientGroup:
         self.measures: List[Measure] = []
         self.counts: Any = None
         self.warned = False
+        self.weights: Dict[Weight, List[Any]] = {}
+        self.weighed: Any = None
 
     def describe(self) -> List[str]:
         """Lines for people: what this group computes and exchanges."""

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the losses of a graph are of the whole batch, and what is exchanged for that."""
 
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from epl.communicators.base import Collective
 from epl.ir.graph_state import GraphState
+from epl.rewrite.weights import Weight
 
 
 class Statistic(NamedTuple):
@@ -30,16 +31,24 @@ class WholeLosses:
     Attributes:
       statistics: numbers of the data that gradients read.
       values: name of a loss -> what is that of the whole batch if the clones' are averaged.
+      weights: name of a loss -> how much a part counts in its average, where parts may have other
+        numbers of rows. The gradients by it are weighed already.
     """
 
     def __init__(self) -> None:
         self.statistics: List[Statistic] = []
         self.values: Dict[str, Any] = {}
+        self.weights: Dict[str, Weight] = {}
 
 
 def averaged_as(loss: Any, state: GraphState) -> Any:
     """What is `loss` of the whole batch if the clones' values are averaged."""
     return state.record(WholeLosses).values.get(loss.name, loss)
+
+
+def weight_of(loss: Any, state: GraphState) -> Optional[Weight]:
+    """How much a part counts in the average of `loss`; None: all parts alike."""
+    return state.record(WholeLosses).weights.get(loss.name)
 
 
 def asked(own: Iterable[Any], others: Iterable[Any], state: GraphState) -> List[Any]:

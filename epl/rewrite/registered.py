@@ -14,10 +14,11 @@ from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import GraphState
 from epl.rewrite.groups import GradientGroup, Merged, groups_of, sources_of
 from epl.rewrite.leaving import Leaving
-from epl.rewrite.loss_record import averaged_as
-from epl.rewrite.merge import of_clones, of_workers
+from epl.rewrite.loss_record import averaged_as, weight_of
+from epl.rewrite.merge import clone_weights, of_clones, of_each, of_workers
 from epl.rewrite.relations import Mergeable, Reduced, Rows
 from epl.rewrite.walk import data_ancestors
+from epl.rewrite.weights import Weight
 
 # How each collection merges, and whether over all workers.
 _KEYS: Dict[str, Tuple[Mergeable, bool]] = {
@@ -128,23 +129,25 @@ def merge_registered(group: GradientGroup, state: GraphState, num_workers: int) 
             meant = tensor  # the mean of a loss over all is the loss of the whole batch
             if everywhere and relation == Reduced("mean"):
                 meant = averaged_as(tensor, state)
-            merged = _merged(group, meant, relation, num_workers if everywhere else 1)
+            weight = weight_of(group.ys[0], state) if relation == Reduced("mean") else None
+            merged = _merged(group, meant, relation, num_workers if everywhere else 1, weight)
             if merged.value is not tensor:
                 group.merged[tensor.name] = merged
 
 
-def _merged(group: GradientGroup, tensor: Any, relation: Mergeable, num_workers: int) -> Merged:
-    clones = group.copied
-    if clones is None and num_workers == 1:
+def _merged(group: GradientGroup, tensor: Any, relation: Mergeable, num_workers: int,
+            weight: Optional[Weight]) -> Merged:
+    if group.copied is None and num_workers == 1:
         return Merged(tensor, ())
     _check(tensor, relation)
     name = "{}/merged/{}".format(group.name, tensor.name.replace(":", "_"))
+
+    weights = None if weight is None else clone_weights(group, weight)
     with compat.inserted(tensor.graph, name):
-        value = of_clones([tensor] if clones is None else [
-            clones.tensor(tensor, clone) for clone in clones.clones], relation)
+        found = of_clones(of_each(group, tensor), relation, weights)
         if num_workers == 1:
-            return Merged(value, ())
-        return of_workers([value], [relation], [name], context_of(tensor.graph))[0]
+            return Merged(found.value, ())
+        return of_workers([found], [relation], [name], context_of(tensor.graph))[0]
 
 
 def _check(tensor: Any, relation: Mergeable) -> None:

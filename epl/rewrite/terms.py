@@ -65,12 +65,14 @@ class Terms(NamedTuple):
       statistics: name of a tensor -> it, of which the value for the whole batch counts.
       strange: (kind of trouble, operation) of what is no mean and cannot be made one.
       normalised: operations that normalise rows by what the model makes of their part.
+      means: (operation, tensor with rows) of every mean over rows that is a term, or part of one.
     """
 
     sums: Dict[str, Any]
     statistics: Dict[str, Any]
     strange: List[Any]
     normalised: List[Any]
+    means: List[Any]
 
     def by_kind(self) -> List[Any]:
         """(kind of trouble, the operations in the order of creation), of all that is strange."""
@@ -109,7 +111,7 @@ class _Walk:
         self._averaged = averaged
         self._divisors: Dict[str, Any] = {}
         self._seen: Set[Any] = set()
-        self.found = Terms({}, {}, [], [])
+        self.found = Terms({}, {}, [], [], [])
 
     def term(self, tensor: Any, divisors: Any) -> None:
         """`tensor` is a term of a loss.
@@ -121,7 +123,10 @@ class _Walk:
         relation, op = self._axes.of(tensor), tensor.op
         if relation in (_MEAN, _SUM):
             self._centred(op)
-        if self._data.is_alike(tensor) or relation == _MEAN:
+        if self._data.is_alike(tensor):
+            return
+        if relation == _MEAN:
+            self._means(tensor)
             return
         if self._divisors.setdefault(tensor.name, divisors) != divisors:
             self._strange("twice", op)
@@ -129,13 +134,31 @@ class _Walk:
             # A row's gradient is as much larger as there are parts, if it is that of a mean.
             is_mean = divisors is None or any(
                 behind in self._averaged for behind in data_ancestors([op]))
-            if not is_mean:
+            if is_mean:
+                self._mean(op, op.inputs[0])
+            else:
                 self.found.sums[tensor.name] = tensor, self._within(op.inputs[0], divisors)
         elif op.type not in _RULES or any(map(self._has_rows, op.inputs)) \
                 or op in self._partition.loop or op in self._partition.conditional:
             self._strange("unknown", op)
         else:
             _RULES[op.type](self, op, divisors)
+
+    def _means(self, tensor: Any) -> None:
+        """Note the means over rows that `tensor`, itself one, is computed from."""
+        pending, seen = [tensor], set()
+        while pending:
+            op = pending.pop().op
+            rows = [t for t in op.inputs if self._has_rows(t)]
+            if op not in seen and rows:
+                self._mean(op, rows[0])
+            elif op not in seen:
+                pending.extend(t for t in op.inputs if self._axes.of(t) == _MEAN)
+            seen.add(op)
+
+    def _mean(self, op: Any, rows: Any) -> None:
+        if all(known is not op for known, _ in self.found.means):
+            self.found.means.append((op, rows))
 
     def _has_rows(self, tensor: Any) -> bool:
         return isinstance(self._axes.of(tensor), Rows)

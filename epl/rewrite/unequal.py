@@ -4,32 +4,40 @@
 
 Datasets that keep the smaller batch at their end make parts of other numbers of rows, and workers
 that are fed other numbers. Nothing but static shapes says before a step that all have equally many
-(and that rows fed to one worker are divided evenly). A part that is padded to its own longest row
+(and that rows fed to one worker are divided evenly). `rewrite.weights` lets them count by their
+rows; here is what that cannot mend. A part that is padded to its own longest row
 has other lengths than the whole batch would have, and other numbers of elements in its means; so
 has one that the script cuts to its own longest row (`rewrite.lengths`). Such numbers are counted
 where they may differ; their means travel with the gradients.
 """
 
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Iterable, List, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import feeds
-from epl.rewrite import joined
+from epl.rewrite import joined, relations
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId
 from epl.rewrite.groups import GradientGroup, Measure
 from epl.rewrite.lengths import Lengths
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.walk import data_ancestors
+from epl.rewrite.weights import Rows
 
 _ROWS = (
     "a step averaged parts with different numbers of rows: {own} on this worker, {mean:g} in the "
-    "mean over all parts. The rows of smaller parts count for more than on one device with the "
-    "whole batch. Use batch(..., drop_remainder=True) or epl.shard, and feed all workers equally "
+    "mean over all parts. The rows of smaller parts may count for more than on one device with the "
+    "whole batch. Let the loss be a mean over rows (a sum divided by tf.shape(x)[0], not by a "
+    "number), or use batch(..., drop_remainder=True) or epl.shard, and feed all workers equally "
     "many rows. (Later steps like this say nothing.)")
+_MULTIPLES = (
+    "a step averaged parts with different numbers of rows: '{{name}}'{{place}} has {{own}} times "
+    "as many as were read ('{source}') on this worker, {{mean:g}} times in the mean over all "
+    "parts, and parts count by those that were read. Use parts with equally many rows: "
+    "batch(..., drop_remainder=True), epl.shard. (Later steps like this say nothing.)")
 _ELEMENTS = (
     "a step averaged parts of different lengths: '{name}'{place} counts {own} elements on this "
     "worker, {mean:g} in the mean over all parts. Each part is as long as its own longest row, so "
@@ -54,9 +62,38 @@ _SIZES = (
     "mask), or cut and pad to a fixed length (maxlen=...). (Later steps like this say nothing.)")
 
 
+def open_rows(family: Sequence[GradientGroup], partition: StepPartition, num_clones: int,
+              num_workers: int) -> Optional[Rows]:
+    """What brings in rows of which parts may have other numbers; None if all have equally many.
+
+    Arguments as those of `measures`.
+    """
+    model = data_ancestors(y.op for y in family[0].ys)
+    for tensor in _varying(partition, num_clones, num_workers):
+        axis = _axis_of_rows(tensor)
+        if tensor.op in model and compat.static_shape(tensor)[axis] is None:
+            return Rows(tensor, axis)
+    return None
+
+
+def of_rows(rows: Rows, means: Optional[Iterable[Any]]) -> List[Measure]:
+    """What has to be equal where parts have other numbers of rows.
+
+    Args:
+      rows: what brings them in.
+      means: (operation, tensor with rows, their axis) of means that are weighed by the rows that
+        were read; None: nothing is weighed.
+    """
+    if means is None:
+        return [Measure(_ROWS, rows.tensor, [rows.axis], is_of_rows=True)]
+    return [Measure(_MULTIPLES.format(source=_literal(rows.tensor.op.name)), tensor, [axis], rows,
+                    is_of_rows=True)
+            for _, tensor, axis in means if tensor is not rows.tensor]
+
+
 def measures(group: GradientGroup, partition: StepPartition, axes: BatchAxes, num_clones: int,
              num_workers: int, is_gradient: Callable[[Any], bool]) -> List[Measure]:
-    """What may differ between the parts of a step; nothing if all are equal anyway.
+    """What else may differ between the parts of a step; nothing if all are equal anyway.
 
     Args:
       group: whose steps are looked at.
@@ -70,13 +107,19 @@ def measures(group: GradientGroup, partition: StepPartition, axes: BatchAxes, nu
     tensors = [tensor for tensor in _varying(partition, num_clones, num_workers)
                if tensor.op in model]
     rows = [(tensor, _axis_of_rows(tensor)) for tensor in tensors]
-    found = [Measure(_ROWS, tensor, [axis]) for tensor, axis in rows
-             if compat.static_shape(tensor)[axis] is None][:1]
     padded = [(tensor, axis) for tensor, of_rows in rows for axis, size in enumerate(
         compat.static_shape(tensor)) if size is None and axis != of_rows]
     lengths = Lengths(model, partition, axes, {tensor.op for tensor, _ in padded}, is_gradient)
-    found += [Measure(_ELEMENTS, op.inputs[0], _counted_axes(op)) for op in lengths.means()]
-    found += [Measure(_SIZES, tensor, of_sizes) for tensor, of_sizes in lengths.sizes()]
+    read = open_rows([group], partition, num_clones, num_workers)
+
+    def per_row(text: str, tensor: Any, counted_axes: Optional[List[int]]) -> Measure:
+        relation = axes.of(tensor)
+        apart = isinstance(relation, relations.Rows) and counted_axes is not None \
+            and relation.axis not in counted_axes
+        return Measure(text, tensor, counted_axes, None if apart else read)
+
+    found = [per_row(_ELEMENTS, op.inputs[0], _counted_axes(op)) for op in lengths.means()]
+    found += [per_row(_SIZES, tensor, of_sizes) for tensor, of_sizes in lengths.sizes()]
     found += [Measure(_CUT.format(reader=cut.reader.name, at=_literal(compat.made_at(cut.reader))),
                       cut.tensor, cut.axes) for cut in lengths.cuts()]
     return found + [Measure(_LENGTHS, tensor, [axis]) for tensor, axis in padded]
@@ -87,17 +130,24 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def counted(measure: Measure, group: GradientGroup, clones: List[CloneId], like: Any) -> List[Any]:
-    """What a measure is in each clone of this worker, in the type of `like`."""
-    values = [measure.tensor] if group.clones is None else [
-        group.clones.tensor(measure.tensor, clone) for clone in clones]
+def counted(measure: Measure, group: GradientGroup, clones: List[CloneId], dtype: Any) -> List[Any]:
+    """What a measure is in each clone of this worker, in a floating-point type."""
     counts = []
-    for value in values:
+    for clone in clones[:1] if group.clones is None else clones:
+        value = _of_clone(group, measure.tensor, clone)
         with tf.device(value.device or None):
             shape = tf.shape(value)
             chosen = shape if measure.axes is None else tf.gather(shape, measure.axes)
-            counts.append(tf.cast(tf.reduce_prod(chosen), like.dtype))
+            count = tf.cast(tf.reduce_prod(chosen), dtype)
+            if measure.over is not None:
+                count /= measure.over._replace(
+                    tensor=_of_clone(group, measure.over.tensor, clone)).number(dtype)
+            counts.append(count)
     return counts
+
+
+def _of_clone(group: GradientGroup, tensor: Any, clone: CloneId) -> Any:
+    return tensor if group.clones is None else group.clones.tensor(tensor, clone)
 
 
 def _varying(partition: StepPartition, num_clones: int, num_workers: int) -> List[Any]:
@@ -140,7 +190,7 @@ def warn_once(group: GradientGroup, counts: Sequence[Sequence[float]]) -> None:
         if group.warned or all(abs(n - mean) < 1e-3 for n in own):
             continue
         group.warned = True
-        if measure.text != _ROWS:
+        if not measure.is_of_rows:
             joined.check_flat(measure.tensor.graph)
         tf.logging.warning(measure.text.format(
             own=", ".join("{:g}".format(n) for n in own), mean=mean, axis=(measure.axes or [0])[0],

@@ -40,7 +40,7 @@ def verify_collectives(group: GradientGroup, plan: ParallelPlan, ownership: Owne
         # Rows that all workers share are not exchanged, only what is added to them.
         shared = op_traits.same_rows(gradient.raw)
         for part in [gradient.returned.values] if shared else parts(gradient.returned):
-            if not data_ancestors([part.op], reduced) & reduced:
+            if not data_ancestors([part.op], reduced | {group.weighed}) & reduced:
                 raise RewriteError(
                     "gradient {} would be applied without being reduced over workers {}".format(
                         part.name, ", ".join(map(str, holders.ranks))))

@@ -27,7 +27,8 @@ from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
 from epl.rewrite.groups import groups_of, sources_of
-from epl.rewrite.merge import of_clones, of_workers
+from epl.rewrite.loss_record import weight_of
+from epl.rewrite.merge import OfWorker, clone_weights, of_clones, of_each, of_workers
 from epl.rewrite.relations import SAME, SHARED, Mergeable, Reduced, Rows
 from epl.rewrite.walk import data_descendants
 
@@ -221,7 +222,9 @@ class WholeBatch:
         """Make the values of tensors that are joined or reduced; borders: (tensor, relation)."""
         if self._num_workers == 1:
             for tensor, relation in borders:
-                self._values[tensor.name] = self._of_worker(tensor, relation)
+                of_worker = self._of_worker(tensor, relation)
+                with compat.inserted(self._graph, self._scope):
+                    self._values[tensor.name] = of_worker.value
             return
         always: List[Any] = []
         on_demand: List[Any] = []
@@ -247,12 +250,12 @@ class WholeBatch:
             self.collectives.extend(c for c in merged.collectives if c not in self.collectives)
             (group.merged if always else group.on_demand)[tensor.name + OF_THE_JOB] = merged
 
-    def _of_worker(self, tensor: Any, relation: Mergeable) -> Any:
-        clones = self._owner(tensor).clones
-        values = [tensor] if clones is None else [
-            clones.tensor(tensor, clone) for clone in clones.clones]
+    def _of_worker(self, tensor: Any, relation: Mergeable) -> OfWorker:
+        group = self._owner(tensor)
+        weight = weight_of(group.ys[0], self._state) if relation == Reduced("mean") else None
+        weights = None if weight is None else clone_weights(group, weight)
         with compat.inserted(self._graph, self._scope):
-            return of_clones(values, relation)
+            return of_clones(of_each(group, tensor), relation, weights)
 
 
 class _Region:

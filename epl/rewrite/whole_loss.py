@@ -7,13 +7,14 @@
     sum(m) ------->                   sum(m) of all rows -->
                  gradients <--                    gradients <--
 
-What is added up over rows (`terms.Terms.sums`) counts as often as there are parts. A statistic of
+What is added up over rows (`terms.Terms.sums`) counts as often as there are parts. Parts count as
+many times as they have rows, where these may differ (see `rewrite.weights`). A statistic of
 the data is that of the whole batch; it is computed before the model, by copies of what it takes, so
 that the first micro-batch need not wait for the last. The gradients read copies of what depends on
 these; the script's own operations are left as they are, for what runs outside of a step.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Set
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -22,16 +23,16 @@ from epl import compat
 from epl.errors import RewriteError
 from epl.ir import editor, feeds, static_shapes
 from epl.ir.graph_state import GraphState
-from epl.rewrite import op_traits
+from epl.rewrite import op_traits, unequal, weights
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.gradient_functions import GradientFunctions
-from epl.rewrite.groups import GradientGroup, parts
+from epl.rewrite.groups import GradientGroup, Measure, parts
 from epl.rewrite.loss_record import Statistic, WholeLosses
 from epl.rewrite.losses import averaged_gradients
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import Rows
-from epl.rewrite.terms import Data, describe, terms_of
+from epl.rewrite.terms import Data, Terms, describe, terms_of
 from epl.rewrite.walk import ancestors, data_ancestors, data_descendants
 from epl.rewrite.whole import View, WholeBatch
 
@@ -39,8 +40,8 @@ _SCRIPT, _MADE = CloneId(0, 0, 0), CloneId(0, 1, 0)
 
 
 def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, partition: StepPartition,
-               axes: BatchAxes, num_parts: int,
-               parts_here: int) -> None:
+               axes: BatchAxes, num_parts: int, parts_here: int,
+               rows: Optional[weights.Rows]) -> List[Measure]:
     """Let the gradients of a family of groups be those of the loss of the whole batch.
 
     Prints a warning for what is no mean over the rows and cannot be made one.
@@ -53,6 +54,11 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
       axes: how its tensors relate to the whole batch.
       num_parts: micro-batches, replicas and slices of all workers.
       parts_here: those of this worker.
+      rows: what brings in rows of which parts may have other numbers; None if all have equally
+        many.
+
+    Returns:
+      What has to be equal for that, though rows may not be.
     """
     losses = family[0].ys
     terms = terms_of(losses, partition, axes, state.provenance.is_gradient,
@@ -79,9 +85,11 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
             "replica and worker normalises by the statistics of its own rows, as one device does "
             "with a batch of that size; moving averages follow the mean of these".format(
                 losses[0].name, first.name, compat.made_at(first)))
+    measures = surgery.weigh(rows, terms) if rows is not None else []
     if terms.sums or statistics:
         surgery.carry_out(terms.sums, statistics)
-    surgery.gradient_functions(family).give_size_of_whole(graph, family[0].name, num_parts)
+    surgery.gradient_functions(family).give_size_of_whole(graph, family[0].name, surgery.size_of)
+    return measures
 
 
 def _without_shape(losses: Sequence[Any]) -> str:
@@ -104,6 +112,8 @@ class _Surgery:
         self._losses = family[0].ys
         self._scope = family[0].name
         self._copied = 0
+        self._rows: Optional[weights.Rows] = None  # by which parts are weighed
+        self._total: Any = None  # of these, in the whole batch
         self._data = Data(partition, axes, state.provenance.is_gradient, family[0].ys)
         self._forward = ancestors(y.op for y in self._losses)
         self._calls = [data_ancestors(part.op for g in group.gradients for part in parts(g.raw))
@@ -124,6 +134,43 @@ class _Surgery:
         raw = [part for group in family for g in group.gradients for part in parts(g.raw)]
         return GradientFunctions(self._losses, self._forward, self._backward, raw, self._partition,
                                  self._axes, self._state.provenance)
+
+    def weigh(self, rows: weights.Rows, terms: Terms) -> List[Measure]:
+        """Let parts count as many times as they have rows, if a loss has means over rows.
+
+        Returns:
+          What has to be equal for that: what means are taken over is a multiple of `rows`, or where
+          nothing is weighed, all parts have equally many rows.
+        """
+        by_numbers = [tensor for tensor, divisors in terms.sums.values() if _may_count(divisors)]
+        if not terms.means:
+            return unequal.of_rows(rows, None) if terms.strange or by_numbers else []
+        seeds = weights.seeds(self._losses, self._calls, self._state.provenance)
+        if seeds is None:
+            return unequal.of_rows(rows, None)
+        self._rows = rows
+        weight = weights.Weight(rows, weights.kind_for(self._losses[0]))
+        with compat.inserted(self._graph, self._scope + "/weights"):
+            of_part = weight.of()
+        weights.weigh(self._graph, self._scope + "/weights", seeds, of_part)
+        self._state.record(WholeLosses).weights.update(
+            (loss.name, weight) for loss in self._losses)
+        return unequal.of_rows(rows, None if by_numbers else [
+            (op, tensor, self._axes.of(tensor).axis) for op, tensor in terms.means])
+
+    def size_of(self) -> Any:
+        """How many times as large a row's gradient is in a part as in the whole batch."""
+        if self._rows is None:
+            return float(self._num_parts)
+        return self._rows_in_all(self._rows) / weights.UNIT
+
+    def _rows_in_all(self, rows: weights.Rows) -> Any:
+        """The rows of the whole batch, a number."""
+        if self._total is None:
+            with compat.inserted(self._graph, self._scope + "/weights"):
+                number = rows.number(weights.kind_for(self._losses[0]))
+                self._total = self._read_of_whole(number)
+        return self._total
 
     def carry_out(self, sums: Dict[str, Any], statistics: Dict[str, Any]) -> None:
         """Multiply sums and replace statistics (name -> tensor) where gradients read them."""
@@ -172,7 +219,10 @@ class _Surgery:
         behind = self._data.behind(tensor)
         like = {learned.name: self._early(form, self._data.behind(form), {})
                 for learned, form in self._data.forms(behind)}
-        of_part = self._early(tensor, behind, like)
+        return self._read_of_whole(self._early(tensor, behind, like))
+
+    def _read_of_whole(self, of_part: Any) -> Any:
+        """What reads a number of the data, in the end that of the whole batch."""
         read = tf.identity(of_part, "statistic")
         self._state.record(WholeLosses).statistics.append(
             Statistic(read, of_part, frozenset(y.name for y in self._losses), []))
@@ -217,12 +267,21 @@ class _Surgery:
             for parts_in_it in (self._num_parts, self._parts_here, 1):
                 is_count = tf.equal(tf.expand_dims(counts * parts_in_it, 1), tf.stack(numbers))
                 factor = tf.where(tf.reduce_any(is_count), tf.constant(parts_in_it), factor)
-        return tf.cast(factor, tensor.dtype)
+        if self._rows is None:
+            return tf.cast(factor, tensor.dtype)
+        return tf.cast(self._unweighed(factor, self._rows), tensor.dtype)
+
+    def _unweighed(self, factor: Any, rows: weights.Rows) -> Any:
+        """`factor` of a sum of which all rows count alike, though its part counts by its rows."""
+        total = self._rows_in_all(rows)
+        counted = tf.cast(factor, total.dtype)
+        once = total / rows.number(total.dtype)
+        return tf.where(tf.equal(factor, self._num_parts), once, counted)
 
     def _numbers(self, divisors: Any, fed: List[str]) -> List[Any]:
         """What may count rows: the whole numbers above 2, those that are fed, and the product."""
         known = [n for n in divisors if not isinstance(n, str)]
-        whole = {float(n) for n in known + [np.prod(known)] if n > 2 and n == round(n)}
+        whole = _whole_numbers(known)
         found = [tf.cast(self._graph.get_tensor_by_name(name), tf.float64) for name in fed]
         found += [tf.reduce_prod(tf.stack(found)) * float(np.prod(known))] if found else []
         return [tf.constant(n, tf.float64) for n in sorted(whole)] + found
@@ -306,6 +365,16 @@ class _Surgery:
         call = [c for c in self._state.provenance.calls if any(t is tensor for t in c.entered)]
         return bool(call) or (self._state.provenance.is_gradient(tensor.op)
                               and tensor.op not in self._forward and tensor.dtype.is_floating)
+
+
+def _may_count(divisors: Any) -> bool:
+    """True if a number that a sum is divided by, or their product, may be one of rows."""
+    known = [n for n in divisors if not isinstance(n, str)]
+    return len(known) < len(divisors) or bool(_whole_numbers(known))
+
+
+def _whole_numbers(known: List[float]) -> Set[float]:
+    return {float(n) for n in known + [np.prod(known)] if n > 2 and n == round(n)}
 
 
 def _begins_with_ones(ops: List[Any]) -> int:

@@ -17,13 +17,14 @@ from epl.rewrite import registered, sparse, unequal
 from epl.rewrite.addends import addends
 from epl.rewrite.aggregate import ReduceOptions, reduce_gradients
 from epl.rewrite.groups import Gradient, GradientGroup, Merged, parts
-from epl.rewrite.loss_record import averaged_as
+from epl.rewrite.loss_record import averaged_as, weight_of
 from epl.rewrite.loss_scale import LossScales
-from epl.rewrite.merge import merged_loss
+from epl.rewrite.merge import merged_loss, merged_weight
 from epl.rewrite.passes.base import FAMILY, Pass
 from epl.rewrite.rewriting import Family, Rewriting
 from epl.rewrite.scatter import Scattered, scatter
 from epl.rewrite.verify import verify_collectives, verify_names
+from epl.rewrite.weights import times
 from epl.rewrite.zero import Zero
 
 
@@ -38,10 +39,17 @@ def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
     graph, gradients = rewriting.graph, rewriting.local[group.name]
     apart: List[Collective] = []
     losses = losses_of_clones(rewriting, group)
-    values = [value for _, value in losses]
+    weight = weight_of(group.ys[0], rewriting.state)
+    weighed = [] if weight is None else [merged_weight(group, weight, rewriting.plan)]
+    values = [value for _, value in losses] + weighed
     counts = _counts(rewriting, group, values)
     values.extend(mean for *_, mean in counts)
     reduced, values = _reduced(rewriting, group, values, apart)
+    if weighed:
+        group.collectives.extend(apart)  # what travels apart is needed for gradients
+        apart = []
+        reduced, values[:len(losses)] = _divided_by_weight(
+            group, reduced, values[:len(losses)], values[len(losses)])
     _take_turns(rewriting, group)
     if counts:
         with compat.inserted(graph, group.name + "/counts"):
@@ -56,6 +64,16 @@ def _aggregate(rewriting: Rewriting, group: GradientGroup) -> None:
         for gradient, found in zip(group.gradients, gradients):
             give_back(rewriting, group, gradient, sparse.joined([
                 sparse.once(piece, next(rest)) for piece in found.pieces]))
+
+
+def _divided_by_weight(group: GradientGroup, gradients: List[Any], losses: List[Any],
+                       weight: Any) -> Tuple[List[Any], List[Any]]:
+    """Gradients and losses, whose parts were multiplied with weights, by the mean of these."""
+    with compat.inserted(weight.graph, group.name + "/weights"):
+        factor = 1.0 / weight
+        group.weighed = factor.op
+        return [times(gradient, factor) for gradient in gradients], [
+            times(loss, factor) for loss in losses]
 
 
 def _take_turns(rewriting: Rewriting, group: GradientGroup) -> None:
@@ -135,17 +153,17 @@ def losses_of_clones(rewriting: Rewriting, group: GradientGroup) -> List[Tuple[A
     for loss, averaged in list(losses.values()):
         for one, other in addends(loss, averaged, group, state):
             losses.setdefault(one.name, (one, other))
-    return [(loss, merged_loss(group, averaged, rewriting.plan))
+    weight = weight_of(group.ys[0], state)
+    return [(loss, merged_loss(group, averaged, rewriting.plan, weight))
             for loss, averaged in losses.values() if registered.how(loss, state) is None]
 
 
 def _counts(rewriting: Rewriting, group: GradientGroup, losses: List[Any]) -> List[List[Any]]:
     """For each measure that parts may differ by what it is in each clone, and the mean of these."""
-    exact = [loss for loss in losses if loss.dtype.base_dtype in (tf.float32, tf.float64)]
-    if not exact:
-        return []
+    exact = [loss.dtype.base_dtype for loss in losses
+             if loss.dtype.base_dtype in (tf.float32, tf.float64)]
     with compat.inserted(rewriting.graph, group.name + "/counts"):
-        found = [unequal.counted(measure, group, rewriting.clones, exact[0])
+        found = [unequal.counted(measure, group, rewriting.clones, (exact + [tf.float32])[0])
                  for measure in group.measures]
         return [own + [tf.add_n(own) / len(own)] for own in found]
 

@@ -4,10 +4,11 @@
 
 from typing import Any
 
+from epl import compat
 from epl.rewrite import registered
-from epl.rewrite.groups import Merged, groups_of
-from epl.rewrite.loss_record import averaged_as, exchanged_for
-from epl.rewrite.merge import merged_loss
+from epl.rewrite.groups import GradientGroup, Merged, groups_of
+from epl.rewrite.loss_record import averaged_as, exchanged_for, weight_of
+from epl.rewrite.merge import OfWorker, merged_loss, merged_weight
 from epl.rewrite.passes.base import GRAPH, Pass
 from epl.rewrite.rewriting import Rewriting
 
@@ -24,9 +25,18 @@ def _merge_other_losses(rewriting: Rewriting) -> None:
     for group in groups_of(state):
         for loss in registered.other_losses(group, state):
             if loss.name not in group.merged:
-                whole = averaged_as(loss, state)
-                group.merged[loss.name] = Merged(merged_loss(group, whole, rewriting.plan),
+                group.merged[loss.name] = Merged(_of_worker(rewriting, group, loss),
                                                  exchanged_for(loss, state))
+
+
+def _of_worker(rewriting: Rewriting, group: GradientGroup, loss: Any) -> Any:
+    """A loss of another family, of the rows of this worker."""
+    whole, weight = averaged_as(loss, rewriting.state), weight_of(loss, rewriting.state)
+    value = merged_loss(group, whole, rewriting.plan, weight)
+    if weight is None:
+        return value
+    with compat.inserted(rewriting.graph, group.name + "/merged"):
+        return OfWorker(value, merged_weight(group, weight, rewriting.plan)).value
 
 
 PASS = Pass(

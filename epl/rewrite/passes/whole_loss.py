@@ -14,8 +14,11 @@ def _run(rewriting: Rewriting, family: Family) -> None:
     for group in family:
         group.measures = unequal.measures(group, partition, axes, parts, rewriting.num_workers,
                                           rewriting.state.provenance.is_gradient)
-    whole_loss.make_whole(rewriting.graph, family, rewriting.state, partition, axes,
-                          parts * rewriting.num_workers, parts)
+    of_rows = whole_loss.make_whole(
+        rewriting.graph, family, rewriting.state, partition, axes, parts * rewriting.num_workers,
+        parts, unequal.open_rows(family, partition, parts, rewriting.num_workers))
+    for group in family:
+        group.measures[:0] = of_rows
 
 
 def _wanted(rewriting: Rewriting, family: Family) -> bool:
