@@ -13,7 +13,8 @@ counts, largest values, rows and what is computed from them are what one device 
 would have. The script's own operations are left as they are, for what runs outside of a step.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Set
+import contextlib
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Set
 
 import tensorflow.compat.v1 as tf
 
@@ -26,7 +27,7 @@ from epl.rewrite import fixed_rows, loops, op_traits, registered
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
-from epl.rewrite.groups import groups_of, sources_of
+from epl.rewrite.groups import GradientGroup, groups_of, sources_of
 from epl.rewrite.loss_record import weight_of
 from epl.rewrite.merge import OfWorker, clone_weights, of_clones, of_each, of_workers
 from epl.rewrite.relations import SAME, SHARED, Mergeable, Reduced, Rows
@@ -112,6 +113,15 @@ class WholeBatch:
         self._sizes: Set[int] = set()
         self._exchanges = 0
         self.collectives: List[Collective] = []  # all that were made
+
+    @contextlib.contextmanager
+    def owned_by(self, group: GradientGroup) -> Iterator[None]:
+        """What is built meanwhile is computed by the clones of `group`."""
+        before, self._owner = self._owner, lambda tensor: group
+        try:
+            yield
+        finally:
+            self._owner = before
 
     def tensor(self, tensor: Any) -> Any:
         """What stands for `tensor`, one that was asked for."""

@@ -27,7 +27,7 @@ from epl.rewrite import op_traits, unequal, weights
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.gradient_functions import GradientFunctions
-from epl.rewrite.groups import GradientGroup, Measure, parts
+from epl.rewrite.groups import GradientGroup, Measure, groups_of, parts
 from epl.rewrite.loss_record import Statistic, WholeLosses
 from epl.rewrite.losses import averaged_gradients
 from epl.rewrite.partition import StepPartition
@@ -393,10 +393,14 @@ def of_whole_batch(state: GraphState, view: View) -> None:
     job = state.known(WholeBatch)
     waiting = [s for s in state.record(WholeLosses).statistics
                if s.read.op.inputs[0] is s.of_part]
-    before = len(job.collectives)
-    early = data_ancestors(s.of_part.op for s in waiting) & view.batch_dependent
-    job.build([s.of_part for s in waiting], [], view._replace(
-        of_batch=view.of_batch | early))
-    for statistic in waiting:
-        statistic.collectives.extend(job.collectives[before:])
-        editor.replace_input(statistic.read.op, statistic.of_part, job.tensor(statistic.of_part))
+    for losses in dict.fromkeys(s.losses for s in waiting):
+        of_losses = [s for s in waiting if s.losses == losses]
+        before = len(job.collectives)
+        early = data_ancestors(s.of_part.op for s in of_losses) & view.batch_dependent
+        with job.owned_by(next(g for g in groups_of(state) if g.ys[0].name in losses)):
+            job.build([s.of_part for s in of_losses], [], view._replace(
+                of_batch=view.of_batch | early))
+        for statistic in of_losses:
+            statistic.collectives.extend(job.collectives[before:])
+            editor.replace_input(statistic.read.op, statistic.of_part,
+                                 job.tensor(statistic.of_part))

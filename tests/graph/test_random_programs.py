@@ -59,9 +59,15 @@ def test_a_program_is_pure_data_that_its_seed_decides():
     assert len({json.dumps(program) for program in programs}) == 50
 
 
-def test_words_that_wait_are_not_drawn():
-    drawn = {word for seed in range(200) for word in refusals.words(drawing.draw(seed))}
-    assert "update_ops" in drawn and not drawn & drawing.WAITING
+def test_words_that_are_left_out_are_not_drawn():
+    def drawn(*without):
+        return {word for seed in range(200) for word in refusals.words(drawing.draw(seed, without))}
+
+    every, few = drawn(), drawn("update_ops", "shorter", "wired")
+    assert every - few == {"update_ops", "shorter", "wired"}
+    workers = [drawing.draw(seed)["layout"]["workers"] for seed in range(200)]
+    assert 20 < workers.count(2) < 100
+    assert {drawing.draw(seed, ["two_workers"])["layout"]["workers"] for seed in range(50)} == {1}
 
 
 def test_a_failing_program_is_made_as_small_as_it_fails():

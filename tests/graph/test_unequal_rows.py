@@ -167,6 +167,30 @@ def test_registered_means_and_written_ones(layout):
 
 
 @pytest.mark.parametrize("layout", [ACCUMULATION, REPLICAS], ids=str)
+@pytest.mark.parametrize("together", [True, False])
+def test_two_losses_of_which_one_has_a_sum(layout, together):
+    def script(stage):
+        x, y, mask = tf.data.make_one_shot_iterator(batches(of)).get_next()
+        with stage(0):
+            weights = [tf.get_variable(name, [3], initializer=tf.initializers.ones())
+                       for name in ("first", "second")]
+            errors = [tf.square(tf.reduce_sum(x * w, 1) - y[:, 0]) for w in weights]
+            losses = [masked(errors[0][:, None], mask, weights),
+                      tf.reduce_mean(errors[1]) + 0.07 * tf.reduce_sum(errors[1])]
+        ops = [tf.train.GradientDescentOptimizer(0.05).minimize(loss, var_list=[w])
+               for loss, w in zip(losses, weights)]
+        with devices.session() as session:
+            for number in range(4):
+                session.run(ops if together else ops[number % 2])
+            return session.run(weights)
+
+    of = None
+    expected = run(None, script)
+    of = layout
+    assert_same(run(layout, script), expected)
+
+
+@pytest.mark.parametrize("layout", [ACCUMULATION, REPLICAS], ids=str)
 def test_sparse_gradients_and_two_losses(layout):
     def script(stage):
         x, y, mask = tf.data.make_one_shot_iterator(batches(of)).get_next()

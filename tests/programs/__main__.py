@@ -11,7 +11,7 @@ from collections import Counter
 import tensorflow.compat.v1 as tf
 
 from tests.programs import trial
-from tests.programs.drawing import WAITING, draw
+from tests.programs.drawing import draw
 from tests.programs.shrinking import shrink
 
 
@@ -21,7 +21,6 @@ def main():
     parser.add_argument("--count", type=int, default=1, help="programs, with seeds in a row")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin none after so long")
     parser.add_argument("--program", help="a file with a program; - for standard input")
-    parser.add_argument("--also", default="", help="words to draw that are not drawn by themselves")
     parser.add_argument("--without", default="", help="words not to draw")
     parser.add_argument("--shrink", action="store_true", help="make failing programs smaller")
     parser.add_argument("--outcomes", help="file that gets a line of JSON per program")
@@ -52,7 +51,7 @@ def _programs(options):
         with sys.stdin if options.program == "-" else open(options.program) as file:
             yield json.load(file)
         return
-    without = (WAITING - set(options.also.split(","))) | set(options.without.split(","))
+    without = options.without.split(",")
     for seed in range(options.seed, options.seed + options.count):
         yield draw(seed, without)
 

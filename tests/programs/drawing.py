@@ -15,20 +15,8 @@ LENGTH = 3  # of a row's ids and of its sequence
 VOCABULARY = 7
 CLASSES = 3
 
-# Not drawn unless asked for (`--also`): EPL is known to refuse it, or not to be right yet.
-WAITING = frozenset([
-    "two_workers",
-    # Written from the batch, and when.
-    "count", "total", "maximum", "scatter_add", "scatter_update", "scatter_nd", "after", "beside",
-    # tf.metrics.
-    "metric_mean", "metric_accuracy", "metric_error",
-    # Iterators named by a handle that the graph makes.
-    "wired",
-    # Fetched beside the loss.
-    "identity", "shifted", "parts", "summed", "foreign",
-])
-
 _ACTIVATIONS = ("tanh", "sigmoid", "softplus", "relu", "linear")
+ITERATORS = ("one_shot", "initializable", "feedable", "wired")  # whose last batch may be smaller
 _SCHEDULES = ("preferbackward", "preferforward", "preferbackwardoptimizer", "zb-h1")
 _LOOPS = {"while", "recurrent", "map", "scan", "cond", "case"}  # or what may have one inside
 _MOST_DEVICES = 4
@@ -40,7 +28,7 @@ _MOST_CELLS = (4, 4, 4, 4, 4, 4, 4, 8)
 class Draw:
     """Draws choices, leaving out those of some words."""
 
-    def __init__(self, seed, without=WAITING):
+    def __init__(self, seed, without=()):
         self._random = random.Random(seed)
         self._without = without
 
@@ -65,7 +53,7 @@ class Draw:
         return sorted(self._random.sample(allowed, size), key=allowed.index)
 
 
-def draw(seed, without=WAITING):
+def draw(seed, without=()):
     """The program of a seed."""
     draw = Draw(seed, without)
     blocks = [_block(draw, "b{}".format(number)) for number in range(draw.one(1, 2, 2, 3, 3, 4, 5))]
@@ -90,10 +78,13 @@ def draw(seed, without=WAITING):
                              "accuracy", "summary", "hits", "predictions",
                              "foreign"),
         "evaluate": draw.maybe("evaluate", 0.2),
+        "shorter": draw.maybe("shorter"),
     }
     kinds = {spec["kind"] for spec in blocks}
+    if program["input"] not in ITERATORS:
+        program["shorter"] = False
     if "batch_norm" in kinds:  # alone it normalises all that it is fed
-        program["evaluate"] = False
+        program["evaluate"] = program["shorter"] = False
         for spec in blocks:
             # Where a list may be empty, or Python computes, nobody knows that rows come out: their
             # statistics are then the whole batch's.
@@ -111,10 +102,10 @@ def layout(draw, parts):
     """How the global batch is divided: at least two clones or two stages."""
     most_cells = draw.one(*_MOST_CELLS)
     while True:
-        workers = draw.one(1, "two_workers") if draw.allows("only_two_workers") else "two_workers"
-        found = {"workers": 2 if workers == "two_workers" else 1,
+        found = {"workers": draw.one(1, 1, "two_workers"),
                  "stages": draw.one(1, 1, 2, 2, 3), "replicas": draw.one(1, 1, 2),
                  "micro_batches": draw.one(1, 2, 2, 4), "schedule": draw.one(*_SCHEDULES)}
+        found["workers"] = 2 if found["workers"] == "two_workers" else 1
         clones = found["workers"] * found["replicas"] * found["micro_batches"]
         if (found["stages"] * found["replicas"] <= _MOST_DEVICES and clones <= _MOST_CLONES
                 and clones * found["stages"] <= most_cells

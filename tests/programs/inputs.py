@@ -9,7 +9,7 @@ from tests.programs.drawing import CLASSES, LENGTH, ROWS, STEPS, VOCABULARY, WID
 
 
 def columns(dtype):
-    """All rows of all steps, always the same: {name: array [STEPS * ROWS, ...]}."""
+    """All rows of full steps, always the same: {name: array [STEPS * ROWS, ...]}."""
     random = np.random.RandomState(0)
     rows = ROWS * STEPS
     return {
@@ -24,11 +24,15 @@ def columns(dtype):
     }
 
 
-def share(arrays, part, parts):
-    """What the worker `part` of `parts` reads: its rows of every step."""
+def share(arrays, part, parts, shorter):
+    """What the worker `part` of `parts` reads: its rows of every step.
+
+    `shorter`: the last step has a row less, the last of the last worker.
+    """
     def own(array):
         by_step = array.reshape((STEPS, parts, ROWS // parts) + array.shape[1:])
-        return by_step[:, part].reshape((-1,) + array.shape[1:])
+        rows = by_step[:, part].reshape((-1,) + array.shape[1:])
+        return rows[:-1] if shorter and part == parts - 1 else rows
     return {name: own(array) for name, array in arrays.items()}
 
 

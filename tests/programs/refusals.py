@@ -31,6 +31,12 @@ REVIEWED: Tuple[Refusal, ...] = (
     Refusal("takes the fixed number of rows", frozenset(["recurrent", "static"])),
     # Nobody knows beforehand that the branch is never taken.
     Refusal("adds what goes into a branch of tf.cond to itself", frozenset(["outer"])),
+    # The step of one loss takes labels that only another one is fed.
+    Refusal("is registered for all workers, and a training step fetches it", frozenset([
+        "accuracy"])),
+    # Which iterator to read from is said by the graph: what a loop takes from it has no order.
+    Refusal("takes data from '.*' inside tf.while_loop, or after something that depends",
+            frozenset(["wired"])),
     # Nothing of a value is left behind zeros of its shape.
     Refusal("the loss depends on no operation of TaskGraph", frozenset(["zeros", "zeros_like"])),
 )
