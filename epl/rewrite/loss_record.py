@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the losses of a graph are of the whole batch, and what is exchanged for that."""
 
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from epl.communicators.base import Collective
 from epl.ir.graph_state import GraphState
@@ -33,12 +33,14 @@ class WholeLosses:
       values: name of a loss -> what is that of the whole batch if the clones' are averaged.
       weights: name of a loss -> how much a part counts in its average, where parts may have other
         numbers of rows. The gradients by it are weighed already.
+      unequal: names of losses whose parts may have other numbers of rows.
     """
 
     def __init__(self) -> None:
         self.statistics: List[Statistic] = []
         self.values: Dict[str, Any] = {}
         self.weights: Dict[str, Weight] = {}
+        self.unequal: Set[str] = set()
 
 
 def averaged_as(loss: Any, state: GraphState) -> Any:
@@ -49,6 +51,11 @@ def averaged_as(loss: Any, state: GraphState) -> Any:
 def weight_of(loss: Any, state: GraphState) -> Optional[Weight]:
     """How much a part counts in the average of `loss`; None: all parts alike."""
     return state.record(WholeLosses).weights.get(loss.name)
+
+
+def is_unequal(loss: Any, state: GraphState) -> bool:
+    """True if parts of the batch that `loss` is computed from may have other numbers of rows."""
+    return loss.name in state.record(WholeLosses).unequal
 
 
 def asked(own: Iterable[Any], others: Iterable[Any], state: GraphState) -> List[Any]:

@@ -19,9 +19,10 @@ from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import joined
 from epl.rewrite.accumulate import scale
 from epl.rewrite.aggregate import ReduceOptions, reduce_dense
+from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.groups import GradientGroup, Merged
 from epl.rewrite.relations import Mergeable, Reduced, Rows
-from epl.rewrite.weights import Weight, times
+from epl.rewrite.weights import Weight, times, weight_of_mean
 
 # What reduces the values of clones, stacked along a new first axis.
 _STACKED = {"max": tf.reduce_max, "min": tf.reduce_min, "prod": tf.reduce_prod,
@@ -176,8 +177,14 @@ def of_each(group: GradientGroup, tensor: Any) -> List[Any]:
         clones.tensor(tensor, clone) for clone in clones.clones]
 
 
+def weights_of_mean(group: GradientGroup, tensor: Any, axes: BatchAxes) -> Optional[List[Any]]:
+    """How much each clone of this worker counts in the mean `tensor`; None: all alike."""
+    weight = weight_of_mean(tensor, axes)
+    return None if weight is None else clone_weights(group, weight)
+
+
 def clone_weights(group: GradientGroup, weight: Weight) -> List[Any]:
-    """How much each clone of this worker counts. They wait for nothing but data."""
+    """How much each clone of this worker counts."""
     if weight not in group.weights:
         with compat.inserted(weight.rows.tensor.graph, group.name + "/weights"):
             group.weights[weight] = [weight.of(t) for t in of_each(group, weight.rows.tensor)]

@@ -12,13 +12,13 @@ from epl import compat
 from epl.ir.environment import context_of
 from epl.ir.graph_keys import GraphKeys
 from epl.ir.graph_state import GraphState
+from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.groups import GradientGroup, Merged, groups_of, sources_of
 from epl.rewrite.leaving import Leaving
-from epl.rewrite.loss_record import averaged_as, weight_of
-from epl.rewrite.merge import clone_weights, of_clones, of_each, of_workers
+from epl.rewrite.loss_record import averaged_as
+from epl.rewrite.merge import of_clones, of_each, of_workers, weights_of_mean
 from epl.rewrite.relations import Mergeable, Reduced, Rows
 from epl.rewrite.walk import data_ancestors
-from epl.rewrite.weights import Weight
 
 # How each collection merges, and whether over all workers.
 _KEYS: Dict[str, Tuple[Mergeable, bool]] = {
@@ -114,8 +114,15 @@ def is_number(loss: Any) -> bool:
     return loss.shape.ndims == 0 and bool(loss.dtype.is_floating)
 
 
-def merge_registered(group: GradientGroup, state: GraphState, num_workers: int) -> None:
+def merge_registered(group: GradientGroup, state: GraphState, num_workers: int,
+                     axes: Optional[BatchAxes]) -> None:
     """Build the merged values that a step of `group` returns and that are missing yet.
+
+    Args:
+      group: whose step it is.
+      state: the graph's record.
+      num_workers: of the job.
+      axes: how tensors relate to the whole batch, where its parts may have other numbers of rows.
 
     Raises:
       NotImplementedError: a registered tensor inside control flow.
@@ -129,20 +136,19 @@ def merge_registered(group: GradientGroup, state: GraphState, num_workers: int) 
             meant = tensor  # the mean of a loss over all is the loss of the whole batch
             if everywhere and relation == Reduced("mean"):
                 meant = averaged_as(tensor, state)
-            weight = weight_of(group.ys[0], state) if relation == Reduced("mean") else None
-            merged = _merged(group, meant, relation, num_workers if everywhere else 1, weight)
+            weights = weights_of_mean(group, tensor, axes) \
+                if axes is not None and relation == Reduced("mean") else None
+            merged = _merged(group, meant, relation, num_workers if everywhere else 1, weights)
             if merged.value is not tensor:
                 group.merged[tensor.name] = merged
 
 
 def _merged(group: GradientGroup, tensor: Any, relation: Mergeable, num_workers: int,
-            weight: Optional[Weight]) -> Merged:
+            weights: Optional[List[Any]]) -> Merged:
     if group.copied is None and num_workers == 1:
         return Merged(tensor, ())
     _check(tensor, relation)
     name = "{}/merged/{}".format(group.name, tensor.name.replace(":", "_"))
-
-    weights = None if weight is None else clone_weights(group, weight)
     with compat.inserted(tensor.graph, name):
         found = of_clones(of_each(group, tensor), relation, weights)
         if num_workers == 1:

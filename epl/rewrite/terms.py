@@ -27,6 +27,8 @@ from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import SAME, SHARED, Reduced, Rows, ShapeOf
 from epl.rewrite.shortcuts import is_shortcut
 from epl.rewrite.walk import data_ancestors, decisions
+from epl.rewrite.weights import Rows as RowsOf
+from epl.rewrite.weights import rows_of_means
 
 # Linear in everything that they take, together.
 _ADDS = frozenset(["AccumulateNV2", "Add", "AddN", "AddV2", "ConcatV2", "IdentityN", "Pack", "Sub"])
@@ -65,7 +67,7 @@ class Terms(NamedTuple):
       statistics: name of a tensor -> it, of which the value for the whole batch counts.
       strange: (kind of trouble, operation) of what is no mean and cannot be made one.
       normalised: operations that normalise rows by what the model makes of their part.
-      means: (operation, tensor with rows) of every mean over rows that is a term, or part of one.
+      means: what every mean over rows that is a term, or part of one, is taken over.
     """
 
     sums: Dict[str, Any]
@@ -126,7 +128,7 @@ class _Walk:
         if self._data.is_alike(tensor):
             return
         if relation == _MEAN:
-            self._means(tensor)
+            self.found.means.extend(rows_of_means(tensor, self._axes))
             return
         if self._divisors.setdefault(tensor.name, divisors) != divisors:
             self._strange("twice", op)
@@ -135,7 +137,8 @@ class _Walk:
             is_mean = divisors is None or any(
                 behind in self._averaged for behind in data_ancestors([op]))
             if is_mean:
-                self._mean(op, op.inputs[0])
+                self.found.means.append(RowsOf(
+                    op.inputs[0], self._axes.of(op.inputs[0]).axis))
             else:
                 self.found.sums[tensor.name] = tensor, self._within(op.inputs[0], divisors)
         elif op.type not in _RULES or any(map(self._has_rows, op.inputs)) \
@@ -143,22 +146,6 @@ class _Walk:
             self._strange("unknown", op)
         else:
             _RULES[op.type](self, op, divisors)
-
-    def _means(self, tensor: Any) -> None:
-        """Note the means over rows that `tensor`, itself one, is computed from."""
-        pending, seen = [tensor], set()
-        while pending:
-            op = pending.pop().op
-            rows = [t for t in op.inputs if self._has_rows(t)]
-            if op not in seen and rows:
-                self._mean(op, rows[0])
-            elif op not in seen:
-                pending.extend(t for t in op.inputs if self._axes.of(t) == _MEAN)
-            seen.add(op)
-
-    def _mean(self, op: Any, rows: Any) -> None:
-        if all(known is not op for known, _ in self.found.means):
-            self.found.means.append((op, rows))
 
     def _has_rows(self, tensor: Any) -> bool:
         return isinstance(self._axes.of(tensor), Rows)

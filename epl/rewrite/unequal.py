@@ -35,9 +35,9 @@ _ROWS = (
     "many rows. (Later steps like this say nothing.)")
 _MULTIPLES = (
     "a step averaged parts with different numbers of rows: '{{name}}'{{place}} has {{own}} times "
-    "as many as were read ('{source}') on this worker, {{mean:g}} times in the mean over all "
-    "parts, and parts count by those that were read. Use parts with equally many rows: "
-    "batch(..., drop_remainder=True), epl.shard. (Later steps like this say nothing.)")
+    "as many as '{rows}' on this worker, {{mean:g}} times in the mean over all parts, and parts "
+    "count by those of '{rows}'. Let each loss be a mean over one kind of rows, or use parts with "
+    "equally many of each. (Later steps like this say nothing.)")
 _ELEMENTS = (
     "a step averaged parts of different lengths: '{name}'{place} counts {own} elements on this "
     "worker, {mean:g} in the mean over all parts. Each part is as long as its own longest row, so "
@@ -76,19 +76,16 @@ def open_rows(family: Sequence[GradientGroup], partition: StepPartition, num_clo
     return None
 
 
-def of_rows(rows: Rows, means: Optional[Iterable[Any]]) -> List[Measure]:
-    """What has to be equal where parts have other numbers of rows.
+def number_of(rows: Rows) -> Measure:
+    """Parts have to have equally many rows."""
+    return Measure(_ROWS, rows.tensor, [rows.axis], is_of_rows=True)
 
-    Args:
-      rows: what brings them in.
-      means: (operation, tensor with rows, their axis) of means that are weighed by the rows that
-        were read; None: nothing is weighed.
-    """
-    if means is None:
-        return [Measure(_ROWS, rows.tensor, [rows.axis], is_of_rows=True)]
-    return [Measure(_MULTIPLES.format(source=_literal(rows.tensor.op.name)), tensor, [axis], rows,
-                    is_of_rows=True)
-            for _, tensor, axis in means if tensor is not rows.tensor]
+
+def multiples_of(rows: Rows, others: Iterable[Rows]) -> List[Measure]:
+    """Parts that are weighed by `rows` have to have the same multiple of others."""
+    return [Measure(_MULTIPLES.format(rows=_literal(rows.tensor.op.name)), other.tensor,
+                    [other.axis], rows, is_of_rows=True)
+            for other in others if other.tensor is not rows.tensor]
 
 
 def measures(group: GradientGroup, partition: StepPartition, axes: BatchAxes, num_clones: int,

@@ -9,7 +9,8 @@
 
 Only a step knows how many rows its parts have. So the gradient by a part's loss begins with its
 rows in place of 1, which costs nothing; how many there are in all travels with the gradients, which
-are divided by it in the end. Where shapes say that all parts have equally many, nothing is weighed.
+are divided by it in the end. Other means are weighed as they are merged. Where shapes say that all
+parts have equally many rows, nothing is.
 """
 
 import re
@@ -20,6 +21,8 @@ import tensorflow.compat.v1 as tf
 from epl import compat
 from epl.ir import editor
 from epl.ir.provenance import Provenance
+from epl.rewrite import relations
+from epl.rewrite.batch_axis import BatchAxes
 
 # Rows are counted in units of so many, a power of 2, so that gradients keep about their size.
 UNIT = 32.0
@@ -27,11 +30,11 @@ _SEED = re.compile(r".*/grad_ys_[0-9]+(/Const)?$")
 
 
 class Rows(NamedTuple):
-    """What brings in the rows of the parts.
+    """Something with the rows of a part.
 
     Attributes:
       tensor: of the script's graph.
-      axis: along which its rows lie, of which shapes do not say how many there are.
+      axis: along which its rows lie.
     """
 
     tensor: Any
@@ -45,10 +48,10 @@ class Rows(NamedTuple):
 
 
 class Weight(NamedTuple):
-    """How much a part counts in the average of a loss.
+    """How much a part counts in an average.
 
     Attributes:
-      rows: as many times as it has such.
+      rows: as many times as it has these.
       dtype: the type in which they are counted.
     """
 
@@ -56,8 +59,32 @@ class Weight(NamedTuple):
     dtype: Any
 
     def of(self, tensor: Any = None) -> Any:
-        """That of a clone, of which `tensor` brings in the rows."""
+        """That of a clone, of which `tensor` has the rows."""
         return self.rows.number(self.dtype, tensor) / UNIT
+
+
+def rows_of_means(tensor: Any, axes: BatchAxes) -> List[Rows]:
+    """What the means over rows that `tensor`, itself one, is computed from are taken over."""
+    found: Dict[str, Rows] = {}
+    pending, seen = [tensor], set()
+    while pending:
+        op = pending.pop().op
+        if op in seen:
+            continue
+        seen.add(op)
+        rows = [(t, axes.of(t)) for t in op.inputs if isinstance(axes.of(t), relations.Rows)]
+        for one, relation in rows[:1]:
+            found[one.name] = Rows(one, relation.axis)
+        if not rows:
+            pending.extend(t for t in op.inputs if axes.of(t) == relations.Reduced("mean"))
+    return list(found.values())
+
+
+def weight_of_mean(tensor: Any, axes: BatchAxes) -> Optional[Weight]:
+    """How much a part's mean counts; None if EPL cannot tell, or all count alike."""
+    rows = [r for r in rows_of_means(tensor, axes)
+            if compat.static_shape(r.tensor)[r.axis] is None]
+    return Weight(rows[0], kind_for(tensor)) if rows else None
 
 
 def seeds(losses: Sequence[Any], calls: Sequence[Set[Any]],

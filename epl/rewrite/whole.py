@@ -28,8 +28,8 @@ from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
 from epl.rewrite.groups import GradientGroup, groups_of, sources_of
-from epl.rewrite.loss_record import weight_of
-from epl.rewrite.merge import OfWorker, clone_weights, of_clones, of_each, of_workers
+from epl.rewrite.loss_record import is_unequal
+from epl.rewrite.merge import OfWorker, of_clones, of_each, of_workers, weights_of_mean
 from epl.rewrite.relations import SAME, SHARED, Mergeable, Reduced, Rows
 from epl.rewrite.walk import data_descendants
 
@@ -157,7 +157,7 @@ class WholeBatch:
             region.close()
         if not in_advance:
             region.check_late()
-        self._merge(list(region.borders.values()))
+        self._merge(list(region.borders.values()), view.axes)
         self._counts.update(region.counts)
         self._sizes |= region.sizes
         self._copy(region)
@@ -228,11 +228,11 @@ class WholeBatch:
         said = registered.how(tensor, self._state)
         return axes.of(tensor) if said is None else said[0]
 
-    def _merge(self, borders: List[Any]) -> None:
+    def _merge(self, borders: List[Any], axes: BatchAxes) -> None:
         """Make the values of tensors that are joined or reduced; borders: (tensor, relation)."""
         if self._num_workers == 1:
             for tensor, relation in borders:
-                of_worker = self._of_worker(tensor, relation)
+                of_worker = self._of_worker(tensor, relation, axes)
                 with compat.inserted(self._graph, self._scope):
                     self._values[tensor.name] = of_worker.value
             return
@@ -243,14 +243,14 @@ class WholeBatch:
             needed = sources_of([border[0]], self._state)
             (always if needed <= group.sources else on_demand).append(border)
         for together in [always] + [[border] for border in on_demand]:
-            self._exchange(together, together is always)
+            self._exchange(together, together is always, axes)
 
-    def _exchange(self, borders: List[Any], always: bool) -> None:
+    def _exchange(self, borders: List[Any], always: bool, axes: BatchAxes) -> None:
         """Merge over the workers too, in every step or in those that need it."""
         names = ["{}/{}_{}".format(self._scope, self._exchanges + n, tensor.op.name)
                  for n, (tensor, _) in enumerate(borders)]
         self._exchanges += len(borders)
-        local = [self._of_worker(tensor, relation) for tensor, relation in borders]
+        local = [self._of_worker(tensor, relation, axes) for tensor, relation in borders]
         with compat.inserted(self._graph, self._scope):
             found = of_workers(local, [relation for _, relation in borders], names,
                                context_of(self._graph))
@@ -260,10 +260,10 @@ class WholeBatch:
             self.collectives.extend(c for c in merged.collectives if c not in self.collectives)
             (group.merged if always else group.on_demand)[tensor.name + OF_THE_JOB] = merged
 
-    def _of_worker(self, tensor: Any, relation: Mergeable) -> OfWorker:
+    def _of_worker(self, tensor: Any, relation: Mergeable, axes: BatchAxes) -> OfWorker:
         group = self._owner(tensor)
-        weight = weight_of(group.ys[0], self._state) if relation == Reduced("mean") else None
-        weights = None if weight is None else clone_weights(group, weight)
+        weights = weights_of_mean(group, tensor, axes) if relation == Reduced("mean") \
+            and is_unequal(group.ys[0], self._state) else None
         with compat.inserted(self._graph, self._scope):
             return of_clones(of_each(group, tensor), relation, weights)
 

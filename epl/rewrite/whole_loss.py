@@ -112,7 +112,8 @@ class _Surgery:
         self._losses = family[0].ys
         self._scope = family[0].name
         self._copied = 0
-        self._rows: Optional[weights.Rows] = None  # by which parts are weighed
+        self._weight: Any = None  # how much a part counts
+        self._read: Optional[weights.Rows] = None  # rows that data is known to have early
         self._total: Any = None  # of these, in the whole batch
         self._data = Data(partition, axes, state.provenance.is_gradient, family[0].ys)
         self._forward = ancestors(y.op for y in self._losses)
@@ -139,38 +140,40 @@ class _Surgery:
         """Let parts count as many times as they have rows, if a loss has means over rows.
 
         Returns:
-          What has to be equal for that: what means are taken over is a multiple of `rows`, or where
-          nothing is weighed, all parts have equally many rows.
+          What has to be equal for that: the multiples of what the first mean is taken over that the
+          others are, and `rows`; or where nothing is weighed, the number of rows.
         """
+        record = self._state.record(WholeLosses)
+        record.unequal.update(loss.name for loss in self._losses)
         by_numbers = [tensor for tensor, divisors in terms.sums.values() if _may_count(divisors)]
         if not terms.means:
-            return unequal.of_rows(rows, None) if terms.strange or by_numbers else []
+            return [unequal.number_of(rows)] if terms.strange or by_numbers else []
         seeds = weights.seeds(self._losses, self._calls, self._state.provenance)
         if seeds is None:
-            return unequal.of_rows(rows, None)
-        self._rows = rows
-        weight = weights.Weight(rows, weights.kind_for(self._losses[0]))
+            return [unequal.number_of(rows)]
+        self._read, weight = rows, weights.Weight(
+            terms.means[0], weights.kind_for(self._losses[0]))
         with compat.inserted(self._graph, self._scope + "/weights"):
             of_part = weight.of()
         weights.weigh(self._graph, self._scope + "/weights", seeds, of_part)
-        self._state.record(WholeLosses).weights.update(
-            (loss.name, weight) for loss in self._losses)
-        return unequal.of_rows(rows, None if by_numbers else [
-            (op, tensor, self._axes.of(tensor).axis) for op, tensor in terms.means])
+        self._weight = of_part
+        record.weights.update((loss.name, weight) for loss in self._losses)
+        return [unequal.number_of(rows)] if by_numbers else unequal.multiples_of(
+            weight.rows, terms.means + [rows])
 
     def size_of(self) -> Any:
         """How many times as large a row's gradient is in a part as in the whole batch."""
-        if self._rows is None:
+        if self._weight is None:
             return float(self._num_parts)
-        return self._rows_in_all(self._rows) / weights.UNIT
+        return self._weight * self._share()
 
-    def _rows_in_all(self, rows: weights.Rows) -> Any:
-        """The rows of the whole batch, a number."""
-        if self._total is None:
-            with compat.inserted(self._graph, self._scope + "/weights"):
-                number = rows.number(weights.kind_for(self._losses[0]))
-                self._total = self._read_of_whole(number)
-        return self._total
+    def _share(self) -> Any:
+        """How many times as many rows as a part the whole batch has."""
+        assert self._read is not None
+        with compat.inserted(self._graph, self._scope + "/weights"):
+            if self._total is None:  # what is read early is read by nothing else
+                self._total = self._read_of_whole(self._read.number(self._weight.dtype))
+            return self._total / self._read.number(self._weight.dtype)
 
     def carry_out(self, sums: Dict[str, Any], statistics: Dict[str, Any]) -> None:
         """Multiply sums and replace statistics (name -> tensor) where gradients read them."""
@@ -267,16 +270,12 @@ class _Surgery:
             for parts_in_it in (self._num_parts, self._parts_here, 1):
                 is_count = tf.equal(tf.expand_dims(counts * parts_in_it, 1), tf.stack(numbers))
                 factor = tf.where(tf.reduce_any(is_count), tf.constant(parts_in_it), factor)
-        if self._rows is None:
+        if self._weight is None:
             return tf.cast(factor, tensor.dtype)
-        return tf.cast(self._unweighed(factor, self._rows), tensor.dtype)
-
-    def _unweighed(self, factor: Any, rows: weights.Rows) -> Any:
-        """`factor` of a sum of which all rows count alike, though its part counts by its rows."""
-        total = self._rows_in_all(rows)
-        counted = tf.cast(factor, total.dtype)
-        once = total / rows.number(total.dtype)
-        return tf.where(tf.equal(factor, self._num_parts), once, counted)
+        # All rows count alike in a sum, though its part counts by its rows.
+        share = self._share()
+        return tf.cast(tf.where(tf.equal(factor, self._num_parts), share,
+                                tf.cast(factor, share.dtype)), tensor.dtype)
 
     def _numbers(self, divisors: Any, fed: List[str]) -> List[Any]:
         """What may count rows: the whole numbers above 2, those that are fed, and the product."""

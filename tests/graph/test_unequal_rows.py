@@ -136,7 +136,8 @@ def test_of_double_precision_are_as_exact():
 
 
 @pytest.mark.parametrize("layout", [ACCUMULATION, BOTH], ids=str)
-def test_registered_means_and_written_ones(layout):
+@pytest.mark.parametrize("loss_of", [mean, masked])
+def test_registered_means_and_written_ones(layout, loss_of):
     """A mean of the script's, one by `tf.metrics`, and a part of the loss."""
     def more(loss, mask):
         kept = tf.reduce_mean(mask, name="kept")
@@ -152,7 +153,7 @@ def test_registered_means_and_written_ones(layout):
         fetched = []
 
         def of_all(error, mask, weights):
-            fetched.extend([mean(error, mask, weights)] + more(None, mask))
+            fetched.extend([loss_of(error, mask, weights)] + more(None, mask))
             return fetched[0]
 
         loss = model(stage, x, y, mask, of_all)
@@ -336,7 +337,34 @@ def test_a_mean_over_other_rows_than_those_that_were_read_is_named():
         run(ACCUMULATION, script)
     texts = [call[0][0] for call in said.call_args_list]
     assert len(texts) == 1 and "(tests/graph/test_unequal_rows.py:" in texts[0], texts
-    assert "has 1, 1.66667 times as many as were read ('IteratorGetNext') on this" in texts[0]
+    assert "has 1, 1.66667 times as many as 'mul' on this worker" in texts[0]
+
+
+def test_rows_are_those_of_the_mean():
+    """Words that are summed up to sentences: parts have other numbers of words alone."""
+    ids = [np.array([0, 0, 1, 2, 3]), np.array([0, 1, 2, 3, 3, 3, 3, 3])]
+
+    def script(stage):
+        if whole:
+            parts = [(np.ones(13, np.float32), np.concatenate([ids[0], ids[1] + 4]),
+                      LABELS[:8, 0])]
+        else:
+            parts = [(np.ones(len(i), np.float32), i, LABELS[4 * n:4 * n + 4, 0])
+                     for n, i in enumerate(ids)]
+        words, sentences, y = tf.data.make_one_shot_iterator(tf.data.Dataset.from_generator(
+            lambda: parts, (tf.float32, tf.int64, tf.float32), ([None],) * 3)).get_next()
+        with stage(0):
+            w = tf.get_variable("w", [], initializer=tf.ones_initializer())
+            found = tf.math.unsorted_segment_sum(words * w, sentences, tf.shape(y)[0])
+            loss = tf.reduce_mean(tf.square(found - y))
+        op = tf.train.GradientDescentOptimizer(0.1).minimize(loss)
+        with devices.session() as session:
+            return session.run([op, loss])[1], session.run(w)
+
+    whole = True
+    expected = run(None, script)
+    whole = False
+    assert_same(run(ACCUMULATION, script), expected)
 
 
 def test_a_sum_by_a_number_that_may_count_rows_is_named():

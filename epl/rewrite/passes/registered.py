@@ -5,17 +5,19 @@
 from typing import Any
 
 from epl import compat
-from epl.rewrite import registered
+from epl.rewrite import registered, written
 from epl.rewrite.groups import GradientGroup, Merged, groups_of
-from epl.rewrite.loss_record import averaged_as, exchanged_for, weight_of
+from epl.rewrite.loss_record import averaged_as, exchanged_for, is_unequal, weight_of
 from epl.rewrite.merge import OfWorker, merged_loss, merged_weight
 from epl.rewrite.passes.base import GRAPH, Pass
 from epl.rewrite.rewriting import Rewriting
 
 
 def _run(rewriting: Rewriting, unit: Any) -> None:
-    for group in groups_of(rewriting.state):
-        registered.merge_registered(group, rewriting.state, rewriting.num_workers)
+    state = rewriting.state
+    for group in groups_of(state):
+        axes = written.view_of(state).axes if is_unequal(group.ys[0], state) else None
+        registered.merge_registered(group, state, rewriting.num_workers, axes)
     if len(rewriting.clones) > 1:
         _merge_other_losses(rewriting)
 
