@@ -32,6 +32,9 @@ def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
         return list(fetches), list(targets)
     leaving = state.known(Leaving)
     merged = {name: value for group in reversed(groups) for name, value in group.merged.items()}
+    # What a group differentiates it exchanges; of another one's loss it has this worker's value.
+    merged.update((y.name, group.merged[y.name]) for group in reversed(groups) for y in group.ys
+                  if y.name in group.merged)
     if job.exchanges:
         registered.check_fetched(fetches, groups, merged, state)
     found = []

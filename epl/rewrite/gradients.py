@@ -166,8 +166,7 @@ def _intermediate(graph: Any, state: GraphState, request: _Request) -> List[Any]
     if one_clone and cluster.worker_num == 1 or compat.control_flow_context(graph) is not None:
         return request.answer()
     with _captured_call(graph, state, request) as results:
-        gradients = request.answer() if one_clone else _build_in_place(
-            state, graph, request, gated=False)
+        gradients = _build_in_place(state, graph, request, gated=False)
         results.extend(_of_rows(state, request, gradients))
         return gradients
 

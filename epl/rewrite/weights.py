@@ -102,8 +102,9 @@ def seeds(losses: Sequence[Any], calls: Sequence[Set[Any]],
     ops = {loss.op for loss in losses}
     found: Dict[str, Any] = {}
     for call in calls:
-        own = [op for op in call if _begins(op) and provenance.differentiated(op) in ops]
-        if not own:
+        begun = {op: provenance.differentiated(op) for op in call if _begins(op)}
+        own = [op for op, of in begun.items() if of in ops]
+        if not own or None in begun.values():
             return None
         found.update({op.name: op for op in own})
     return [found[name] for name in sorted(found)]

@@ -69,7 +69,32 @@ def test_exchanges_that_hold_threads_take_turns(monkeypatch):
     with devices.plain():
         expected = fitted(ids)
     for found, ops in loopback.run(work, 2):
-        assert len(ops) == 20
+        assert len(ops) == 21  # and one for the loss and the number of rows
         assert all(before in behind.control_inputs for before, behind in zip(ops, ops[4:]))
         for value, wanted in zip(found, expected):
             np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_the_loss_of_a_step_is_of_all_workers_though_an_update_belongs_to_another_loss():
+    """Both steps run an update from the batch, which that of the first loss can compute, too."""
+    rows = np.arange(1.0, 9.0, dtype=np.float32)
+
+    def work(rank):
+        start({"pipeline.num_micro_batch": 2})
+        x = tf.placeholder(tf.float32, [None])
+        first, second, average = (
+            tf.get_variable(name, [], initializer=tf.ones_initializer(), trainable=trainable)
+            for name, trainable in [("first", True), ("second", True), ("average", False)])
+        losses = [tf.reduce_mean(tf.square(x - w)) for w in (first, second)]
+        update = tf.assign(average, 0.5 * average + 0.5 * tf.reduce_mean(x))
+        steps = []
+        for loss, weight in zip(losses, (first, second)):
+            gradients = tf.train.GradientDescentOptimizer(0.25).compute_gradients(loss, [weight])
+            with tf.control_dependencies([update]):
+                steps.append(tf.train.GradientDescentOptimizer(0.25).apply_gradients(gradients))
+        with devices.session() as session:
+            own = {x: rows[4 * rank:4 * rank + 4]}
+            return [session.run([step, loss], own)[1] for step, loss in zip(steps, losses)]
+
+    for found in loopback.run(work):
+        np.testing.assert_allclose(found, [17.5, 17.5], rtol=1e-6)
