@@ -93,7 +93,8 @@ def reduce_dense(tensors: Sequence[Any], prefix: str, options: ReduceOptions,
     every = list(tensors) + list(beside)
     exact = options._replace(fp16_scale=None)
     for index in range(len(tensors), len(every)):
-        _last_of_type(buckets, every, index, options).append(index)
+        rounded = 0 if options.fp16_scale is None else len(tensors)
+        _last_of_type(buckets, every, index, rounded).append(index)
     result = list(every)
     for number, bucket in enumerate(buckets):
         members = [every[index] for index in bucket]
@@ -111,11 +112,18 @@ def reduce_dense(tensors: Sequence[Any], prefix: str, options: ReduceOptions,
 
 
 def _last_of_type(buckets: List[List[int]], tensors: Sequence[Any], index: int,
-                  options: ReduceOptions) -> List[int]:
-    """The bucket that a further tensor travels in; a new one if none will do."""
+                  rounded: int) -> List[int]:
+    """The bucket that a further tensor travels in; a new one if none will do.
+
+    Args:
+      buckets: of numbers of `tensors`.
+      tensors: all that travel.
+      index: of the further one.
+      rounded: so many of the first are rounded to 16 bits, and so is what travels with them.
+    """
     kind = tensors[index].dtype.base_dtype
     for bucket in reversed(buckets):
-        if tensors[bucket[0]].dtype.base_dtype == kind and options.fp16_scale is None:
+        if tensors[bucket[0]].dtype.base_dtype == kind and bucket[0] >= rounded:
             return bucket
     buckets.append([])
     return buckets[-1]

@@ -74,7 +74,9 @@ def test_sparse_as_dense_gathers_nothing(results):
 
 
 def test_fp16_travels_as_sixteen_bits(results):
-    assert all("float16" in line for line in results[0]["fp16"][1] if line.startswith("all_reduce"))
+    *gradients, loss = [line for line in results[0]["fp16"][1] if line.startswith("all_reduce")]
+    assert gradients and all("float16" in line for line in gradients)
+    assert "float32[3]" in loss  # it, the number of rows, and how many as were read
     assert not any("float16" in line for line in results[0]["default"][1])
 
 

@@ -22,7 +22,8 @@ def aggregate_a_sum():
     original = aggregate.reduce_gradients
 
     def broken(tensors, scope, options, *others):
-        return original(tensors, scope, options._replace(average=False), *others)
+        means, losses = original(tensors, scope, options, *others)
+        return [mean * options.group.size for mean in means], losses
 
     aggregate.reduce_gradients = broken
 
