@@ -99,9 +99,14 @@ def _consumers(op: Any) -> List[Any]:
 def _noted(result: Any, kind: str, tensor: Any) -> Any:
     """Remember what `result` stands for, if it is a constant now."""
     if tf.executing_eagerly() or not isinstance(tensor, tf.Tensor) \
-            or not isinstance(result, tf.Tensor) or result.op.type != "Const" \
-            or tensor.op.type == "Const" or (
-                kind == "ZerosLike" and tensor.dtype.base_dtype != result.dtype.base_dtype):
+            or not isinstance(result, tf.Tensor) or result.op.type != "Const":
+        return result
+    if tensor.op.type == "Const":
+        zeros = behind(tensor.op) if compat.is_top_level(tensor.graph) else None
+        if zeros is None or zeros.type != "ZerosLike":
+            return result
+        tensor = zeros.tensor
+    if kind == "ZerosLike" and tensor.dtype.base_dtype != result.dtype.base_dtype:
         return result
     if compat.is_top_level(result.graph):
         if tensor.graph is not result.graph:

@@ -19,7 +19,7 @@ from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.deferred import Deferred
 from epl.rewrite.groups import GradientGroup, groups_of
 from epl.rewrite.leaving import Leaving, is_decided, owner
-from epl.rewrite.walk import data_ancestors
+from epl.rewrite.walk import data_ancestors, data_descendants
 from epl.rewrite.whole import View, WholeBatch
 
 
@@ -165,18 +165,18 @@ def _behind_gradients(state: GraphState) -> Set[Any]:
 def _redirect(state: GraphState, read: List[Any]) -> None:
     """Let what is behind the gradients read and wait for what stands for the whole batch."""
     leaving, job = state.known(Leaving), state.known(WholeBatch)
+    redirected = set()
     for op, tensor, group in read:
         whole = job if group is None else state.record(_OfWorker).by_group[group.name]
         value = whole.tensor(tensor)
         if value is tensor:
             continue
         if tensor in _counted(op):
-            users = op.outputs[0].consumers()
-            count = _computed(op, value)
-            for user in users:
-                editor.replace_input(user, op.outputs[0], count)
+            _count(op, value)
         else:
             editor.replace_input(op, tensor, _of_open_shape(value, tensor))
+            redirected.add(op)
+    _count_behind(leaving.once, redirected)
     for op in _behind_gradients(state):
         for tensor in list(op.inputs):
             if tensor.op in leaving.deferred:
@@ -186,6 +186,26 @@ def _redirect(state: GraphState, read: List[Any]) -> None:
             editor.wait_no_longer(op, waited)
             editor.wait_for(op, sorted((job.operation(source) for source in waited),
                                        key=compat.op_id))
+
+
+def _count_behind(once: Set[Any], redirected: Set[Any]) -> None:
+    """What counts rows behind the gradients counts those that are there now."""
+    followed = data_descendants(redirected) & once
+    for op in sorted(once, key=compat.op_id) if followed else ():
+        for tensor in _counted(op):
+            if tensor.op in followed:
+                with compat.inserted(op.graph, op.name + "_of_all"):
+                    value = tf.placeholder_with_default(tensor, [None] * tensor.shape.ndims)
+                followed |= data_descendants(op.outputs[0].consumers()) & once
+                _count(op, value)
+
+
+def _count(constant: Any, value: Any) -> None:
+    """Let the readers of a `constant` that counts rows read what it is of `value`."""
+    users = constant.outputs[0].consumers()
+    count = _computed(constant, value)
+    for user in users:
+        editor.replace_input(user, constant.outputs[0], count)
 
 
 def _computed(constant: Any, value: Any) -> Any:

@@ -172,3 +172,27 @@ def test_a_number_of_rows_in_a_function_is_refused():
         with pytest.raises(NotImplementedError, match="takes the fixed number of rows"):
             run(ACCUMULATION, value)
         devices.assert_same(run(ACCUMULATION, by_shape), run(None, value))
+
+
+@EACH
+def test_what_is_counted_behind_the_step_are_the_rows_of_all(layout):
+    """Constants to TensorFlow, of a tensor that the script makes behind its step."""
+    def script(stage):
+        rows = 8 // parts
+        x = tf.data.make_one_shot_iterator(tf.data.Dataset.from_tensor_slices(ROWS).repeat().batch(
+            rows, drop_remainder=True)).get_next()
+        fit = devices.fit(stage, x=x)
+        with tf.control_dependencies([fit.train]):
+            behind = tf.tanh(tf.stop_gradient(x))
+            total = tf.get_variable("total", [3], initializer=tf.zeros_initializer(),
+                                    trainable=False)
+            counted = tf.assign_add(total, tf.cast(tf.stack([
+                tf.shape(behind)[0], tf.size(behind),
+                tf.shape(tf.zeros_like(tf.identity(behind)))[0]]), tf.float32))
+        with devices.session() as session:
+            for _ in range(2):
+                session.run(counted)
+            return session.run(total)
+
+    parts = layout.clones
+    np.testing.assert_array_equal(devices.run(layout, script), [16, 16, 16])
