@@ -8,6 +8,7 @@ model is built. `run(None, script)` is the reference: TensorFlow without any pat
 
 import contextlib
 import os
+import threading
 from typing import NamedTuple
 from unittest import mock
 
@@ -29,7 +30,8 @@ ABSOLUTE = 5e-7
 # A step takes milliseconds; operations that wait for each other must not wait for ever.
 _STEP_TIMEOUT_MS = 30000
 
-_optimized = True  # TensorFlow's graph optimizers look at what sessions run
+_unoptimized = 0  # open blocks, of any thread, in which sessions leave graphs as they are
+_LOCK = threading.Lock()
 _references = {}
 
 
@@ -130,12 +132,17 @@ def unoptimized():
     For references, and for most layouts of a case where another one shows that what they do to
     EPL's graphs does not show.
     """
-    global _optimized
-    before, _optimized = _optimized, False
+    _count_unoptimized(1)
     try:
         yield
     finally:
-        _optimized = before
+        _count_unoptimized(-1)
+
+
+def _count_unoptimized(change):
+    global _unoptimized
+    with _LOCK:
+        _unoptimized += change
 
 
 def reference(key, script):
@@ -166,7 +173,7 @@ def session(**options):
 
 def session_config():
     config = tf.ConfigProto(operation_timeout_in_ms=_STEP_TIMEOUT_MS)
-    config.graph_options.rewrite_options.disable_meta_optimizer = not _optimized
+    config.graph_options.rewrite_options.disable_meta_optimizer = _unoptimized > 0
     return config
 
 
