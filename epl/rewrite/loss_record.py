@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the losses of a graph are of the whole batch, and what is exchanged for that."""
 
-from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
 from epl.communicators.base import Collective
 from epl.ir.graph_state import GraphState
@@ -33,14 +33,14 @@ class WholeLosses:
       values: name of a loss -> what is that of the whole batch if the clones' are averaged.
       weights: name of a loss -> how much a part counts in its average, where parts may have other
         numbers of rows. The gradients by it are weighed already.
-      unequal: names of losses whose parts may have other numbers of rows.
+      read: name of a loss whose parts may have other numbers of rows -> those that are read for it.
     """
 
     def __init__(self) -> None:
         self.statistics: List[Statistic] = []
         self.values: Dict[str, Any] = {}
         self.weights: Dict[str, Weight] = {}
-        self.unequal: Set[str] = set()
+        self.read: Dict[str, Weight] = {}
 
 
 def averaged_as(loss: Any, state: GraphState) -> Any:
@@ -55,7 +55,12 @@ def weight_of(loss: Any, state: GraphState) -> Optional[Weight]:
 
 def is_unequal(loss: Any, state: GraphState) -> bool:
     """True if parts of the batch that `loss` is computed from may have other numbers of rows."""
-    return loss.name in state.record(WholeLosses).unequal
+    return loss.name in state.record(WholeLosses).read
+
+
+def rows_read(loss: Any, state: GraphState) -> Weight:
+    """How much a part counts by the rows that are read for `loss`, where these may differ."""
+    return state.record(WholeLosses).read[loss.name]
 
 
 def asked(own: Iterable[Any], others: Iterable[Any], state: GraphState) -> List[Any]:

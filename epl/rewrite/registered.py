@@ -15,10 +15,11 @@ from epl.ir.graph_state import GraphState
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.groups import GradientGroup, Merged, groups_of, sources_of
 from epl.rewrite.leaving import Leaving
-from epl.rewrite.loss_record import averaged_as
-from epl.rewrite.merge import of_clones, of_each, of_workers, weights_of_mean
+from epl.rewrite.loss_record import averaged_as, is_unequal, rows_read, weight_of
+from epl.rewrite.merge import clone_weights, of_clones, of_each, of_workers
 from epl.rewrite.relations import Mergeable, Reduced, Rows
 from epl.rewrite.walk import data_ancestors
+from epl.rewrite.weights import weight_of_mean
 
 # How each collection merges, and whether over all workers.
 _KEYS: Dict[str, Tuple[Mergeable, bool]] = {
@@ -136,11 +137,22 @@ def merge_registered(group: GradientGroup, state: GraphState, num_workers: int,
             meant = tensor  # the mean of a loss over all is the loss of the whole batch
             if everywhere and relation == Reduced("mean"):
                 meant = averaged_as(tensor, state)
-            weights = weights_of_mean(group, tensor, axes) \
+            weights = _weights(group, tensor, state, axes) \
                 if axes is not None and relation == Reduced("mean") else None
             merged = _merged(group, meant, relation, num_workers if everywhere else 1, weights)
             if merged.value is not tensor:
                 group.merged[tensor.name] = merged
+
+
+def _weights(group: GradientGroup, tensor: Any, state: GraphState,
+             axes: BatchAxes) -> Optional[List[Any]]:
+    """How much each clone counts in a registered mean; None: all alike.
+
+    Where it is not known which rows it is a mean of they are those that are read for the loss.
+    """
+    weight = weight_of(tensor, state) if is_unequal(tensor, state) else (
+        weight_of_mean(tensor, axes) or rows_read(group.ys[0], state))
+    return None if weight is None else clone_weights(group, weight)
 
 
 def _merged(group: GradientGroup, tensor: Any, relation: Mergeable, num_workers: int,

@@ -144,15 +144,15 @@ class _Surgery:
           others are, and `rows`; or where nothing is weighed, the number of rows.
         """
         record = self._state.record(WholeLosses)
-        record.unequal.update(loss.name for loss in self._losses)
+        kind = weights.kind_for(self._losses[0])
+        record.read.update((loss.name, weights.Weight(rows, kind)) for loss in self._losses)
         by_numbers = [tensor for tensor, divisors in terms.sums.values() if _may_count(divisors)]
         if not terms.means:
             return [unequal.number_of(rows)] if terms.strange or by_numbers else []
         seeds = weights.seeds(self._losses, self._calls, self._state.provenance)
         if seeds is None:
             return [unequal.number_of(rows)]
-        self._read, weight = rows, weights.Weight(
-            terms.means[0], weights.kind_for(self._losses[0]))
+        self._read, weight = rows, weights.Weight(terms.means[0], kind)
         with compat.inserted(self._graph, self._scope + "/weights"):
             of_part = weight.of()
         weights.weigh(self._graph, self._scope + "/weights", seeds, of_part)
