@@ -79,7 +79,8 @@ def test_sessions_run_on_the_server_and_keep_their_variables_to_themselves(tmp_p
 @pytest.mark.parametrize("name", ["rows", "longer"])
 def test_rows_of_other_sizes_are_named(tmp_path, name):
     """Also where a worker has no rows at all."""
-    result = jobs.launch("native.py", tmp_path, "sizes", warm=True, environment={"OF": name})
+    result = jobs.launch("native.py", tmp_path, "sizes", warm=True,
+                         environment={"OF": name}).check()
     told = []
     for worker in range(2):
         with open(result.path(worker, "report.json")) as file:

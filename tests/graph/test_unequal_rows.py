@@ -59,7 +59,14 @@ LOSSES = [mean, with_decay, by_number, two_means, masked, mean_and_masked, mean_
 
 def minimize(loss):
     """One step of an optimizer whose updates depend on the size of gradients, clipped."""
-    return clipped_step(*zip(*tf.train.MomentumOptimizer(0.1, 0.9).compute_gradients(loss)))
+    pairs = tf.train.MomentumOptimizer(0.1, 0.9).compute_gradients(loss)
+    return behind(loss, clipped_step, *zip(*pairs))
+
+
+def behind(loss, update, *of):
+    """Updates that wait for the loss: its weight decay, for which no gradient waits, is read before."""
+    with tf.control_dependencies([loss]):
+        return update(*of)
 
 
 def clipped_step(gradients, variables):
@@ -208,8 +215,9 @@ def test_sparse_gradients_and_two_losses(layout):
             rows = tf.nn.embedding_lookup(table, ids) * x
             first = tf.reduce_mean(tf.square(tf.reduce_sum(rows, 1) - y[:, 0]))
             second = tf.reduce_mean(tf.tanh(tf.reduce_sum(rows, 1))) + tf.nn.l2_loss(table)
-        ops = [tf.train.AdagradOptimizer(0.1).minimize(first),
-               tf.train.GradientDescentOptimizer(0.1).minimize(second)]
+        ops = [behind(loss, kind.apply_gradients, kind.compute_gradients(loss)) for loss, kind in (
+            (first, tf.train.AdagradOptimizer(0.1)),
+            (second, tf.train.GradientDescentOptimizer(0.1)))]
         with devices.session() as session:
             found = [session.run([ops[n % 2], first, second])[1:] for n in range(4)]
             return found, session.run(table)

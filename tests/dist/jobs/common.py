@@ -4,6 +4,7 @@
 
 import json
 import os
+import time
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -31,6 +32,22 @@ def report(**values):
 
     with open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "report.json"), "w") as file:
         json.dump(values, file, default=plain)
+
+
+def leave_together():
+    """Wait for the other workers of the job, for up to a minute.
+
+    A worker whose script has ended counts as lost for those whose step has failed as well but who
+    do not know it yet.
+    """
+    mine, workers = os.environ["EPL_OUTPUT_DIR"], epl.Env.get().cluster.worker_num
+    with open(os.path.join(mine, "leaves"), "w"):
+        pass
+    marks = [os.path.join(os.path.dirname(mine), str(worker), "leaves")
+             for worker in range(workers)]
+    until = time.monotonic() + 60
+    while not all(map(os.path.exists, marks)) and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def line_fit(start_at=0.0, name="w", resource=False):

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import epl
-from tests.dist.jobs.common import line_fit, report, start
+from tests.dist.jobs.common import leave_together, line_fit, report, start
 
 NATIVE = {"communication.communicator": "native"}
 
@@ -99,6 +99,7 @@ def sizes():
         refused = refusal(lambda: train(*{"rows": (3 + rank, 4), "longer": (3, 4 + rank)}[
             os.environ["OF"]]))
     report(joined=joined[0], longer=list(joined[1].shape), refused=refused)
+    leave_together()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import epl
 from epl.ir.graph_state import state_of
 from epl.plan import buckets
 from epl.rewrite.groups import collectives_of
-from tests.dist.jobs.common import start
+from tests.dist.jobs.common import leave_together, start
 from tests.support import models
 
 CONFIGS = {
@@ -91,3 +91,4 @@ if __name__ == "__main__":
     results["overflow"] = overflow()
     with open(os.path.join(os.environ["EPL_OUTPUT_DIR"], "results.pkl"), "wb") as file:
         pickle.dump(results, file)
+    leave_together()
