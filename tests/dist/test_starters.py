@@ -113,6 +113,7 @@ def test_slurms_srun():
 
 def test_horovods_runner():
     output = started_by(["horovodrun", "-np", "2", "--gloo", "--start-timeout", "240",
-                         "--gloo-timeout-seconds", "240"])
+                         "--gloo-timeout-seconds", "240"],
+                        EPL_COMMUNICATION_COMMUNICATOR="horovod")  # 'native' has no rendezvous here
     for line in LINES:
         assert line in output  # behind its own prefix
