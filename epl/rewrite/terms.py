@@ -19,15 +19,15 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from epl import compat
-from epl.ir import static_shapes
 from epl.rewrite import loops, op_traits
-from epl.rewrite.batch_axis import FORM_ONLY, BatchAxes
+from epl.rewrite.batch_axis import BatchAxes
+from epl.rewrite.counts import ADDS_UP, DIVIDES, KEEPS_ELEMENTS, Counts, at_least_one
+from epl.rewrite.data import COMPARES, Data
 from epl.rewrite.lengths import FORMS
 from epl.rewrite.partition import StepPartition
-from epl.rewrite.relations import SAME, SHARED, Reduced, Rows, ShapeOf
+from epl.rewrite.relations import SAME, SHARED, Reduced, Rows
 from epl.rewrite.shortcuts import is_shortcut
 from epl.rewrite.walk import data_ancestors, decisions
-from epl.rewrite.weights import Rows as RowsOf
 from epl.rewrite.weights import rows_of_means
 
 # Linear in everything that they take, together.
@@ -36,23 +36,10 @@ _ADDS = frozenset(["AccumulateNV2", "Add", "AddN", "AddV2", "ConcatV2", "Identit
 _KEEPS = frozenset(["Cast", "CheckNumerics", "CheckNumericsV2", "ExpandDims", "Identity", "Mean",
                     "Neg", "PlaceholderWithDefault", "PreventGradient", "Reshape", "Snapshot",
                     "Squeeze", "StopGradient", "StridedSlice", "Sum", "Unpack"])
-# Of the same elements, perhaps in another form.
-_KEEPS_ELEMENTS = frozenset(["Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"])
-_DIVIDES = ("Div", "DivNoNan", "RealDiv")
-_ADDS_UP = frozenset(["L2Loss", "Sum", "UnsortedSegmentSum"])
-_COMPARES = frozenset(["Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "NotEqual"])
 _ENTERS = ("Enter", "RefEnter")
 # Of their inputs after the first these take no more than a form, or a place.
 _BY_FORM = frozenset(["BroadcastTo", "Fill", "MirrorPad", "Pad", "PadV2", "Reshape", "Slice",
                       "StridedSlice", "Tile"])
-
-# Of places along an axis these make others, each of its own; the rest says how many there are.
-_GRIDS = {"BroadcastTo": 0, "Cast": 0, "ExpandDims": 0, "Fill": 1, "Identity": 0,
-          "MatrixBandPart": 0, "OneHot": 0, "Reshape": 0, "Tile": 0}
-_PLACE_BY_PLACE = _COMPARES | frozenset([
-    "Add", "AddV2", "ConcatV2", "Cos", "Div", "Exp", "FloorDiv", "FloorMod", "LogicalAnd",
-    "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "Neg", "Pack", "Pow", "RealDiv",
-    "Select", "SelectV2", "Sin", "Sqrt", "Square", "Sub", "Transpose"])
 
 _MEAN, _SUM = Reduced("mean"), Reduced("sum")
 _ALIKE = (SHARED, SAME)
@@ -64,6 +51,8 @@ class Terms(NamedTuple):
     Attributes:
       sums: name of a tensor that adds up rows -> (it, the numbers that it is divided by, and the
         names of numbers that are fed).
+      chosen: name of a mean over rows that a mask chooses -> (it, the mask, what it is if none is
+        chosen: 0, or not a number).
       statistics: name of a tensor -> it, of which the value for the whole batch counts.
       strange: (kind of trouble, operation) of what is no mean and cannot be made one.
       normalised: operations that normalise rows by what the model makes of their part.
@@ -71,6 +60,7 @@ class Terms(NamedTuple):
     """
 
     sums: Dict[str, Any]
+    chosen: Dict[str, Any]
     statistics: Dict[str, Any]
     strange: List[Any]
     normalised: List[Any]
@@ -107,13 +97,13 @@ def terms_of(losses: Iterable[Any], partition: StepPartition, axes: BatchAxes,
 class _Walk:
     """From the losses back to the rows."""
 
-    def __init__(self, partition: StepPartition, axes: BatchAxes, data: "Data",
+    def __init__(self, partition: StepPartition, axes: BatchAxes, data: Data,
                  averaged: Container[Any]):
         self._partition, self._axes, self._data = partition, axes, data
-        self._averaged = averaged
+        self._averaged, self._counts = averaged, Counts(axes, self._data)
         self._divisors: Dict[str, Any] = {}
         self._seen: Set[Any] = set()
-        self.found = Terms({}, {}, [], [], [])
+        self.found = Terms({}, {}, {}, [], [], [])
 
     def term(self, tensor: Any, divisors: Any) -> None:
         """`tensor` is a term of a loss.
@@ -132,15 +122,17 @@ class _Walk:
             return
         if self._divisors.setdefault(tensor.name, divisors) != divisors:
             self._strange("twice", op)
-        if relation == _SUM and op.type in _ADDS_UP and self._has_rows(op.inputs[0]):
+        of_rows = self._counts.rows_of(op.inputs[0]) if op.inputs else None
+        if relation == _SUM and op.type in ADDS_UP and of_rows is not None:
             # A row's gradient is as much larger as there are parts, if it is that of a mean.
             is_mean = divisors is None or any(
                 behind in self._averaged for behind in data_ancestors([op]))
             if is_mean:
-                self.found.means.append(RowsOf(
-                    op.inputs[0], self._axes.of(op.inputs[0]).axis))
+                self.found.means.append(of_rows)
             else:
                 self.found.sums[tensor.name] = tensor, self._within(op.inputs[0], divisors)
+        elif divisors is not None and self._counts.is_mean_of_chosen(op):
+            self.found.chosen[tensor.name] = tensor, self._counts.mask_of(op.inputs[0]), np.nan
         elif op.type not in _RULES or any(map(self._has_rows, op.inputs)) \
                 or op in self._partition.loop or op in self._partition.conditional:
             self._strange("unknown", op)
@@ -165,7 +157,13 @@ class _Walk:
 
     def _quotient(self, op: Any, divisors: Any) -> None:
         above, below = op.inputs
-        if self._is_count(below):  # of the rows of a part: their mean, if all parts have as many
+        mask = self._counts.chosen_by(below)
+        if mask is not None and self._counts.adds_up(above, mask) and divisors is not None:
+            guarded = op.type == "DivNoNan" or at_least_one(below) is not None
+            of_none = 0.0 if guarded else np.nan
+            self.found.chosen[op.outputs[0].name] = op.outputs[0], mask, of_none
+            return
+        if self._counts.is_count(below):  # of the rows of a part: their mean
             self.term(above, None)
             return
         if not self._known(below):
@@ -178,9 +176,9 @@ class _Walk:
         if self._data.is_alike(left) or (self._data.is_statistic(left)
                                          and not self._data.is_alike(right)):
             left, right = right, left
-        if self._is_part_of_count(left):
+        if self._counts.is_part_of_count(left):
             left, right = right, left
-        if self._is_part_of_count(right):  # 1000 / rows, say
+        if self._counts.is_part_of_count(right):  # 1000 / rows, say
             self.term(left, None)
             return
         if not self._known(right):
@@ -192,19 +190,19 @@ class _Walk:
         """`divisors` and what rows are divided by, one by one, before they are added up."""
         while True:
             op, left = tensor.op, tensor.op.inputs[0] if tensor.op.inputs else None
-            if op.type in _DIVIDES and self._data.is_alike(op.inputs[1]):
+            if op.type in DIVIDES and self._data.is_alike(op.inputs[1]):
                 divisors = self._divided(divisors, op.inputs[1])
             elif op.type == "Mul" and any(map(self._data.is_alike, op.inputs)):
                 left, right = sorted(op.inputs, key=self._data.is_alike)
                 divisors = self._multiplied(divisors, right)
-            elif op.type not in _KEEPS_ELEMENTS and op.type not in ("Neg", "Sum"):
+            elif op.type not in KEEPS_ELEMENTS and op.type not in ("Neg", "Sum"):
                 return divisors
             tensor = left
 
     def _multiplied(self, divisors: Any, factor: Any) -> Any:
         """`divisors` of what is multiplied with `factor`, which may be one by such a number."""
         value = tf.get_static_value(factor)
-        if value is None and factor.op.type in _DIVIDES and self._data.is_fed(factor.op.inputs[1]):
+        if value is None and factor.op.type in DIVIDES and self._data.is_fed(factor.op.inputs[1]):
             return self._divided(self._multiplied(divisors, factor.op.inputs[0]),
                                  factor.op.inputs[1])
         if value is None or np.ndim(value) or not value:
@@ -240,58 +238,6 @@ class _Walk:
             return True
         return False
 
-    def _is_count(self, tensor: Any) -> bool:
-        """True for a number of rows, or of their elements, that follows from shapes alone."""
-        while tensor.op.type in ("Cast", "Identity") or (
-                tensor.op.type in ("Maximum", "Mul") and self._data.is_alike(tensor.op.inputs[1])):
-            tensor = tensor.op.inputs[0]
-        if tensor.op.type == "Prod":
-            return isinstance(self._axes.of(tensor.op.inputs[0]), ShapeOf)
-        return self._data.is_of_shapes(tensor) and (
-            self._axes.of(tensor) == _SUM or self._power(tensor) == 1)
-
-    def _is_part_of_count(self, tensor: Any) -> bool:
-        """True for a number by the number of rows."""
-        return tensor.op.type in _DIVIDES and self._data.is_alike(tensor.op.inputs[0]) \
-            and tensor.shape.ndims == 0 and self._is_count(tensor.op.inputs[1])
-
-    def _power(self, tensor: Any) -> Optional[int]:
-        """The power of the number of rows to which `tensor`, of shapes alone, is proportional.
-
-        None if that is not known. Of a tensor with many elements it is that of each.
-        """
-        op = tensor.op
-        if self._data.is_alike(tensor):
-            return 0
-        if self._axes.of(tensor) == _SUM:
-            return 1
-        if isinstance(self._axes.of(tensor), ShapeOf):
-            return 1 if tensor.shape.num_elements() == 1 else None
-        if op.type in _KEEPS_ELEMENTS:
-            return self._power(op.inputs[0])
-        if op.type == "Fill":
-            return self._power(op.inputs[1])
-        if op.type == "Sum" and tensor.shape.ndims == 0:
-            return _added(self._power(op.inputs[0]), self._power_of_size(op.inputs[0]))
-        if op.type == "Mul":
-            return _added(*map(self._power, op.inputs))
-        if op.type in _DIVIDES:
-            above, below = map(self._power, op.inputs)
-            return _added(above, None if below is None else -below)
-        if op.type in ("Select", "SelectV2") and self._data.is_alike(op.inputs[0]):
-            powers = {self._power(t) for t in op.inputs[1:] if not _is_zero(t)}
-            return powers.pop() if len(powers) == 1 else None
-        return None
-
-    def _power_of_size(self, tensor: Any) -> Optional[int]:
-        """The same of the number of elements of a tensor."""
-        if tensor.op.type == "Fill" and tensor.shape.ndims == 1:
-            return self._power(tensor.op.inputs[0])
-        if tensor.op.type in ("Mul",) + _DIVIDES:
-            sizes = {self._power_of_size(t) for t in tensor.op.inputs if t.shape.ndims != 0}
-            return sizes.pop() if len(sizes) == 1 else None
-        return None
-
     def normalised(self) -> None:
         """Rows that are computed with numbers of their part of the batch.
 
@@ -324,7 +270,7 @@ class _Walk:
         """
         found = [t for t in self._entering(condition) if self._has_rows(t) or (
             self._data.is_statistic(t) and not self._data.is_of_shapes(t))]
-        asked = [op for op in self._partition.loop if op.type in _COMPARES
+        asked = [op for op in self._partition.loop if op.type in COMPARES
                  and op.outputs[0].shape.ndims != 0
                  and self._partition.loop[op] == self._partition.loop.get(condition)]
         if not found or any(map(self._has_rows, itertools.chain(*map(self._entering, asked)))):
@@ -394,222 +340,11 @@ class _Walk:
             kind != "normalised" and tensor.op in self._averaged) for tensor in used)
 
 
-def _added(*powers: Optional[int]) -> Optional[int]:
-    return None if None in powers else sum(power for power in powers if power is not None)
-
-
-def _is_zero(tensor: Any) -> bool:
-    value = tf.get_static_value(tensor)
-    return value is not None and not np.any(value)
-
-
 _RULES: Dict[str, Callable[[_Walk, Any, int], None]] = {
     **dict.fromkeys(_ADDS, _Walk._sum), **dict.fromkeys(_KEEPS, _Walk._same),
-    **dict.fromkeys(_DIVIDES, _Walk._quotient),
+    **dict.fromkeys(DIVIDES, _Walk._quotient),
     **dict.fromkeys(["Mul", "MulNoNan"], _Walk._product),
     **dict.fromkeys(["Select", "SelectV2"], _Walk._choice)}
-
-
-class Data:
-    """What follows from the data alone.
-
-    Args:
-      partition: what a step consists of.
-      axes: how its tensors relate to the whole batch.
-      is_gradient: True for operations that TensorFlow built for gradients.
-      losses: what is computed by it, and differentiated.
-
-    Attributes:
-      model: the operations per batch that the losses are computed by, loops left out.
-      exits: where the losses leave loops.
-      conditions: what ends these loops.
-    """
-
-    def __init__(self, partition: StepPartition, axes: BatchAxes,
-                 is_gradient: Callable[[Any], bool], losses: Iterable[Any]):
-        behind = data_ancestors(loss.op for loss in losses)
-        self.batch_dependent, self.is_gradient = partition.batch_dependent, is_gradient
-        self._partition, self._axes = partition, axes
-        self.model = [op for op in partition.ops if op in behind and op in partition.batch_dependent
-                      and not is_gradient(op) and op.outputs and op not in partition.loop]
-        self.exits = [op for op in partition.ops if op in behind and loops.is_exit(op)
-                      and op in partition.batch_dependent and not is_gradient(op)]
-        self.conditions = [op for op in partition.ops if op in behind and op.type == "LoopCond"
-                           and op in partition.batch_dependent and not is_gradient(op)]
-        self._forward = set(self.model)
-        self._learned: Set[Any] = set()
-        self._varying = set(partition.sources)  # what is not the same for all parts
-        self._values = set(partition.sources)  # and not only by its number of rows
-        for op in partition.ops:
-            if any(t.op in self._varying for t in op.inputs) or static_shapes.behind(op):
-                self._varying.add(op)
-            if op.type not in FORM_ONLY and any(t.op in self._values for t in op.inputs):
-                self._values.add(op)
-            if self._starts_learning(op) or (op.type not in FORM_ONLY and any(
-                    t.op in self._learned for t in op.inputs)):
-                self._learned.add(op)
-
-    def _starts_learning(self, op: Any) -> bool:
-        return op_traits.is_variable(op) or op_traits.is_random(op) or self.is_gradient(op) or (
-            op in self._partition.loop or op in self._partition.conditional)
-
-    def is_alike(self, tensor: Any) -> bool:
-        """True for what is equal in every part of the batch."""
-        return self._axes.of(tensor) in _ALIKE or (
-            tensor.op not in self._varying and tensor.op not in self._learned)
-
-    def is_learned(self, tensor: Any) -> bool:
-        """True for what depends on the model's variables, say."""
-        return tensor.op in self._learned
-
-    def is_fed(self, tensor: Any) -> bool:
-        """True for what is the same for all parts and follows from what is fed."""
-        return self.is_alike(tensor) and not self.is_learned(tensor) \
-            and tensor.op not in self.batch_dependent \
-            and any(map(op_traits.can_be_fed, data_ancestors([tensor.op])))
-
-    def is_of_shapes(self, tensor: Any) -> bool:
-        """True for what only numbers of rows decide."""
-        return not self.is_alike(tensor) and tensor.op not in self._values \
-            and tensor.op not in self._learned
-
-    def is_statistic(self, tensor: Any) -> bool:
-        """True for what follows from the data alone and holds no rows."""
-        if tensor.op in self._learned or tensor.op not in self.batch_dependent:
-            return False
-        relation = self._axes.of(tensor)
-        if isinstance(relation, (Rows, ShapeOf)) or self.is_alike(tensor):
-            return False
-        if isinstance(relation, Reduced) or tensor.shape.ndims == 0:
-            return True
-        return all(self.is_alike(t) or self.is_statistic(t) for t in tensor.op.inputs)
-
-    def is_grid(self, tensor: Any) -> bool:
-        """True if parts differ in how long `tensor` is alone: the places along an axis, a mask."""
-        pending, seen = [tensor], set()
-        while pending:
-            value = pending.pop()
-            op = value.op
-            if value.name in seen or self.is_alike(value) or op.type in ("OnesLike", "ZerosLike"):
-                continue
-            seen.add(value.name)
-            if op.type == "Range":
-                pending.extend([op.inputs[0], op.inputs[2]])
-            elif op.type in _GRIDS:
-                pending.append(op.inputs[_GRIDS[op.type]])
-            elif op.type == "StridedSlice" and _goes_forward(op):
-                pending.append(op.inputs[0])
-            elif op.type in _PLACE_BY_PLACE and value.shape.ndims != 0:
-                pending.extend(op.inputs)
-            else:
-                return False
-        return True
-
-    def is_of_lengths(self, tensor: Any) -> bool:
-        """True if `tensor` has an axis that is as long as the data says, or says how long one is.
-
-        Another number in its place would not go with what else is that long.
-        """
-        if not tensor.shape.is_fully_defined() and any(
-                op.inputs[n].op in self._values for op in data_ancestors([tensor.op])
-                for n in FORMS.get(op.type, ()) if n < len(op.inputs)):
-            return True
-        pending, seen = [tensor], set()
-        while pending:
-            value = pending.pop()
-            for user in value.consumers() if value.name not in seen else ():
-                if value.name in [user.inputs[n].name for n in FORMS.get(user.type, ())
-                                  if n < len(user.inputs)]:
-                    return True
-                if user in self._forward and not user.outputs[0].dtype.is_floating:
-                    pending.extend(t for t in user.outputs if self.is_statistic(t))
-            seen.add(value.name)
-        return False
-
-    def can_come_first(self, tensor: Any) -> bool:
-        """True if `tensor` can be computed before the model is."""
-        behind = self.behind(tensor)
-        return all(form is not None for _, form in self.forms(behind)) and all(
-            self.counted(op) is not None for op in behind if static_shapes.behind(op))
-
-    def counted(self, constant: Any) -> Optional[static_shapes.StaticShape]:
-        """What stands for the shape of something (see `ir.static_shapes`), of the data alone.
-
-        None if nothing of the data is known to have that shape.
-        """
-        found = static_shapes.behind(constant)
-        if found is None or found.tensor.op not in self._learned:
-            return found
-        relation = self._axes.of(found.tensor)
-        for op in self._partition.ops if isinstance(relation, Rows) else ():
-            for other in op.outputs if op in self._values and op not in self._learned else ():
-                if self._axes.of(other) == relation and _same_form(other, found.tensor) and (
-                        found.type != "ZerosLike" or other.dtype == found.tensor.dtype):
-                    return found._replace(tensor=other)
-        return None
-
-    def behind(self, tensor: Any) -> List[Any]:
-        """The operations per batch that `tensor` is computed by, in the order of creation.
-
-        And those that constants stand for the shapes of.
-        """
-        found: Set[Any] = set()
-        pending = [tensor.op]
-        while pending:
-            op = pending.pop()
-            if op in self.batch_dependent and op not in found:
-                found.add(op)
-                if not self._looks_at_model(op):
-                    pending.extend(t.op for t in op.inputs)
-                counted = self.counted(op)
-                if counted is not None:
-                    pending.append(counted.tensor.op)
-        return sorted(found, key=compat.op_id)
-
-    def _looks_at_model(self, op: Any) -> bool:
-        return op.type in FORM_ONLY and op.inputs[0].op in self._learned
-
-    def forms(self, ops: Iterable[Any]) -> List[Any]:
-        """(tensor of the model of which one of `ops` looks at the form, what has it or None)."""
-        return [(op.inputs[0], self._form(op)) for op in ops if self._looks_at_model(op)]
-
-    def _form(self, op: Any) -> Optional[Any]:
-        """A tensor of the data that has the form which `op` looks at, that of a learned one.
-
-        In `weights * ones_like(errors)`, where both hold rows and nothing is known of their other
-        axes but what is the same, it is that of the weights.
-        """
-        filled = [op]
-        if op.type == "Shape":
-            filled = op.outputs[0].consumers()
-        if any(f.type not in ("Fill", "OnesLike", "ZerosLike") for f in filled):
-            return None
-        for user in (user for f in filled for user in f.outputs[0].consumers()):
-            for other in user.inputs:
-                if other.op not in filled and self._has_form(other, op.inputs[0]):
-                    return other
-        return None
-
-    def _has_form(self, tensor: Any, learned: Any) -> bool:
-        """True for one of the data that has rows and other axes like a learned one."""
-        relation = self._axes.of(tensor)
-        return (isinstance(relation, Rows) and relation == self._axes.of(learned)
-                and tensor.op not in self._learned and tensor.dtype == learned.dtype
-                and _same_form(tensor, learned))
-
-
-def _goes_forward(op: Any) -> bool:
-    """True for a slice whose places are counted from the beginning of each axis."""
-    begin, strides = (tf.get_static_value(t) for t in (op.inputs[1], op.inputs[3]))
-    return begin is not None and strides is not None and min(begin) >= 0 and min(strides) > 0
-
-
-def _same_form(one: Any, other: Any) -> bool:
-    """True for equal static shapes; of dimensions that are unknown in both one may be."""
-    if one.shape.ndims is None or one.shape.ndims != other.shape.ndims:
-        return False
-    first, second = one.shape.as_list(), other.shape.as_list()
-    return first == second and first.count(None) <= 1
 
 
 _TEXTS = {

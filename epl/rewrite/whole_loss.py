@@ -7,8 +7,9 @@
     sum(m) ------->                   sum(m) of all rows -->
                  gradients <--                    gradients <--
 
-What is added up over rows (`terms.Terms.sums`) counts as often as there are parts. Parts count as
-many times as they have rows, where these may differ (see `rewrite.weights`). A statistic of
+What is added up over rows (`terms.Terms.sums`) counts as often as there are parts, a mean over rows
+that a mask chooses by the share of them that a part has. Parts count as many times as they have
+rows, where these may differ (see `rewrite.weights`). A statistic of
 the data is that of the whole batch; it is computed before the model, by copies of what it takes, so
 that the first micro-batch need not wait for the last. The gradients read copies of what depends on
 these; the script's own operations are left as they are, for what runs outside of a step.
@@ -26,13 +27,14 @@ from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits, unequal, weights
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
+from epl.rewrite.data import Data
 from epl.rewrite.gradient_functions import GradientFunctions
 from epl.rewrite.groups import GradientGroup, Measure, groups_of, parts
 from epl.rewrite.loss_record import Statistic, WholeLosses
 from epl.rewrite.losses import averaged_gradients
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.relations import Rows
-from epl.rewrite.terms import Data, Terms, describe, terms_of
+from epl.rewrite.terms import Terms, describe, terms_of
 from epl.rewrite.walk import ancestors, data_ancestors, data_descendants
 from epl.rewrite.whole import View, WholeBatch
 
@@ -86,8 +88,8 @@ def make_whole(graph: Any, family: List[GradientGroup], state: GraphState, parti
             "with a batch of that size; moving averages follow the mean of these".format(
                 losses[0].name, first.name, compat.made_at(first)))
     measures = surgery.weigh(rows, terms) if rows is not None else []
-    if terms.sums or statistics:
-        surgery.carry_out(terms.sums, statistics)
+    if terms.sums or terms.chosen or statistics:
+        surgery.carry_out(terms, statistics)
     surgery.gradient_functions(family).give_size_of_whole(graph, family[0].name, surgery.size_of)
     return measures
 
@@ -175,29 +177,44 @@ class _Surgery:
                 self._total = self._read_of_whole(self._read.number(self._weight.dtype))
             return self._total / self._read.number(self._weight.dtype)
 
-    def carry_out(self, sums: Dict[str, Any], statistics: Dict[str, Any]) -> None:
+    def carry_out(self, terms: Terms, statistics: Dict[str, Any]) -> None:
         """Multiply sums and replace statistics (name -> tensor) where gradients read them."""
         with compat.inserted(self._graph, self._scope + "/whole_loss"):
             instead = {name: self._statistic(tensor) for name, tensor in statistics.items()}
             factors = {name: self._factor(tensor, divisors)
-                       for name, (tensor, divisors) in sums.items()}
-        added = [tensor for tensor, _ in sums.values()]
+                       for name, (tensor, divisors) in terms.sums.items()}
+            factors.update((name, self._share_of_chosen(*of)) for name, of in terms.chosen.items())
+        added = [of[0] for kind in (terms.sums, terms.chosen) for of in kind.values()]
         region = self._between(list(statistics.values())) | self._between(added)
         region -= {tensor.op for tensor in statistics.values()}
         inside = region & data_ancestors(tensor.op for tensor in added)  # what is added up
         rows = self._copy(inside, "rows", lambda tensor: instead.get(tensor.name, tensor))
         with compat.inserted(self._graph, self._scope + "/whole_loss"):
-            instead.update({tensor.name: rows(tensor) * factors[tensor.name] for tensor in added})
+            for tensor in added:
+                value, factor = rows(tensor), factors[tensor.name]
+                if tensor.name in terms.chosen:  # a part of which none is chosen has no mean
+                    value = tf.where(tf.equal(factor, 0.0), tf.zeros_like(value), value)
+                instead[tensor.name] = value * factor
         whole = self._copy(region - inside, "sums",
                            lambda tensor: instead.get(tensor.name, rows(tensor)))
         for op in self._backward:
             for tensor in list(op.inputs):
                 if whole(tensor) is not tensor:
                     editor.replace_input(op, tensor, whole(tensor))
-        for name, (tensor, _) in sums.items():
-            self._multiply_gradient(tensor, factors[name])
+        for tensor in added:
+            self._multiply_gradient(tensor, factors[tensor.name])
         for loss in self._losses:
             self._state.record(WholeLosses).values[loss.name] = whole(loss)
+
+    def _share_of_chosen(self, tensor: Any, mask: Any, of_none: float) -> Any:
+        """How often a mean over a part's chosen rows counts: by their share in all that are."""
+        kind = weights.kind_for(tensor)
+        early = self._early(mask)  # what is read early is read by nothing else
+        with compat.inserted(self._graph, self._scope + "/whole_loss"):
+            all_ = self._read_of_whole(_chosen(early, kind))
+            share = _chosen(mask, kind) / (tf.maximum(all_, 1.0) if of_none == 0 else all_)
+            times = self._num_parts if self._weight is None else self._share()
+            return tf.cast(share * tf.cast(times, kind), tensor.dtype)
 
     def _copy(self, region: Set[Any], name: str, behind: Callable[[Any], Any]) -> Any:
         """Copy operations, which read `behind(tensor)` for what is not copied.
@@ -219,10 +236,7 @@ class _Surgery:
 
     def _statistic(self, tensor: Any) -> Any:
         """What stands for a statistic of the data: that of the whole batch, in the end."""
-        behind = self._data.behind(tensor)
-        like = {learned.name: self._early(form, self._data.behind(form), {})
-                for learned, form in self._data.forms(behind)}
-        return self._read_of_whole(self._early(tensor, behind, like))
+        return self._read_of_whole(self._early(tensor))
 
     def _read_of_whole(self, of_part: Any) -> Any:
         """What reads a number of the data, in the end that of the whole batch."""
@@ -231,13 +245,10 @@ class _Surgery:
             Statistic(read, of_part, frozenset(y.name for y in self._losses), []))
         return read
 
-    def _early(self, tensor: Any, ops: List[Any], like: Dict[str, Any]) -> Any:
-        """A copy of `tensor` that waits for nothing but data.
-
-        Args:
-          ops: what is copied for it.
-          like: name of a tensor of the model -> one of the data that has its form.
-        """
+    def _early(self, tensor: Any) -> Any:
+        """A copy of `tensor` that waits for nothing but data."""
+        ops = self._data.behind(tensor)
+        like = {learned.name: self._early(form) for learned, form in self._data.forms(ops)}
         self._copied += 1
         copies = CloneMap(self._graph, "{}/early/{}".format(self._scope, self._copied),
                         [_SCRIPT, _MADE], 0, lambda outside, clone: like.get(outside.name, outside))
@@ -294,7 +305,7 @@ class _Surgery:
     def _warn_of_pairs(self, tensor: Any, divisors: Any) -> None:
         """A half is a factor of many losses; where parts have two rows it may be their number."""
         added = tensor.op.inputs[0]
-        axis = self._axes.of(added).axis
+        axis = self._axis_of(added)
         if 2 in divisors and added.shape.ndims is not None and added.shape.as_list()[axis] == 2:
             tf.logging.warning(
                 "the loss {} divides the sum '{}'{} over 2 rows of a part by 2: EPL takes that for "
@@ -316,9 +327,9 @@ class _Surgery:
     def _counts(self, tensor: Any) -> List[Any]:
         """The numbers of a part's rows, and of their elements, that `tensor` adds up."""
         added = tensor.op.inputs[0]
-        counts = [tf.shape(added, out_type=tf.int64)[self._axes.of(added).axis]]
+        counts = [tf.shape(added, out_type=tf.int64)[self._axis_of(added)]]
         size = [n for axis, n in enumerate(added.shape.as_list())
-                if axis != self._axes.of(added).axis] if added.shape.ndims is not None else [None]
+                if axis != self._axis_of(added)] if added.shape.ndims is not None else [None]
         if None not in size:
             counts.append(counts[0] * int(np.prod(size)))
         stage = self._partition.stage[tensor.op]
@@ -328,6 +339,11 @@ class _Surgery:
                           for t in source.outputs if isinstance(self._axes.of(t), Rows) and any(
                               self._partition.stage.get(user) == stage for user in t.consumers()))
         return counts
+
+    def _axis_of(self, tensor: Any) -> int:
+        """Along which its rows lie, or those that are chosen."""
+        relation = self._axes.of(tensor)
+        return relation.axis if isinstance(relation, Rows) else 0
 
     def _multiply_gradient(self, tensor: Any, factor: Any) -> None:
         """What comes back to `tensor`, a sum over rows, counts `factor` times."""
@@ -364,6 +380,13 @@ class _Surgery:
         call = [c for c in self._state.provenance.calls if any(t is tensor for t in c.entered)]
         return bool(call) or (self._state.provenance.is_gradient(tensor.op)
                               and tensor.op not in self._forward and tensor.dtype.is_floating)
+
+
+def _chosen(mask: Any, dtype: Any) -> Any:
+    """How many of its elements `tf.where` chooses."""
+    with tf.device(mask.device or None):
+        chosen = mask if mask.dtype == tf.bool else tf.not_equal(mask, tf.zeros_like(mask))
+        return tf.reduce_sum(tf.cast(chosen, dtype))
 
 
 def _may_count(divisors: Any) -> bool:

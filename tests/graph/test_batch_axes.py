@@ -8,7 +8,17 @@ import tensorflow.compat.v1 as tf
 from epl.ir import feeds
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
-from epl.rewrite.relations import COUNT, POSITIONS, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
+from epl.rewrite.relations import (
+    COUNT,
+    LISTED,
+    POSITIONS,
+    SAME,
+    SHARED,
+    UNKNOWN,
+    Reduced,
+    Rows,
+    ShapeOf,
+)
 from epl.rewrite.walk import descendants
 
 tf.disable_v2_behavior()
@@ -282,7 +292,7 @@ def lists(y, w, fill=True, combiner="mean", weights=None):
     (lambda y, w: lists(y, w, fill=False), UNKNOWN),  # lists at the end may be empty
     (lambda y, w: lists(y, w - tf.cast(tf.reduce_sum(y), tf.float32)), UNKNOWN),
     (lambda y, w: tf.gather(w, tf.unique(y)[0]), UNKNOWN),
-    (lambda y, w: tf.boolean_mask(y, y > 0), UNKNOWN)])
+    (lambda y, w: tf.boolean_mask(y, y > 0), LISTED)])
 def test_lists_of_words_that_are_looked_up(make, expected):
     assert relation(lambda x, y, w: make(y, w)) == expected
 

@@ -241,8 +241,6 @@ def ragged(error, mask):
 
 
 STRANGE = {
-    "of_chosen_rows": (lambda e, m: tf.reduce_mean(tf.boolean_mask(e, m > 0.6), name="s"),
-                       "is computed by"),
     "some_empty": (some_empty, "is computed by"),
     "root": (lambda e, m: tf.sqrt(tf.reduce_mean(e), name="root"), "computed by 'm/root'"),
     "negatives": (in_batch_negatives, "is computed by"),

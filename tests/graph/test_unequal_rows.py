@@ -64,7 +64,7 @@ def minimize(loss):
 
 
 def behind(loss, update, *of):
-    """Updates that wait for the loss: its weight decay, for which no gradient waits, is read before."""
+    """Updates that wait for the loss: no gradient waits for its weight decay to be read."""
     with tf.control_dependencies([loss]):
         return update(*of)
 

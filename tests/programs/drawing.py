@@ -195,7 +195,7 @@ def _loss(draw, name):
         "name": name,
         "parts": [{"kind": draw.one("square", "squares_of_tf_losses", "cross_entropy", "weighted",
                                     "huber", "sum_over_rows", "masked", "masked_by_library",
-                                    "normalised_weights", "sum"),
+                                    "normalised_weights", "sum", "chosen", "chosen_by_size"),
                    "weight": draw.one(1.0, 0.5), "of": draw.one("last", "last", "all", "first")}
                   for _ in range(draw.one(1, 1, 2))],
         "decay": draw.maybe("decay", 0.3),

@@ -83,7 +83,14 @@ _WHOLE = {
     "normalised_weights": lambda rows, weights: tf.reduce_mean(
         rows * (weights / tf.reduce_mean(weights))),
     "sum": lambda rows, weights: 0.05 * tf.reduce_sum(rows),
+    "chosen": lambda rows, weights: tf.reduce_mean(_chosen(rows, weights)),
+    "chosen_by_size": lambda rows, weights: tf.reduce_sum(_chosen(rows, weights)) / tf.cast(
+        tf.size(_chosen(weights, weights)), rows.dtype),
 }
+
+
+def _chosen(rows, weights):
+    return tf.boolean_mask(rows, weights > 1.0)
 
 
 class Training(NamedTuple):

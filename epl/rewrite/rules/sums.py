@@ -34,6 +34,11 @@ def _reduced(op: Any, inputs: List[Any]) -> Sequence[Any]:
     return [SAME if first in (SHARED, SAME) else UNKNOWN]
 
 
+def takes_first(op: Any) -> bool:
+    """True for a reduction over the first axis, perhaps among others."""
+    return _takes_all(op) or 0 in (constant_axes(op.inputs[1], rank_of(op.inputs[0])) or [])
+
+
 def _takes_all(op: Any) -> bool:
     """True for a reduction over all axes of a tensor, however many it has."""
     axes = op.inputs[1].op
