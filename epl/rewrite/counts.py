@@ -16,7 +16,7 @@ from epl.rewrite.weights import Rows as RowsOf
 # Of the same elements, perhaps in another form.
 KEEPS_ELEMENTS = frozenset(["Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"])
 DIVIDES = ("Div", "DivNoNan", "RealDiv")
-ADDS_UP = frozenset(["L2Loss", "Sum", "UnsortedSegmentSum"])
+ADDS_UP = frozenset(["Einsum", "L2Loss", "MatMul", "Sum", "UnsortedSegmentSum"])
 _SUM = Reduced("sum")
 
 

@@ -9,6 +9,7 @@
     Row(frame)    what a loop makes of one of the clone's rows, the one that this turn is about
     ShapeOf(axis) the shape of a tensor with rows along this axis
     LISTED        a value for each entry of the clone's rows, where these are lists, or chosen
+    FORM          the shape of what is LISTED
     Places(full)  the coordinates of these entries; RowOf(full): their rows, counted by each clone
     PER_ROW       a TensorArray that has an element for each of the clone's rows
     POSITIONS     numbers the clone's rows, or follows from such numbers: each clone begins anew
@@ -88,6 +89,7 @@ class Plain:
 
 
 EACH = Plain("each")
+FORM = Plain("form of entries")
 LISTED = Plain("listed")
 PER_ROW = Plain("per row")
 SHARED = Plain("shared")

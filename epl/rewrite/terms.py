@@ -25,7 +25,7 @@ from epl.rewrite.counts import ADDS_UP, DIVIDES, KEEPS_ELEMENTS, Counts, at_leas
 from epl.rewrite.data import COMPARES, Data
 from epl.rewrite.lengths import FORMS
 from epl.rewrite.partition import StepPartition
-from epl.rewrite.relations import SAME, SHARED, Reduced, Rows
+from epl.rewrite.relations import LISTED, SAME, SHARED, Reduced, Rows
 from epl.rewrite.shortcuts import is_shortcut
 from epl.rewrite.walk import data_ancestors, decisions
 from epl.rewrite.weights import rows_of_means
@@ -247,7 +247,8 @@ class _Walk:
         for op in self._data.model:
             if self._is_decided(op):
                 self._strange("decided", op)
-            if not isinstance(self._axes.of(op.outputs[0]), Rows):
+            relation = self._axes.of(op.outputs[0])
+            if relation != LISTED and not isinstance(relation, Rows):
                 continue
             if op.type.startswith("FusedBatchNorm") and op.get_attr("is_training"):
                 self.found.normalised.append(op)

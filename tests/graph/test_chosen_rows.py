@@ -51,6 +51,11 @@ def above(error, mask):
     return tf.reduce_mean(tf.maximum(kept - 0.3, tf.zeros(tf.shape(kept))))
 
 
+def with_dropout(error, mask):
+    """Of which nothing is dropped."""
+    return tf.reduce_mean(tf.nn.dropout(chosen(error, mask), rate=1e-9, seed=3))
+
+
 def by_size(error, mask, least=0):
     kept = chosen(error, mask)
     return tf.reduce_sum(kept) / tf.cast(tf.maximum(tf.size(kept), least), tf.float32)
@@ -76,6 +81,7 @@ LOSSES = {
     "cross_entropy": lambda e, m, o: cross_entropy(e, m),
     "by_library": lambda e, m, o: tf.losses.huber_loss(chosen(tf.tanh(e), m), chosen(e, m)),
     "through_a_layer": lambda e, m, o: through_a_layer(e, m),
+    "with_dropout": lambda e, m, o: with_dropout(e, m),
     "above": lambda e, m, o: above(e, m),
     "by_size": lambda e, m, o: by_size(e, m),
     "by_one_at_least": lambda e, m, o: by_size(e, m, least=1),
@@ -176,7 +182,15 @@ def with_an_entry_for_each_row(error, mask):
     return tf.reduce_mean(error) + tf.reduce_mean(tf.gather(table, filled.values))
 
 
+def normalised(error, mask):
+    """By the chosen rows of a part."""
+    return tf.reduce_mean(tf.square(tf.nn.fused_batch_norm(
+        chosen(error, mask)[:, None, None, None], [1.0], [0.5])[0]))
+
+
 STRANGE = {
+    "normalised": (normalised, "depends on batch normalisation"),
+    "pairs": (lambda e, m: tf.reduce_mean(chosen(e, m)[:, None] * chosen(e, m)), "multiplies"),
     "filled": (with_an_entry_for_each_row, "is computed by"),
     "learned": (lambda e, m: tf.reduce_mean(tf.boolean_mask(e, e > 0.2)), "is computed by"),
     "all_by_their_size": (lambda e, m: tf.reduce_sum(e) / tf.cast(

@@ -103,6 +103,9 @@ LOSSES = {
     "sum_with_weights": lambda e, m, o: with_weights(e, m),
     "sum_times_a_weight": lambda e, m, o: tf.reduce_sum(e) * tf.trainable_variables()[0][0, 0],
     "counted_rows": lambda e, m, o: tf.reduce_sum(e * m) / tf.cast(tf.shape(m)[0], tf.float32),
+    "product_of_vectors": lambda e, m, o: tf.squeeze(tf.matmul(
+        e[:, None], m[:, None], transpose_a=True)) / tf.reduce_sum(m),
+    "sum_by_equation": lambda e, m, o: tf.einsum("i,i->", e, m) / tf.reduce_sum(m),
     "divided_rows": lambda e, m, o: tf.reduce_sum(e / tf.cast(tf.shape(m)[0], tf.float32)),
     "sum_of_normalised": lambda e, m, o: tf.reduce_sum(e * m / tf.reduce_sum(m)) + tf.reduce_mean(
         e / tf.reduce_max(o)),

@@ -20,6 +20,7 @@ from typing import Any, Callable, List, Optional, Sequence
 import tensorflow.compat.v1 as tf
 
 from epl.rewrite.relations import (
+    FORM,
     LISTED,
     SAME,
     SHARED,
@@ -32,11 +33,9 @@ from epl.rewrite.relations import (
     ShapeOf,
 )
 from epl.rewrite.rules.registry import RULES, rules
-from epl.rewrite.rules.values import ELEMENTWISE
 
 # Numbers of entries that are chosen out of all; different values among them, and where they stand.
 _CHOSEN, _DIFFERENT, _PLACED = Plain("chosen"), Plain("different"), Plain("placed")
-_FORM = Plain("form of entries")
 _ALIKE = (SHARED, SAME)
 _GATHERS = frozenset(["Gather", "GatherV2", "ResourceGather"])
 # These pass on which rows, or entries, are chosen.
@@ -46,8 +45,6 @@ _NUMBERS = frozenset(["Cast", "Identity", "Reshape", "Squeeze", "StridedSlice"])
 def of_entries(op: Any, inputs: List[Any]) -> Optional[Sequence[Any]]:
     """What `op` makes of entries of lists; None if it takes none, or makes no entries of them."""
     first = inputs[0] if inputs else None
-    if op.type in ELEMENTWISE and LISTED in inputs:
-        return [LISTED] if all(r in (LISTED, SHARED, SAME) for r in inputs) else None
     if op.type in _GATHERS and len(inputs) > 1:
         found = _gathered(inputs[0], inputs[1])
         at_front = op.type != "GatherV2" or tf.get_static_value(op.inputs[2]) == 0
@@ -64,8 +61,8 @@ def of_entries(op: Any, inputs: List[Any]) -> Optional[Sequence[Any]]:
     if op.type == "UnsortedSegmentSum" and inputs[:2] == [LISTED, RowOf(True)]:
         return [Rows(0)]
     if op.type == "Shape" and first == LISTED:
-        return [_FORM]
-    if op.type == "Fill" and first == _FORM and inputs[1] in _ALIKE:
+        return [FORM]
+    if op.type == "Fill" and first == FORM and inputs[1] in _ALIKE:
         return [LISTED]
     return _as_of_rows(op, inputs) if LISTED in inputs and op.type in RULES else None
 
@@ -106,7 +103,7 @@ def mask_of(entries: Any, relation: Callable[[Any], Any]) -> Optional[Any]:
             chosen = relation(op.inputs[1])
             if chosen == _CHOSEN or isinstance(chosen, (Places, RowOf)):
                 return _looked_at(op.inputs[1])
-        pending.extend(t for t in op.inputs if relation(t) in (LISTED, _FORM))
+        pending.extend(t for t in op.inputs if relation(t) in (LISTED, FORM))
     return None
 
 

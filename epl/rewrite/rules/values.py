@@ -7,7 +7,17 @@ from typing import Any, List, Sequence
 import tensorflow.compat.v1 as tf
 
 from epl.ir import feeds
-from epl.rewrite.relations import COUNT, SAME, SHARED, UNKNOWN, Reduced, Rows, ShapeOf
+from epl.rewrite.relations import (
+    COUNT,
+    FORM,
+    LISTED,
+    SAME,
+    SHARED,
+    UNKNOWN,
+    Reduced,
+    Rows,
+    ShapeOf,
+)
 from epl.rewrite.rules.registry import constant_axes, rank_of, rules
 from epl.rewrite.rules.shapes import shape_of
 from epl.rewrite.shortcuts import is_shortcut
@@ -48,8 +58,10 @@ _WIDE = ("Softmax", "LogSoftmax", "Cumsum", "Cumprod", "TopK", "TopKV2")
 
 
 def drawn(op: Any, inputs: List[Any]) -> Sequence[Any]:
-    """Random numbers: rows if they are drawn in the shape of rows."""
+    """Random numbers: rows, or entries, if they are drawn in the shape of those."""
     shape = inputs[0] if inputs else UNKNOWN
+    if shape == FORM:
+        return [LISTED]
     return [Rows(shape.axis) if isinstance(shape, ShapeOf) else UNKNOWN]
 
 
