@@ -95,7 +95,9 @@ def read_events(step_stats: Any) -> List[Event]:
 
 def _event(device: str, kind: str, node: Any, origin: int) -> Event:
     start = _start(node)
-    end = start + (node.all_end_rel_nanos or node.all_end_rel_micros * _NANOSECONDS)
+    # Its whole time goes on while it hands its result on, to what may have begun by then.
+    end = start + (node.op_end_rel_nanos or node.all_end_rel_nanos
+                   or node.all_end_rel_micros * _NANOSECONDS)
     name, executed = node.node_name, _TYPE_IN_LABEL.search(node.timeline_label)
     in_name = None if executed else _TYPE_IN_NAME.match(name)
     if in_name:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from epl.communicators.horovod import rendezvous
 from epl.communicators.place import Place
 from epl.communicators.shared_memory import backend, joining, mesh, segments
 from epl.communicators.shared_memory.backend import SharedMemoryCommunicator
+from epl.runtime import coordination
 from tests.support import exchanges
 
 SECONDS = 60.0  # far above what anything here takes
@@ -194,6 +196,21 @@ def test_what_came_before_the_end_counts(connected):
     assert chief.all_reduce_max([3]) == [7]
     with pytest.raises(Disconnected, match="worker 1 has ended"):
         chief.all_reduce_max([3])
+
+
+def test_what_one_said_before_it_gave_up_is_no_answer_to_a_step_that_failed_for_that(connected):
+    """It came to a meeting, the others did not, and it left: so they did not fail alike."""
+    first, second = connected(2)
+    assert second.all_reduce_max([1], 0.01) is None
+    second.disconnect()
+    error = tf.errors.UnknownError(None, None, "worker 1 has ended")
+    assert not first.broke(error)
+    with pytest.raises(Disconnected) as raised:
+        first.reduce("gradients", (0, 1), np.ones(3, np.float32), SUM)
+    assert str(raised.value) == "worker 1 has ended" and first.broke(error)
+    context = mock.Mock(connection=first)
+    with pytest.raises(epl.WorkerLostError, match="the connection to the other workers is lost"):
+        coordination.after_failure(context, error)
 
 
 def test_an_exchange_has_a_limit_in_time(connected):

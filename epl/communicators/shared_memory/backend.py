@@ -97,6 +97,10 @@ class SharedMemoryCommunicator(ThroughPython):
         if self._mesh is not None:
             self._mesh.close()
 
+    def broke(self, error: BaseException) -> bool:
+        """What a worker that is gone has said before must not be taken for an answer."""
+        return self._mesh is not None and self._mesh.has_failed
+
     def all_reduce_max(self, numbers: Sequence[int],
                        seconds: Optional[float] = None) -> Optional[List[int]]:
         form = struct.Struct("<{}q".format(len(numbers)))

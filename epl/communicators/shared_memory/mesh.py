@@ -56,6 +56,7 @@ class Mesh:
         self._is_read = False  # by one of the threads that wait
         self._came: Dict[bytes, Dict[int, Deque[bytes]]] = {}
         self.lost = ""  # why no exchange can succeed any more
+        self.has_failed = False  # an exchange of this worker has, for that
         _meshes.add(self)
 
     def exchange(self, name: str, ranks: Tuple[int, ...], data: bytes,
@@ -84,6 +85,7 @@ class Mesh:
                 self._to[rank].send(message)
             found = self._received(key, others, deadline)
         except Disconnected as error:
+            self.has_failed = True
             self._end(str(error))
             raise
         except BaseException:  # a signal's: an answer that comes later would be taken for the next
