@@ -105,7 +105,6 @@ LOSSES = {
     "counted_rows": lambda e, m, o: tf.reduce_sum(e * m) / tf.cast(tf.shape(m)[0], tf.float32),
     "product_of_vectors": lambda e, m, o: tf.squeeze(tf.matmul(
         e[:, None], m[:, None], transpose_a=True)) / tf.reduce_sum(m),
-    "sum_by_equation": lambda e, m, o: tf.einsum("i,i->", e, m) / tf.reduce_sum(m),
     "divided_rows": lambda e, m, o: tf.reduce_sum(e / tf.cast(tf.shape(m)[0], tf.float32)),
     "sum_of_normalised": lambda e, m, o: tf.reduce_sum(e * m / tf.reduce_sum(m)) + tf.reduce_mean(
         e / tf.reduce_max(o)),
@@ -121,6 +120,8 @@ LOSSES = {
     "by_its_size": lambda e, m, o: tf.reduce_sum(e) / tf.cast(tf.size(e), tf.float32),
     "by_ones_of_its_shape": lambda e, m, o: by_ones_of_its_shape(e),
 }
+if not tf.__version__.startswith("1."):  # there it is put together of others, and a warning says so
+    LOSSES["sum_by_equation"] = lambda e, m, o: tf.einsum("i,i->", e, m) / tf.reduce_sum(m)
 
 
 def by_ones_of_its_shape(error):
