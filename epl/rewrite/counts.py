@@ -67,7 +67,8 @@ class Counts:
         """The mask of the data that chooses the rows of which `number` is a multiple."""
         counted = self._counted(number) if self._data.is_of_shapes(number) else {}
         masks = list(counted.values())
-        bare = number if at_least_one(number) is None else at_least_one(number)
+        inner = at_least_one(number)
+        bare = number if inner is None else inner
         is_number = self._axes.of(bare) == _SUM or _is_first_size(bare)
         return masks[0] if is_number and len(masks) == 1 and self.is_data(masks[0]) else None
 

@@ -214,9 +214,9 @@ class Data:
     def _has_form(self, tensor: Any, learned: Any) -> bool:
         """True for one of the data that has rows and other axes like a learned one."""
         relation = self._axes.of(tensor)
+        mask = mask_of(tensor, self._axes.of) if relation == LISTED else None
         alike = relation == self._axes.of(learned) and (isinstance(relation, Rows) or (
-            relation == LISTED and mask_of(tensor, self._axes.of) is not None
-            and mask_of(tensor, self._axes.of) is mask_of(learned, self._axes.of)))
+            mask is not None and mask is mask_of(learned, self._axes.of)))
         return (alike and tensor.op not in self._learned and tensor.dtype == learned.dtype
                 and _same_form(tensor, learned))
 

@@ -9,10 +9,10 @@
 
 What is added up over rows (`terms.Terms.sums`) counts as often as there are parts, a mean over rows
 that a mask chooses by the share of them that a part has. Parts count as many times as they have
-rows, where these may differ (see `rewrite.weights`). A statistic of
-the data is that of the whole batch; it is computed before the model, by copies of what it takes, so
-that the first micro-batch need not wait for the last. The gradients read copies of what depends on
-these; the script's own operations are left as they are, for what runs outside of a step.
+rows, where these may differ (see `rewrite.weights`). A statistic of the data is that of the whole
+batch; it is computed before the model, by copies of what it takes, so that the first micro-batch
+need not wait for the last. The gradients read copies of what depends on these; the script's own
+operations are left as they are, for what runs outside of a step.
 """
 
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set
