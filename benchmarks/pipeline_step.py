@@ -4,7 +4,8 @@
 
 Usage: pipeline_step.py SETTINGS
 SETTINGS is JSON: `task` ("serve", "memory", "overhead"), `model` (a key of MODELS), `rows` (of a
-micro-batch), `micro_batches`, `side` and `cores`. `side` is
+micro-batch), `micro_batches`, `side`, `cores`, and `stages` if these are not as many as the
+worker's devices (1 or 2). `side` is
 
     plain         TensorFlow alone, the whole batch at once
     accumulated   TensorFlow alone, the micro-batches one by one, their gradients averaged
@@ -114,7 +115,7 @@ def build(settings):
     import epl
 
     epl.init(epl.Config({"pipeline.num_micro_batch": micro_batches, "pipeline.strategy": side}))
-    staged = epl.Env.get().cluster.gpu_num_per_worker > 1
+    staged = settings.get("stages", epl.Env.get().cluster.gpu_num_per_worker) > 1
     if not staged:
         epl.set_default_strategy(epl.replicate(device_count=1))
 

@@ -4,12 +4,12 @@
 
     python benchmarks/steps.py --rounds 9 --output docs/benchmarks
 
-For each model and number of workers there are four jobs, which stay for all rounds: EPL through
-shared memory, EPL through Horovod, plain Horovod (DistributedOptimizer, its own defaults), and
-`apart`, as many processes that know nothing of each other. In each round they run a block of steps
-in turns; those whose turn it is not are stopped (SIGSTOP), as the threads of an idle Horovod take
-time too. Reported are medians over the rounds, and medians of the ratios within a round. Writes
-`steps_<environment>.md` and `.png`.
+For each model and number of workers there is a job for each kind, which stays for all rounds: EPL
+through shared memory, through Horovod and through TensorFlow's own collectives (`native`), plain
+Horovod (DistributedOptimizer, its own defaults), and `apart`, as many processes that know nothing
+of each other. In each round they run a block of steps in turns; those whose turn it is not are
+stopped (SIGSTOP), as the threads of an idle Horovod take time too. Reported are medians over the
+rounds, and medians of the ratios within a round. Writes `steps_<environment>.md` and `.png`.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from measuring import median_ratio
 WORKER = os.path.join(measuring.HERE, "steps_worker.py")
 # How they are called in tables; EPL's kinds are names of its communicators.
 KINDS = {"epl:shared_memory": "EPL, shared memory", "epl:horovod": "EPL, Horovod",
-         "horovod": "Horovod", "apart": "apart"}
+         "epl:native": "EPL, native", "horovod": "Horovod", "apart": "apart"}
 STEPS = {"mlp": 200, "tiny": 20, "mini": 6}
 _START_S, _LOOK_EVERY_S = 300, 0.01
 
@@ -135,7 +135,7 @@ def picture(results, title):
     for axis, ((model, workers), found) in zip(axes[0], results.items()):
         measuring.bars(axis, {name.replace(", ", ",\n"): [each[0] for each in found[kind]]
                               for kind, name in KINDS.items()},
-                       ["#3070b0", "#7090c0", "#70a070", "#d8c890"])
+                       ["#3070b0", "#7090c0", "#a0b0d8", "#70a070", "#d8c890"])
         axis.set_title("{}, {} workers".format(model, workers))
         axis.set_ylabel("steps/s")
     figure.suptitle(title)

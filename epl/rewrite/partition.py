@@ -245,9 +245,10 @@ class _Stages:
 
     A forward operation belongs to the stage in whose interval it was created, a backward one to
     that of the forward operation it is the gradient of. Where that is none, or the reading of a
-    variable, the stage follows from what the operation takes. Gradients that
-    the loss is computed from go forward: they belong to the last stage that they take something
-    from. A loop is in one stage as a whole.
+    variable, the stage follows from what the operation takes. Gradients by what a stage hands on
+    are added up where they come from, so that one is handed back. Gradients that the loss is
+    computed from go forward: they belong to the last stage that they take something from. A loop is
+    in one stage as a whole.
     """
 
     def __init__(self, ops: List[Any], forward: Set[Any], successors: Dict[Any, List[Any]],
@@ -282,6 +283,9 @@ class _Stages:
         backward = [s for b, s in known
                     if self._script.provenance.is_gradient(b) and b not in self._forward]
         if stage is not None:
+            summed = {self.found[t.op] for t in op.inputs} if op.type == "AddN" else set()
+            if len(summed) == 1:
+                return min(summed)
             return min([stage] + backward)  # gradients never go back up
         return min(backward) if backward else max([s for _, s in known] or [self._last])
 

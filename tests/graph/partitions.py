@@ -29,8 +29,13 @@ def weights(name="w", shape=(3, 3), **options):
 def partition_of(loss, variables=None):
     """What EPL finds in the gradients of `loss` when it rewrites the graph."""
     tf.gradients(loss, tf.trainable_variables() if variables is None else variables)
-    rewrite(loss.graph)
-    return groups_of(state_of(loss.graph))[-1].partition
+    return rewritten(loss.graph)
+
+
+def rewritten(graph):
+    """What EPL finds in the gradients that were built last, when it rewrites the graph."""
+    rewrite(graph)
+    return groups_of(state_of(graph))[-1].partition
 
 
 def partitioned(ys, gradients=(), others=(), second_stage_from=None):

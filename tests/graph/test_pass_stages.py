@@ -16,6 +16,7 @@ from tests.graph.partitions import (
     in_second_stage_loop,
     of_type,
     partition_of,
+    rewritten,
     rows,
     weights,
 )
@@ -58,6 +59,27 @@ def test_gradients_are_in_the_stage_of_what_they_differentiate(graph, resource):
     readers = {op: partition.stage[op] for op in matmuls}
     for op in matmuls:  # a product with TanhGrad belongs to the second layer
         assert readers[op] == (1 if tanh.outputs[0] in list(op.inputs) else 0)
+
+
+@pytest.mark.parametrize("method, used_in_first, handed_back", [
+    (tf.AggregationMethod.DEFAULT, False, 1),
+    (tf.AggregationMethod.EXPERIMENTAL_ACCUMULATE_N, False, 1),
+    (tf.AggregationMethod.DEFAULT, True, 3)])  # it is added to what the first stage has
+def test_what_the_next_stage_uses_often_has_one_gradient_handed_back(
+        graph, method, used_in_first, handed_back):
+    x = epl.divide_feed(tf.placeholder(tf.float32, [4, 3]))  # accumulate_n adds fixed sizes
+    with epl.replicate(1):
+        first = tf.tanh(tf.matmul(x, weights("first")))
+        also = tf.sigmoid(first) if used_in_first else 0.0
+    with epl.replicate(1):
+        second = tf.add_n([tf.matmul(first, weights(name)) for name in "abc"])
+        loss = tf.reduce_mean(tf.exp(second) + also)
+    tf.gradients(loss, tf.trainable_variables(), aggregation_method=method)
+    partition = rewritten(graph)
+    crossing = {t for op in partition.ops if partition.stage[op] == 0 for t in op.inputs
+                if partition.stage.get(t.op) == 1 and partition.goes_back(t.op)}
+    of_first = [t for t in crossing if t.op.type in ("AddN", "MatMul")]
+    assert len(of_first) == handed_back, crossing
 
 
 @RESOURCE

@@ -80,6 +80,9 @@ def draw(seed, without=()):
         "evaluate": draw.maybe("evaluate", 0.2),
         "shorter": draw.maybe("shorter"),
     }
+    if program["layout"]["workers"] > 1 and not program["together"] and len(program["losses"]) > 1:
+        # The loss that a step does not train is this worker's own there.
+        program["fetches"] = [name for name in program["fetches"] if name != "summed"]
     kinds = {spec["kind"] for spec in blocks}
     if program["input"] not in ITERATORS:
         program["shorter"] = False

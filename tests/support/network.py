@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from tests.support import jobs
 
@@ -82,10 +82,17 @@ def why_not_slow():
 
 
 class Slow(NamedTuple):
-    """A cable that delays and loses: seconds one way, and the part of the packets."""
+    """A cable that delays, loses and holds up.
+
+    Attributes:
+      delay: seconds one way.
+      loss: the part of the packets that do not arrive.
+      rate: bytes a second one way; None: as many as come.
+    """
 
     delay: float
-    loss: float
+    loss: float = 0.0
+    rate: Optional[float] = None
 
 
 class Network:
@@ -124,6 +131,12 @@ class Network:
     def set_link(self, host, state):
         """Plug the cable of `host` in ("up") or out ("down")."""
         subprocess.run(self.command(host, ["ip", "link", "set", INTERFACE, state]), check=True)
+
+    def sent(self, host):
+        """Bytes that `host` has sent through the cable."""
+        counter = "/sys/class/net/{}/statistics/tx_bytes".format(INTERFACE)
+        return int(subprocess.run(self.command(host, ["cat", counter]), check=True,
+                                  stdout=subprocess.PIPE).stdout)
 
     def signal(self, host, signum):
         """To every process of `host`, those of its ssh server too."""
@@ -225,7 +238,8 @@ class Network:
         else:
             self._cable = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.slow_cable", a, b, "--interface", INTERFACE,
-                 "--delay", str(cable.delay), "--loss", str(cable.loss)], cwd=jobs.ROOT,
+                 "--delay", str(cable.delay), "--loss", str(cable.loss)] + (
+                     ["--rate", str(cable.rate)] if cable.rate else []), cwd=jobs.ROOT,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert self._cable.stdout.readline() == b"ready\n"
         for host, address in enumerate(ADDRESSES):

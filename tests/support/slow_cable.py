@@ -5,11 +5,11 @@
     python -m tests.support.slow_cable A B --interface epl0 --delay 0.1 --loss 0.05
 
 makes a network interface of that name in both namespaces (TAP devices) and carries every Ethernet
-frame from one to the other: `delay` seconds later, or, with the probability `loss`, not at all.
-Both hold for each direction, as if each end had `tc qdisc add dev epl0 root netem delay 100ms loss
-5%`. So the TCP of the kernel sees a line of that kind: a round trip of twice the delay, packets
-that have to be sent again, slow starts. Prints a line when the interfaces are there; ends with its
-standard input.
+frame from one to the other: `delay` seconds later, or, with the probability `loss`, not at all;
+with `--rate` so many bytes a second, one frame after the other. All hold for each direction, as if
+each end had `tc qdisc add dev epl0 root netem delay 100ms loss 5% rate ...`. So the TCP of the
+kernel sees a line of that kind: a round trip of twice the delay, packets that have to be sent
+again, slow starts. Prints a line when the interfaces are there; ends with its standard input.
 """
 
 import argparse
@@ -51,9 +51,10 @@ def open_tap(namespace, interface):
 class Direction:
     """Frames on their way from `source` to `target`."""
 
-    def __init__(self, source, target, delay, loss):
+    def __init__(self, source, target, delay, loss, rate):
         self.source, self._target = source, target
-        self._delay, self._loss = delay, loss
+        self._delay, self._loss, self._rate = delay, loss, rate
+        self._free = 0.0  # when the last frame has left
         self._frames = collections.deque()  # (when it arrives, frame)
 
     def take(self):
@@ -62,7 +63,9 @@ class Direction:
             while True:
                 frame = os.read(self.source, _FRAME_BYTES)
                 if random.random() >= self._loss and len(self._frames) < _MOST_FRAMES:
-                    self._frames.append((time.monotonic() + self._delay, frame))
+                    self._free = max(self._free, time.monotonic()) + (
+                        len(frame) / self._rate if self._rate else 0.0)
+                    self._frames.append((self._free + self._delay, frame))
         except OSError:
             pass  # no more, or the interface is down
 
@@ -86,9 +89,10 @@ def main():
     parser.add_argument("--interface", required=True)
     parser.add_argument("--delay", type=float, required=True, help="seconds, one way")
     parser.add_argument("--loss", type=float, required=True, help="a part of 1")
+    parser.add_argument("--rate", type=float, help="bytes a second; without it, any number")
     options = parser.parse_args()
     ends = [open_tap(name, options.interface) for name in options.namespaces]
-    directions = [Direction(source, target, options.delay, options.loss)
+    directions = [Direction(source, target, options.delay, options.loss, options.rate)
                   for source, target in (ends, ends[::-1])]
     print("ready", flush=True)
     while True:

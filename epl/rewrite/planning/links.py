@@ -9,9 +9,11 @@ import tensorflow.compat.v1 as tf
 
 from epl import compat
 from epl.ir import known_shapes
+from epl.ir.environment import context_of
 from epl.ir.graph_state import GraphState, state_of
 from epl.plan.links import Crossing, Links, links_of
 from epl.plan.parallel_plan import ParallelPlan
+from epl.rewrite import op_traits
 from epl.rewrite.groups import groups_of, parts
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.planning.predicted import step_parts
@@ -19,7 +21,7 @@ from epl.rewrite.rewriting import families
 
 
 def predict_links(graph: Any, plan: ParallelPlan, rows: Optional[int] = None) -> Optional[Links]:
-    """What workers will send each other in a step; None if no replica lies on several.
+    """What workers will send each other in a step; None if there is one, or it is not foreseen.
 
     Args:
       graph: the script's, with its gradients.
@@ -30,21 +32,26 @@ def predict_links(graph: Any, plan: ParallelPlan, rows: Optional[int] = None) ->
       ConfigError: sizes that the graph leaves open.
     """
     state = state_of(graph)
-    if plan.teams is None:
+    if plan.teams is None and (plan.num_workers == 1 or context_of(graph).config.zero.level):
         return None
     crossings: List[Crossing] = []
     gradients: Dict[int, int] = collections.defaultdict(int)
+    joined: Dict[int, int] = collections.defaultdict(int)
     for family in families(groups_of(state)):
         step = step_parts(graph, state, plan, family)
         assert step.partition is not None
         ops = sorted(step.forward | step.backward, key=compat.op_id)
         sizes = known_shapes.Sizes(ops, rows)
-        crossings += _crossings(ops, step.partition, state, sizes)
+        if plan.teams is not None:
+            crossings += _crossings(ops, step.partition, state, sizes)
         for group in family:
             for gradient in group.gradients:
                 stage = state.provenance.stage_of(compat.variable_key(gradient.variable))
-                gradients[stage] += sum(map(sizes.of, parts(gradient.raw)))
-    return links_of(plan, crossings, gradients)
+                is_joined = isinstance(gradient.raw, tf.IndexedSlices) \
+                    and not op_traits.same_rows(gradient.raw)
+                found = joined if is_joined else gradients
+                found[stage] += sum(map(sizes.of, parts(gradient.raw)))
+    return links_of(plan, crossings, gradients, joined)
 
 
 def _crossings(ops: List[Any], partition: StepPartition, state: GraphState,
