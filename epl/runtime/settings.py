@@ -58,8 +58,9 @@ def session_config(config: Any, context: Context) -> Any:
     visible = context.config.cluster.run_visible_devices
     if visible and not result.gpu_options.visible_device_list:
         result.gpu_options.visible_device_list = visible
-    if context.cluster.local_worker_num > 1 and not any(n in os.environ for n in _USER_SETTINGS):
-        share = core_share(context.cluster.local_worker_num)
+    share = core_share(context.cluster.local_worker_num)
+    shared = context.cluster.local_worker_num > 1 or (context.cluster.worker_num > 1 and share == 1)
+    if shared and not any(n in os.environ for n in _USER_SETTINGS):
         if not result.intra_op_parallelism_threads:
             result.intra_op_parallelism_threads = share
         if not result.inter_op_parallelism_threads:

@@ -158,6 +158,19 @@ def test_only_workers_of_the_same_machine_share_its_cores(monkeypatch, hosts, in
     assert (found and found.intra_op_parallelism_threads) == share
 
 
+@pytest.mark.parametrize("hosts, threads", [("a,b", 2), ("a", 0)])
+def test_workers_with_a_single_core_run_two_operations_at_a_time(monkeypatch, hosts, threads):
+    """One that waits for another worker must not hold up what that one waits for."""
+    for name, value in {"EPL_NUM_WORKERS": str(hosts.count(",") + 1), "EPL_WORKER_INDEX": "0",
+                        "EPL_WORKER_HOSTS": hosts}.items():
+        monkeypatch.setenv(name, value)
+    env = epl.env.Env()
+    env.reset(epl.Config(), epl.Cluster())
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    found = settings.session_config(None, env.context)
+    assert (found.inter_op_parallelism_threads if found else 0) == threads
+
+
 def test_visible_devices_reach_the_session():
     epl.init(epl.Config({"cluster.run_visible_devices": "1,2"}))
     found = settings.session_config(None, epl.Env.get().context)
