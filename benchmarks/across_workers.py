@@ -6,8 +6,8 @@
 
 BERT-mini, two stages (or none), trained by jobs that stay for all rounds and run blocks of steps in
 turns. The communicator is `native`. The hosts are two network namespaces of this machine, joined by
-a cable that is as fast as the machine, or a slow one: 10 ms each way, 100 Mbit/s
-(`tests/support/network.py`; that needs root, iproute2 and an sshd).
+a cable that is as fast as the machine, or a slow one: 10 ms each way, 100 Mbit/s, packets of 9,000
+bytes (`tests/support/network.py`; that needs root, iproute2 and an sshd).
 
   one machine   two stages in one worker with two devices, beside two workers with one each
   two hosts     two workers with two devices, or four with one: what the cable carries in a step,
@@ -36,8 +36,8 @@ sys.path.insert(0, measuring.ROOT)
 from tests.support import network as networks  # noqa: E402
 
 WORKER = os.path.join(measuring.HERE, "across_workers_step.py")
-ROWS, MODEL, SCHEDULE = 4, "mini", "preferbackward"
-SLOW = networks.Slow(delay=0.010, rate=100e6 / 8)
+ROWS, MODEL = 4, "mini"
+SLOW = networks.Slow(delay=0.010, rate=100e6 / 8, mtu=9000)
 _START_S, _LOOK_EVERY_S = 400, 0.01
 
 
@@ -50,6 +50,7 @@ class Layout(NamedTuple):
       stages: of the model.
       micro_batches: of a step, of each replica.
       within: replicas fill a worker before they take the next one's devices.
+      schedule: `pipeline.strategy`.
     """
 
     workers: tuple
@@ -57,6 +58,7 @@ class Layout(NamedTuple):
     stages: int
     micro_batches: int
     within: bool = True
+    schedule: str = "1f1b"
 
     @property
     def examples(self):
@@ -74,12 +76,15 @@ class Layout(NamedTuple):
 
 
 MACHINE = {"one worker, two devices": Layout((1,), 2, 2, 8),
-           "two workers": Layout((2,), 1, 2, 8)}
+           "two workers": Layout((2,), 1, 2, 8),
+           "two workers, 1F1B-Ahead": Layout((2,), 1, 2, 8, schedule="1f1b-ahead")}
 HOSTS = {"2 x 2, pipelines within workers": Layout((1, 1), 2, 2, 8),
          "2 x 2, pipelines across": Layout((1, 1), 2, 2, 8, within=False),
          "4 x 1, pipelines within hosts": Layout((2, 2), 1, 2, 8),
          "4 x 1, data parallel": Layout((2, 2), 1, 1, 4)}
-CABLES = {"pipeline": Layout((1, 1), 1, 2, 16), "data parallel": Layout((1, 1), 1, 1, 8)}
+CABLES = {"1F1B": Layout((1, 1), 1, 2, 16),
+          "1F1B-Ahead": Layout((1, 1), 1, 2, 16, schedule="1f1b-ahead"),
+          "data parallel": Layout((1, 1), 1, 1, 8)}
 
 
 class Job:
@@ -89,7 +94,7 @@ class Job:
         self.layout, self._network, self._number = layout, network, 0
         self._folder = tempfile.mkdtemp()
         settings = {"model": MODEL, "rows": ROWS, "micro_batches": layout.micro_batches,
-                    "side": SCHEDULE, "stages": layout.stages, "pinned": layout.pinned}
+                    "side": layout.schedule, "stages": layout.stages, "pinned": layout.pinned}
         environment = {"EPL_COMMUNICATION_COMMUNICATOR": "native",
                        "EPL_CLUSTER_DEVICE_PLACE_PREFER_INTRA_NODE": str(layout.within)}
         where = ["--num_workers", str(sum(layout.workers))]

@@ -17,7 +17,7 @@ CLASSES = 3
 
 _ACTIVATIONS = ("tanh", "sigmoid", "softplus", "relu", "linear")
 ITERATORS = ("one_shot", "initializable", "feedable", "wired")  # whose last batch may be smaller
-_SCHEDULES = ("preferbackward", "preferforward", "preferbackwardoptimizer", "zb-h1")
+_SCHEDULES = ("preferbackward", "preferforward", "preferbackwardoptimizer", "zb-h1", "1f1b-ahead")
 _LOOPS = {"while", "recurrent", "map", "scan", "cond", "case"}  # or what may have one inside
 _MOST_DEVICES = 4
 _MOST_CLONES = 8

@@ -88,11 +88,13 @@ class Slow(NamedTuple):
       delay: seconds one way.
       loss: the part of the packets that do not arrive.
       rate: bytes a second one way; None: as many as come.
+      mtu: the largest packet; each takes time of the machine, not only of the line.
     """
 
     delay: float
     loss: float = 0.0
     rate: Optional[float] = None
+    mtu: int = 1500
 
 
 class Network:
@@ -244,6 +246,8 @@ class Network:
             assert self._cable.stdout.readline() == b"ready\n"
         for host, address in enumerate(ADDRESSES):
             _run(*self.command(host, ["ip", "addr", "add", address + "/24", "dev", INTERFACE]))
+            if cable is not None:
+                _run(*self.command(host, ["ip", "link", "set", INTERFACE, "mtu", str(cable.mtu)]))
             for interface in ("lo", INTERFACE):
                 _run(*self.command(host, ["ip", "link", "set", interface, "up"]))
 

@@ -19,7 +19,7 @@ from epl.plan.simulator import simulate
 from tests.support.jobs import ROOT, environment_for
 
 # Schedules of whole backwards, with one stage on each device.
-WHOLE = ("preferbackward", "preferbackwardoptimizer", "preferforward")
+WHOLE = ("preferbackward", "preferbackwardoptimizer", "preferforward", "1f1b-ahead")
 
 
 def plan_of(*device_counts, **changes):

@@ -37,7 +37,8 @@ from epl.plan.simulator import simulate
 from tests.support.jobs import ROOT
 from tests.support.schedules import registering
 
-BUILT_IN = ("preferforward", "preferbackward", "preferbackwardoptimizer")  # whole backwards
+BUILT_IN = ("preferforward", "preferbackward", "preferbackwardoptimizer",
+            "1f1b-ahead")  # whole backwards
 SIZES = [(p, m) for p in range(1, 9) for m in range(1, 17)]
 
 
@@ -60,6 +61,8 @@ def labels(actions):
     ("preferbackwardoptimizer", 1, 3, ["F0 F1 B0 F2 B1 B2"]),
     ("preferbackwardoptimizer", 2, 4, ["F0 F1 F2 B0 F3 B1 B2 B3", "F0 F1 B0 F2 B1 F3 B2 B3"]),
     ("preferbackwardoptimizer", 3, 1, ["F0 B0"] * 3),
+    ("1f1b-ahead", 1, 2, ["F0 B0 F1 B1"]),
+    ("1f1b-ahead", 2, 5, ["F0 F1 F2 F3 B0 F4 B1 B2 B3 B4", "F0 B0 F1 B1 F2 B2 F3 B3 F4 B4"]),
 ])
 def test_the_order_of_each_stage(name, num_stages, num_micro_batch, stages):
     actions = actions_of(name, Shape(num_stages, num_micro_batch))
@@ -83,6 +86,7 @@ def test_every_micro_batch_goes_forward_then_backward_once_and_in_turn(name):
     ("preferforward", lambda d, p, m: m),
     ("preferbackward", lambda d, p, m: min(p - d, m)),
     ("preferbackwardoptimizer", lambda d, p, m: min(p - d + 1, m)),
+    ("1f1b-ahead", lambda d, p, m: min(3 * (p - d - 1) + 1, m)),
 ])
 def test_micro_batches_in_flight(name, peak):
     for p, m in SIZES:
@@ -150,8 +154,8 @@ def test_other_names_mean_the_same_wherever_they_are_given(alias, name, monkeypa
 @pytest.mark.parametrize("name, hint", [
     ("preferbackwards", "did you mean 'preferbackward'"),
     ("gpip", "did you mean 'gpipe'"),
-    ("zzz", "known: 1f1b, auto, gpipe, preferbackward, preferbackwardoptimizer, preferforward, "
-     "zb-h1, zb-v"),
+    ("zzz", "known: 1f1b, 1f1b-ahead, auto, gpipe, preferbackward, preferbackwardoptimizer, "
+     "preferforward, zb-h1, zb-v"),
 ])
 def test_an_unknown_schedule_names_the_nearest(name, hint):
     with pytest.raises(ConfigError) as caught:
@@ -315,7 +319,7 @@ def test_the_drawings_and_peaks_of_the_page_are_what_the_schedules_do():
     assert drawings == [draw(simulation) for simulation in simulations]
     assert peaks == [", ".join(map(str, s.peak_in_flight)) for s in simulations]
     named = [re.findall("`([-A-Za-z0-9]+)`", line) for line in re.findall(
-        "^`(?:Prefer|ZB).*", text, re.MULTILINE)]
+        "^`(?:Prefer|1F1B-|ZB).*", text, re.MULTILINE)]
     assert [{NAMES[name.lower()] for name in names} for names in named] == [
         {name} for name in BUILT_IN + ("zb-h1", "zb-v")]
     assert {name.lower() for names in named for name in names} == set(NAMES) - {AUTO}

@@ -28,7 +28,8 @@ from epl.plan.drawing import draw
 from epl.plan.schedules import Shape, actions_of
 from epl.plan.simulator import Simulation, simulate
 
-NAMES = ("preferbackward", "preferbackwardoptimizer", "preferforward")  # whole backwards
+# Of whole backwards.
+NAMES = ("preferbackward", "preferbackwardoptimizer", "preferforward", "1f1b-ahead")
 SIZES = [(p, m) for p in range(1, 9) for m in range(1, 17)]
 KINDS_OF = {"F": FORWARD, "B": BACKWARD, "R": RECOMPUTE, "I": INPUT_GRADIENTS,
             "W": WEIGHT_GRADIENTS}
@@ -76,6 +77,7 @@ def test_bubble_shares_of_the_paper(name, p, m, share):
     ("preferforward", lambda d, p, m: m),
     ("preferbackward", lambda d, p, m: min(p - d, m)),
     ("preferbackwardoptimizer", lambda d, p, m: min(p - d + 1, m)),
+    ("1f1b-ahead", lambda d, p, m: min(3 * (p - d - 1) + 1, m)),
 ])
 def test_peaks_do_not_depend_on_times(name, peak):
     for p, m in SIZES:
@@ -138,6 +140,17 @@ def test_a_slack_of_one_micro_batch_hides_transfers():
     plain = pipeline("preferbackward", 4, 16, 4, 4, transfer_time=1)
     optimizer = pipeline("preferbackwardoptimizer", 4, 16, 4, 4, transfer_time=1)
     assert optimizer.makespan < plain.makespan
+
+
+@pytest.mark.parametrize("p, m", [(2, 8), (3, 16), (4, 32)])
+def test_forwards_ahead_hide_transfers_as_long_as_a_stage(p, m):
+    """Only the way there and back of a micro-batch is left, not one for each."""
+    filled = (p - 1) * (4 + 8)
+    found = {name: pipeline(name, p, m, 4, 8, transfer_time=12).makespan
+             for name in ("preferbackward", "preferbackwardoptimizer", "1f1b-ahead")}
+    assert found["1f1b-ahead"] == m * (4 + 8) + filled + (p - 1) * 2 * 12
+    assert found["1f1b-ahead"] < 0.8 * found["preferbackwardoptimizer"]
+    assert found["preferbackwardoptimizer"] <= found["preferbackward"]
 
 
 @pytest.mark.parametrize("actions, words", [
