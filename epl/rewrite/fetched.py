@@ -11,12 +11,13 @@
 It is made when it is first fetched; a graph that is finalized is opened for it.
 """
 
-from typing import Any, List, Sequence, Tuple
+from typing import Any, List, Mapping, Sequence, Tuple
 
 from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits, registered, rewriter, written
-from epl.rewrite.groups import GradientGroup, sources_of
+from epl.rewrite.groups import GradientGroup, Merged, sources_of
 from epl.rewrite.leaving import Leaving
+from epl.rewrite.walk import data_ancestors
 from epl.rewrite.whole import WholeBatch
 
 
@@ -45,7 +46,7 @@ def stand_ins(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
             _copy_late(graph, state, tensor.op)
             found.append(job.tensor(tensor))
         elif tensor.op in leaving.of_batch:
-            found.append(_of_worker(graph, state, groups, tensor))
+            found.append(_of_worker(graph, state, groups, tensor, merged))
         else:
             found.append(tensor)
     for op in targets:
@@ -61,25 +62,31 @@ def _copy_late(graph: Any, state: GraphState, op: Any) -> None:
             job.build([], [op], written.view_of(state), in_advance=False)
 
 
-def _of_worker(graph: Any, state: GraphState, groups: Sequence[GradientGroup], tensor: Any) -> Any:
-    """What `tensor` is for all rows of this worker."""
+def _of_worker(graph: Any, state: GraphState, groups: Sequence[GradientGroup], tensor: Any,
+               merged: Mapping[str, Merged]) -> Any:
+    """What `tensor` is for all rows of this worker; `merged` is what the step merges."""
     needed = sources_of([tensor], state)
     for group in groups:
         # What is fed beside the step's own data is divided like that.
         if all(op in group.sources or op.type in op_traits.PLACEHOLDERS for op in needed):
-            return _local(graph, state, group, tensor)
+            behind = data_ancestors([tensor.op])
+            others = [other for other in groups if other is not group
+                      and any(y.op in behind for y in other.ys)]
+            local = written.local_together(graph, state, [group] + others, merged) if others \
+                else written.local_of(graph, state, group)
+            return _local(graph, state, group, local, tensor)
     return tensor
 
 
-def _local(graph: Any, state: GraphState, group: GradientGroup, tensor: Any) -> Any:
-    local = written.local_of(graph, state, group)
-    if group.copied is None:
-        if not local.has(tensor):
-            with rewriter.extended(graph, state):
-                local.build([tensor], [], written.view_of(state), in_advance=False)
-        return local.tensor(tensor)
+def _local(graph: Any, state: GraphState, group: GradientGroup, local: WholeBatch,
+           tensor: Any) -> Any:
+    def build() -> None:
+        local.build([tensor], [], written.view_of(state), in_advance=False)
+
     if not local.has(tensor):
-        rewriter.cover(graph, group, [tensor],
-                       lambda: local.build([tensor], [], written.view_of(state),
-                                            in_advance=False))
+        if group.copied is None:
+            with rewriter.extended(graph, state):
+                build()
+        else:
+            rewriter.cover(graph, group, [tensor], build)
     return local.tensor(tensor)

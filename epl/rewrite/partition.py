@@ -22,6 +22,8 @@ from epl.rewrite.functions import Library
 from epl.rewrite.walk import counted_ancestors, data_ancestors
 
 _MERGES = frozenset(["Merge", "RefMerge"])
+# What adds up the gradients that come from all uses of a tensor, by the method that is asked for.
+_SUMS = frozenset(["AccumulateNV2", "AddN"])
 
 
 class StepPartition(NamedTuple):
@@ -283,7 +285,7 @@ class _Stages:
         backward = [s for b, s in known
                     if self._script.provenance.is_gradient(b) and b not in self._forward]
         if stage is not None:
-            summed = {self.found[t.op] for t in op.inputs} if op.type == "AddN" else set()
+            summed = {self.found[t.op] for t in op.inputs} if op.type in _SUMS else set()
             if len(summed) == 1:
                 return min(summed)
             return min([stage] + backward)  # gradients never go back up

@@ -14,7 +14,18 @@ would have. The script's own operations are left as they are, for what runs outs
 """
 
 import contextlib
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Set
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Set,
+)
 
 import tensorflow.compat.v1 as tf
 
@@ -27,7 +38,7 @@ from epl.rewrite import fixed_rows, loops, op_traits, registered
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
-from epl.rewrite.groups import GradientGroup, groups_of, sources_of
+from epl.rewrite.groups import GradientGroup, Merged, groups_of, sources_of
 from epl.rewrite.loss_record import is_unequal
 from epl.rewrite.merge import OfWorker, of_clones, of_each, of_workers, weights_of_mean
 from epl.rewrite.relations import SAME, SHARED, Mergeable, Reduced, Rows
@@ -96,12 +107,14 @@ class WholeBatch:
       scope: name scope of what is made.
       owner: tensor -> the group whose clones compute it.
       num_workers: workers whose rows count; 1: this worker's alone.
+      merged: what its steps merge, by the names of tensors; None: what the owner merges.
     """
 
     def __init__(self, graph: Any, state: GraphState, scope: str,
-                 owner: Callable[[Any], Any], num_workers: int):
+                 owner: Callable[[Any], Any], num_workers: int,
+                 merged: Optional[Mapping[str, Merged]] = None):
         self._graph, self._state, self._owner = graph, state, owner
-        self._num_workers = num_workers
+        self._num_workers, self._merged = num_workers, merged
         self._scope = scope
         self._values: Dict[str, Any] = {}
         self._copies = CloneMap(graph, scope, [_SCRIPT, _WHOLE], 0,
@@ -218,7 +231,7 @@ class WholeBatch:
         said = registered.how(tensor, self._state)
         if said is not None and not said[1] and self.exchanges:
             return False  # what is this worker's own is not the job's
-        merged = self._owner(tensor).merged
+        merged = self._owner(tensor).merged if self._merged is None else self._merged
         if tensor.name in merged:
             self._values[tensor.name] = merged[tensor.name].value
         return tensor.name in merged

@@ -7,7 +7,7 @@ from the batch beside them may run alone, too (a metric, in an evaluation): a st
 instead. A copy is also what waits for such a write.
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -17,17 +17,23 @@ from epl.ir.graph_state import GraphState
 from epl.rewrite import op_traits
 from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.deferred import Deferred
-from epl.rewrite.groups import GradientGroup, groups_of
+from epl.rewrite.groups import GradientGroup, Merged, groups_of
 from epl.rewrite.leaving import Leaving, is_decided, owner
 from epl.rewrite.walk import data_ancestors, data_descendants
 from epl.rewrite.whole import View, WholeBatch
 
 
 class _OfWorker:
-    """Name of a group -> what this worker computes of its whole batch in the group's steps."""
+    """What this worker computes of its whole batch.
+
+    Attributes:
+      by_group: name of a group -> in the group's steps.
+      together: names of groups -> in steps of all of these, by the clones of the first.
+    """
 
     def __init__(self) -> None:
         self.by_group: Dict[str, WholeBatch] = {}
+        self.together: Dict[Tuple[str, ...], WholeBatch] = {}
 
 
 def asked(family: List[GradientGroup], state: GraphState) -> List[Any]:
@@ -82,10 +88,28 @@ def local_of(graph: Any, state: GraphState, group: GradientGroup) -> WholeBatch:
     return made[group.name]
 
 
+def local_together(graph: Any, state: GraphState, groups: Sequence[GradientGroup],
+                   merged: Mapping[str, Merged]) -> WholeBatch:
+    """The values of this worker's whole batch in a step of several groups.
+
+    Args:
+      graph, state: the script's graph and its record.
+      groups: whose losses the step knows; the clones of the first compute.
+      merged: what the step merges, of all of them.
+    """
+    made, names = state.record(_OfWorker).together, tuple(group.name for group in groups)
+    if names not in made:
+        made[names] = WholeBatch(graph, state, "{}/whole_of_{}".format(names[0], len(made)),
+                                 lambda tensor: groups[0], 1, merged)
+    return made[names]
+
+
 def computed_once(state: GraphState, op: Any) -> Any:
     """The script's operation that `op` computes from the rows of all clones; maybe None."""
     job = state.find(WholeBatch)
-    every = ([] if job is None else [job]) + list(state.record(_OfWorker).by_group.values())
+    of_worker = state.record(_OfWorker)
+    every = ([] if job is None else [job]) + list(of_worker.by_group.values()) + list(
+        of_worker.together.values())
     return next((original for whole in every for original in [whole.original(op)]
                  if original is not None), None)
 

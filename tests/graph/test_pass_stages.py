@@ -78,7 +78,7 @@ def test_what_the_next_stage_uses_often_has_one_gradient_handed_back(
     partition = rewritten(graph)
     crossing = {t for op in partition.ops if partition.stage[op] == 0 for t in op.inputs
                 if partition.stage.get(t.op) == 1 and partition.goes_back(t.op)}
-    of_first = [t for t in crossing if t.op.type in ("AddN", "MatMul")]
+    of_first = [t for t in crossing if t.op.type in ("AccumulateNV2", "AddN", "MatMul")]
     assert len(of_first) == handed_back, crossing
 
 

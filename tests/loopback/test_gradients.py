@@ -98,3 +98,35 @@ def test_the_loss_of_a_step_is_of_all_workers_though_an_update_belongs_to_anothe
 
     for found in loopback.run(work):
         np.testing.assert_allclose(found, [17.5, 17.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 2])
+def test_what_two_losses_of_one_step_give_together_is_of_all_workers(micro_batches):
+    rows = np.array([1, -2, 3, 4, 5, -6, -7, 9], np.float32)
+
+    def fetched(own):
+        x = tf.placeholder(tf.float32, [None])
+        first, second = (tf.get_variable(name, [], initializer=tf.ones_initializer())
+                         for name in ("first", "second"))
+        mask = tf.cast(x > 0, tf.float32)
+        losses = [tf.reduce_sum(tf.square(x - first) * mask) / tf.reduce_sum(mask),
+                  0.01 * tf.reduce_sum(tf.square(x - second))]
+        step = tf.group(*[tf.train.GradientDescentOptimizer(0.05).minimize(loss, var_list=[weight])
+                          for loss, weight in zip(losses, (first, second))])
+        wanted = [tf.add_n(losses), losses[0] / (1.0 + losses[1]), tf.identity(losses[1])]
+        summary = tf.summary.scalar("total", wanted[0])
+        with devices.session() as session:
+            found = []
+            for _ in range(3):
+                values, text, _ = session.run([wanted, summary, step], {x: own})
+                found.append(values + [tf.Summary.FromString(text).value[0].simple_value])
+            return found
+
+    def work(rank):
+        start({"pipeline.num_micro_batch": micro_batches})
+        return fetched(rows[4 * rank:4 * rank + 4])
+
+    with devices.plain():
+        expected = fetched(rows)
+    for found in loopback.run(work):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
