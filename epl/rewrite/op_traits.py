@@ -29,9 +29,9 @@ _SWITCHES = frozenset(["Switch", "RefSwitch"])
 SHAPES = frozenset(["Rank", "Shape", "ShapeN", "Size"])
 
 # Stateful to TensorFlow, but neither bringing anything in nor drawing.
-_WITHOUT_STATE = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "DeepCopy", "Print",
-                            "PrintV2", "LookupTableFind", "LookupTableFindV2",
-                            "LookupTableSize", "LookupTableSizeV2"])
+_WITHOUT_STATE = frozenset(["Assert", "CheckNumerics", "CheckNumericsV2", "DeepCopy",
+                            "IteratorToStringHandle", "Print", "PrintV2", "LookupTableFind",
+                            "LookupTableFindV2", "LookupTableSize", "LookupTableSizeV2"])
 
 # What only looks at a variable that it gets by reference or by handle.
 _READERS = frozenset(["IsVariableInitialized", "VarIsInitializedOp", "ReadVariableOp",

@@ -7,7 +7,7 @@ from the batch beside them may run alone, too (a metric, in an evaluation): a st
 instead. A copy is also what waits for such a write.
 """
 
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -122,7 +122,7 @@ def _read_once(state: GraphState) -> List[Any]:
     """
     leaving = state.known(Leaving)
     once = sorted(leaving.once, key=compat.op_id)
-    written = data_ancestors(op for op in once if op_traits.written_variable(op) is not None)
+    written = _taken_in(op for op in once if op_traits.written_variable(op) is not None)
     found = []
     for op in once:
         for tensor in list(op.inputs) + _counted(op):
@@ -130,6 +130,17 @@ def _read_once(state: GraphState) -> List[Any]:
                 group = owner([tensor], state)
                 if group is not None:
                     found.append((op, tensor, None if op in written else group))
+    return found
+
+
+def _taken_in(writes: Iterable[Any]) -> Set[Any]:
+    """What is computed for `writes`, or counted."""
+    found: Set[Any] = set()
+    pending = list(writes)
+    while pending:
+        new = data_ancestors(pending) - found
+        found |= new
+        pending = [tensor.op for op in new for tensor in _counted(op)]
     return found
 
 

@@ -80,9 +80,12 @@ def draw(seed, without=()):
         "evaluate": draw.maybe("evaluate", 0.2),
         "shorter": draw.maybe("shorter"),
     }
-    if program["layout"]["workers"] > 1 and not program["together"] and len(program["losses"]) > 1:
-        # The loss that a step does not train is this worker's own there.
-        program["fetches"] = [name for name in program["fetches"] if name != "summed"]
+    if program["layout"]["workers"] > 1:
+        program["evaluate"] = False  # by itself a loss is that of the rows that this worker feeds
+        if not program["together"] and len(program["losses"]) > 1:
+            # So is, in a step, one that the step does not train; "foreign" has it fetched there.
+            program["fetches"] = [name for name in program["fetches"]
+                                  if name not in ("summed", "foreign")]
     kinds = {spec["kind"] for spec in blocks}
     if program["input"] not in ITERATORS:
         program["shorter"] = False

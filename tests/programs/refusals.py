@@ -34,9 +34,6 @@ REVIEWED: Tuple[Refusal, ...] = (
     # The step of one loss takes labels that only another one is fed.
     Refusal("is registered for all workers, and a training step fetches it", frozenset([
         "foreign"])),
-    # Which iterator to read from is said by the graph: what a loop takes from it has no order.
-    Refusal("takes data from '.*' inside tf.while_loop, or after something that depends",
-            frozenset(["wired"])),
     # Nothing of a value is left behind zeros of its shape.
     Refusal("the loss depends on no operation of TaskGraph", frozenset(["zeros", "zeros_like"])),
 )
