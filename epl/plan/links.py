@@ -55,9 +55,8 @@ class Links(NamedTuple):
 
     def describe(self) -> List[str]:
         """Lines for people."""
-        lines = ["sent between workers in a step, predicted, in KiB:"]
-        lines += ["  worker {} to worker {}: {:.1f}".format(source, target, size / _KIB)
-                  for (source, target), size in sorted(self.sent.items())]
+        lines = ["  worker {} to worker {}: {:.1f}".format(source, target, size / _KIB)
+                 for (source, target), size in sorted(self.sent.items())]
         for what, of_stages in (("add up gradients", self.summed),
                                 ("gather rows of gradients", self.gathered)):
             lines += ["  workers {} {} of stage {}: {:.1f} of each".format(
@@ -66,7 +65,7 @@ class Links(NamedTuple):
         if self.uncounted:
             lines.append("  {} value(s) more, whose sizes the graph does not say".format(
                 self.uncounted))
-        return lines
+        return ["sent between workers in a step, predicted, in KiB:"] + lines if lines else []
 
 
 def _named(workers: Tuple[int, ...]) -> str:
@@ -76,7 +75,7 @@ def _named(workers: Tuple[int, ...]) -> str:
 
 
 def links_of(plan: ParallelPlan, crossings: Sequence[Crossing], gradients: Dict[int, int],
-             rows: Dict[int, int]) -> Links:
+             rows: Dict[int, int], unknown: int = 0) -> Links:
     """What the workers of a job send each other.
 
     Args:
@@ -84,13 +83,15 @@ def links_of(plan: ParallelPlan, crossings: Sequence[Crossing], gradients: Dict[
       crossings: what stages of a replica send each other.
       gradients: stage -> bytes of the dense gradients of its variables.
       rows: stage -> bytes of the rows of its sparse gradients, those of one micro-batch.
+      unknown: gradients whose sizes are not known.
     """
     joined = plan.num_micro_batch * len(plan.replicas_of(0))
     return Links(
         _sent(plan, crossings) if plan.teams is not None else {},
         _between_peers(plan, gradients),
         _between_peers(plan, {stage: size * joined for stage, size in rows.items()}),
-        sum(not crossing.size for crossing in crossings) if plan.teams is not None else 0)
+        (unknown if plan.num_workers > 1 else 0)
+        + (sum(not crossing.size for crossing in crossings) if plan.teams is not None else 0))
 
 
 def _between_peers(plan: ParallelPlan, sizes: Dict[int, int]

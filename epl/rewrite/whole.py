@@ -39,6 +39,7 @@ from epl.rewrite.batch_axis import BatchAxes
 from epl.rewrite.clones import CloneId, CloneMap
 from epl.rewrite.functions import Library
 from epl.rewrite.groups import GradientGroup, Merged, groups_of, sources_of
+from epl.rewrite.leaving import is_decided
 from epl.rewrite.loss_record import is_unequal
 from epl.rewrite.merge import OfWorker, of_clones, of_each, of_workers, weights_of_mean
 from epl.rewrite.relations import SAME, SHARED, Mergeable, Reduced, Rows
@@ -332,7 +333,8 @@ class _Region:
                 self.need(tensor)
             decided = op in self._view.conditional or op in self._view.loop
             for source in op.control_inputs:
-                if source in self._view.deferred or (decided and self._guards(source)):
+                if source in self._view.deferred or (decided and self._guards(source)) or (
+                        source in self._behind_merged and self._follows_job(op)):
                     self.copy(source)
         self._check_numbers(followed)
 
@@ -404,8 +406,10 @@ class _Region:
             return True  # who works on a TensorArray in a step has one of its own
         if self._whole.has(tensor) or self._whole.merged_already(tensor):
             return False
+        if self._follows_job(op):
+            return True
         if self._whole.is_undivided(tensor):
-            return op in self._behind_merged
+            return False
         if op in view.loop and compat.control_flow_context(op) is not None:
             return True
         relation = self._whole.relation(tensor, view.axes)
@@ -419,6 +423,11 @@ class _Region:
             self.borders[tensor.name] = tensor, relation
             return False
         return True
+
+    def _follows_job(self, op: Any) -> bool:
+        """True for what is computed from values of the whole job, or where these say whether."""
+        return not self._whole.exchanges and (
+            op in self._behind_merged or is_decided(op, self._behind_merged))
 
     def _guards(self, op: Any) -> bool:
         """True for what says whether a branch runs, if that depends on the batch."""

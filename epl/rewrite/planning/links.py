@@ -14,7 +14,7 @@ from epl.ir.graph_state import GraphState, state_of
 from epl.plan.links import Crossing, Links, links_of
 from epl.plan.parallel_plan import ParallelPlan
 from epl.rewrite import op_traits
-from epl.rewrite.groups import groups_of, parts
+from epl.rewrite.groups import Gradient, groups_of, parts
 from epl.rewrite.partition import StepPartition
 from epl.rewrite.planning.predicted import step_parts
 from epl.rewrite.rewriting import families
@@ -37,6 +37,7 @@ def predict_links(graph: Any, plan: ParallelPlan, rows: Optional[int] = None) ->
     crossings: List[Crossing] = []
     gradients: Dict[int, int] = collections.defaultdict(int)
     joined: Dict[int, int] = collections.defaultdict(int)
+    unknown = 0
     for family in families(groups_of(state)):
         step = step_parts(graph, state, plan, family)
         assert step.partition is not None
@@ -47,11 +48,20 @@ def predict_links(graph: Any, plan: ParallelPlan, rows: Optional[int] = None) ->
         for group in family:
             for gradient in group.gradients:
                 stage = state.provenance.stage_of(compat.variable_key(gradient.variable))
-                is_joined = isinstance(gradient.raw, tf.IndexedSlices) \
-                    and not op_traits.same_rows(gradient.raw)
-                found = joined if is_joined else gradients
-                found[stage] += sum(map(sizes.of, parts(gradient.raw)))
-    return links_of(plan, crossings, gradients, joined)
+                if not isinstance(gradient.raw, tf.IndexedSlices):
+                    gradients[stage] += _bytes(gradient)
+                    continue
+                found = gradients if op_traits.same_rows(gradient.raw) else joined
+                rows_of = [sizes.of(part) for part in parts(gradient.raw)]
+                found[stage] += sum(rows_of)
+                unknown += not all(rows_of)
+    return links_of(plan, crossings, gradients, joined, unknown)
+
+
+def _bytes(gradient: Gradient) -> int:
+    """Of a dense gradient, which has the shape of its variable even where nothing says so."""
+    shape = tf.TensorShape(gradient.variable.shape)
+    return int(shape.num_elements() or 0) * int(gradient.raw.dtype.base_dtype.size)
 
 
 def _crossings(ops: List[Any], partition: StepPartition, state: GraphState,
