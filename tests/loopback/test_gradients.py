@@ -115,7 +115,7 @@ def test_what_two_losses_of_one_step_give_together_is_of_all_workers(micro_batch
                           for loss, weight in zip(losses, (first, second))])
         wanted = [tf.add_n(losses), losses[0] / (1.0 + losses[1]), tf.identity(losses[1]),
                   tf.reshape(losses[0], []), tf.cast(losses[0], tf.float64),
-                  tf.check_numerics(losses[1], "no number"), 2.0 * tf.stop_gradient(losses[0]) + 1.0,
+                  tf.check_numerics(losses[1], "none"), 2.0 * tf.stop_gradient(losses[0]) + 1.0,
                   tf.cond(losses[0] > 10.0, lambda: 2.0 * losses[0], lambda: 3.0 * losses[1])]
         summary = tf.summary.scalar("total", wanted[0])
         with devices.session() as session:

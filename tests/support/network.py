@@ -134,6 +134,23 @@ class Network:
         """Plug the cable of `host` in ("up") or out ("down")."""
         subprocess.run(self.command(host, ["ip", "link", "set", INTERFACE, state]), check=True)
 
+    def join(self):
+        """Plug both ends in, and let the hosts forget that they were out of reach."""
+        for host in (0, 1):
+            self.set_link(host, "up")
+        for host in (0, 1):
+            self._wait_for_carrier(host)
+            subprocess.run(self.command(host, ["ip", "neigh", "flush", "dev", INTERFACE]),
+                           check=True)
+
+    def _wait_for_carrier(self, host):
+        state = "/sys/class/net/{}/operstate".format(INTERFACE)
+        deadline = time.monotonic() + 10
+        while subprocess.run(self.command(host, ["cat", state]), check=True,
+                             stdout=subprocess.PIPE).stdout.strip() != b"up":
+            assert time.monotonic() < deadline, "no carrier on host {}".format(host)
+            time.sleep(0.05)
+
     def sent(self, host):
         """Bytes that `host` has sent through the cable."""
         counter = "/sys/class/net/{}/statistics/tx_bytes".format(INTERFACE)
