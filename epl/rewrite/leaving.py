@@ -87,6 +87,28 @@ def computing_ops(groups: Iterable[GradientGroup]) -> Set[Any]:
         part for gradient in group.gradients for part in parts(gradient.raw)])
 
 
+def check_order(groups: Iterable[GradientGroup]) -> None:
+    """Check that no clone waits for what happens once, behind the gradients of all clones.
+
+    Raises:
+      NotImplementedError: losses or gradients that wait for an update.
+    """
+    groups = list(groups)
+    returned = {op for group in groups for op in group.returned_ops}
+    computed = data_ancestors(t.op for group in groups for t in group.ys + [
+        part for gradient in group.gradients for part in parts(gradient.raw)])
+    behind = descendants(returned) - computed - returned
+    for op in sorted(computed, key=compat.op_id):
+        for source in op.control_inputs:
+            if source in behind:
+                raise NotImplementedError(
+                    "operation '{}'{}, which a loss or its gradients are computed by, waits for "
+                    "'{}', which a training step runs once, after all its micro-batches and "
+                    "replicas: build losses and gradients (compute_gradients) outside of "
+                    "tf.control_dependencies([...]), and only what applies them "
+                    "(apply_gradients) inside".format(op.name, compat.made_at(op), source.name))
+
+
 def _writing(graph: Any, of_batch: Set[Any], once: Set[Any]) -> List[Any]:
     """What writes variables from the batch, or where the batch says whether to."""
     found = {op for op in of_batch if op_traits.written_variable(op) is not None}

@@ -12,6 +12,7 @@ import time
 import pytest
 import tensorflow.compat.v1 as tf
 
+from epl.rewrite.rewriter import rewrite
 from tests.graph import devices
 from tests.graph.devices import BOTH, PIPELINE, Layout
 
@@ -291,3 +292,21 @@ def test_two_optimizers_in_one_step_see_the_variables_from_before_it(layout):
                 before = session.run(loss, {x: FEATURES[:16]})
                 found = session.run([loss, train], {x: FEATURES[:16]})[0]
                 assert found == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("layout, refused", [
+    (Layout(1, 1, 2), True), (Layout(1, 2, 1), True), (Layout(2, 1, 1), False)], ids=str)
+def test_gradients_that_wait_for_another_step_are_refused_where_that_has_several_parts(
+        layout, refused):
+    with devices.started(layout):
+        x = tf.placeholder(tf.float32, [None, 3])
+        loss = tf.reduce_mean(tf.square(devices.network(x, devices.stages(layout))))
+        first = sgd().minimize(loss, var_list=of_layer("second"))
+        with tf.control_dependencies([first]):
+            train = sgd().minimize(loss, var_list=of_layer("first"))
+        if refused:
+            with pytest.raises(NotImplementedError, match=r"apply_gradients\) inside"):
+                rewrite(x.graph)
+            return
+        with devices.session() as session:
+            session.run(train, {x: FEATURES[:16]})

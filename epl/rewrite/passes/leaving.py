@@ -5,7 +5,7 @@
 from typing import Any
 
 from epl.rewrite import leaving, registered
-from epl.rewrite.groups import sources_of
+from epl.rewrite.groups import groups_of, sources_of
 from epl.rewrite.passes.base import GRAPH, Pass
 from epl.rewrite.rewriting import Rewriting, raw_of
 
@@ -14,6 +14,8 @@ def _run(rewriting: Rewriting, unit: Any) -> None:
     state = rewriting.state
     for group in rewriting.new:
         group.sources = sources_of(group.ys + raw_of([group]), state)
+    if len(rewriting.clones) > 1:
+        leaving.check_order(groups_of(state))
     state.keep(leaving.look(rewriting.graph, state))
     if rewriting.divides:
         registered.check_registered(state)
